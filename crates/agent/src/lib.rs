@@ -1,0 +1,1 @@
+//! The agent: a pure machine, its ledger, the performer and the link.

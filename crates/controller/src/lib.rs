@@ -1,0 +1,1 @@
+//! The controller: store, broker, control and API.

@@ -1,0 +1,1 @@
+//! One turn: handle, append, dispatch; over two small traits.

@@ -1,0 +1,1 @@
+//! Tests on real systemd hosts that really reboot.

@@ -1,0 +1,1 @@
+//! All decisions, sans-IO.

@@ -1,0 +1,1 @@
+//! Words <-> topics and bytes: the native, signed dialect and the REST documents.

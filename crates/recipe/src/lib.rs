@@ -1,0 +1,1 @@
+//! Words <-> argument lists and verdicts of foreign tools.
