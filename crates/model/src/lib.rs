@@ -1,1 +1,25 @@
 //! Words only: ids, time, target, action, command, plan, report. No IO, no async, no policy.
+//!
+//! Everything here is data that outlives a process or crosses a wall between crates. Times are UTC milliseconds
+//! ([`Timestamp`]), durations are milliseconds ([`Millis`]), ids are typed.
+
+mod action;
+mod boot;
+pub mod broken;
+mod command;
+mod id;
+mod plan;
+mod report;
+mod request;
+mod target;
+mod time;
+
+pub use action::{Action, ActionKind, Proof, Repeat, Route};
+pub use boot::{BootIdentity, BootIdentityError};
+pub use command::{Ack, AckError, AckStatus, Command, ErrorCode, Fence};
+pub use id::{CommandId, Direction, InstanceId, OrchestrationId, Place, TargetId};
+pub use plan::{Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy, Track, Wave};
+pub use report::{ChildReport, Listing, PendingShutdown, RateState, Readable, Report};
+pub use request::{Actor, Force, Operation, Options, Request};
+pub use target::{ChildKind, ChildRef, ChildStatus, Labels};
+pub use time::{Millis, Timestamp};

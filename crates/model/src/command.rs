@@ -1,0 +1,174 @@
+//! Commands to a target and its acknowledgements.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Action, BootIdentity, ChildStatus, CommandId, OrchestrationId, Report, TargetId, Timestamp};
+
+/// Orders commands: a target refuses what stands under the highest fence that it has seen (G9). Compared first by epoch
+/// (raised by a new or restored database), then by position (allotted in commit order).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Fence {
+    /// Which life of the controller's database.
+    pub epoch: u64,
+    /// Place in the order of commits.
+    pub position: u64,
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.position)
+    }
+}
+
+/// One attempt of one action on one subject, as the performer must see it. On the native route all of it is signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// See [`CommandId::of`].
+    pub id: CommandId,
+    /// The host that performs it; commands for anyone else are refused.
+    pub target: TargetId,
+    /// What is acted on: the host itself or one of its children.
+    pub subject: TargetId,
+    /// What is to be done.
+    pub action: Action,
+    /// For people and logs: whose command this is.
+    pub orchestration: OrchestrationId,
+    /// From 1.
+    pub attempt: u32,
+    /// Compared per track target.
+    pub fence: Fence,
+    /// When it was journaled.
+    pub issued_at: Timestamp,
+    /// Judged by both sides; a performer begins nothing after it.
+    pub expires_at: Timestamp,
+}
+
+/// The states that a performer reports, in this order (ruling 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AckStatus {
+    /// Claimed on the performer's disk; it will be done or answered.
+    Accepted,
+    /// The tool is about to be run.
+    ExecutionStarted,
+    /// Done, and seen to be done.
+    Completed,
+    /// Refused or failed; carries an error.
+    Failed,
+}
+
+impl AckStatus {
+    /// Nothing follows.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+impl fmt::Display for AckStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::ExecutionStarted => "execution_started",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// Why a performer refused or failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// No signature, or one that does not fit the pinned key.
+    BadSignature,
+    /// Came as a retained message.
+    Retained,
+    /// Its time had passed.
+    Expired,
+    /// A newer command was seen before it.
+    UnderFence,
+    /// Meant for another target.
+    WrongTarget,
+    /// The device's own rate limit.
+    RateLimited,
+    /// The host is no longer on the boot that the command was to end.
+    BootDiffers,
+    /// No set clock and no time from the controller.
+    ClockUnset,
+    /// This performer does not know the action or the kind of child.
+    Unsupported,
+    /// The payload could not be read.
+    Malformed,
+    /// No such child.
+    NotFound,
+    /// The tool said no (an inhibitor, a missing right).
+    Refused,
+    /// The tool ran and failed.
+    ToolFailed,
+    /// The wanted state was not seen in time.
+    NotObserved,
+    /// The reboot or shutdown was ordered and did not happen: the same boot, and nothing pending.
+    NotBegun,
+    /// The ledger could not be written (a full disk): nothing was done.
+    LedgerFailed,
+    /// The performer lost what it knew; a person must look.
+    OutcomeUnknown,
+    /// A code of a newer version.
+    #[serde(other)]
+    Other,
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadSignature => "bad_signature",
+            Self::Retained => "retained",
+            Self::Expired => "expired",
+            Self::UnderFence => "under_fence",
+            Self::WrongTarget => "wrong_target",
+            Self::RateLimited => "rate_limited",
+            Self::BootDiffers => "boot_differs",
+            Self::ClockUnset => "clock_unset",
+            Self::Unsupported => "unsupported",
+            Self::Malformed => "malformed",
+            Self::NotFound => "not_found",
+            Self::Refused => "refused",
+            Self::ToolFailed => "tool_failed",
+            Self::NotObserved => "not_observed",
+            Self::NotBegun => "not_begun",
+            Self::LedgerFailed => "ledger_failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// The error of a failed ack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AckError {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people; at most 4000 characters.
+    pub message: String,
+}
+
+/// What a performer says about a command. The last one said is said again at each start and connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Which command.
+    pub command: CommandId,
+    /// How far it is.
+    pub status: AckStatus,
+    /// Set when failed.
+    pub error: Option<AckError>,
+    /// The boot on which this was said. For a completed reboot: the new boot, seen by the agent that holds the claim (G3).
+    pub boot: BootIdentity,
+    /// What was seen of the child, for actions on one.
+    pub observed: Option<ChildStatus>,
+    /// It was so already; nothing had to be done.
+    pub already: bool,
+    /// A fresh report: always for a completed probe, and for a completed reboot.
+    pub report: Option<Report>,
+}

@@ -1,0 +1,139 @@
+//! Plans: waves of tracks of steps. Immutable once accepted.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Millis, Route, TargetId};
+
+/// Which planner made a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Planner {
+    /// One host with its children (S0).
+    Host,
+}
+
+/// What happens when children do not stop in time (ruling 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeoutPolicy {
+    /// Go on all the same: S0's default for the orchestrated reboot (S0-70).
+    Proceed,
+    /// Cut them off; abort if even that fails.
+    ForceStop,
+    /// Take back what was done and end as failed.
+    Abort,
+}
+
+impl fmt::Display for TimeoutPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proceed => "proceed",
+            Self::ForceStop => "force-stop",
+            Self::Abort => "abort",
+        })
+    }
+}
+
+/// An accepted plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Who made it.
+    pub planner: Planner,
+    /// One after the other.
+    pub waves: Vec<Wave>,
+}
+
+/// Tracks that may run at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    /// The tracks.
+    pub tracks: Vec<Track>,
+}
+
+/// What is done to one target, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Track {
+    /// The target.
+    pub target: TargetId,
+    /// How it is reached.
+    pub route: Route,
+    /// Tracks of the same wave (by index in it) that must have ended well before this one starts.
+    pub after: Vec<u32>,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One action on one or more subjects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What.
+    pub action: StepAction,
+    /// On whom.
+    pub subjects: Subjects,
+    /// How long the whole step may take, from its start to the judgement of its deadline.
+    pub limit: Millis,
+    /// How many subjects are acted on at once; 0 = all of one priority.
+    pub parallel: u32,
+}
+
+/// What a step does; its parameters beyond the subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StepAction {
+    /// Read the host.
+    Probe {
+        /// What the answer must show.
+        recheck: Recheck,
+    },
+    /// Stop children. Undo: start them again as they were.
+    Stop {
+        /// What happens to those that do not stop.
+        on_timeout: TimeoutPolicy,
+        /// How long cutting off may take, for [`TimeoutPolicy::ForceStop`].
+        force_limit: Millis,
+    },
+    /// Start children as they were.
+    Start,
+    /// Stop children that the boot started and that were down before (G7).
+    StopAgain,
+    /// End the boot; proven by another one.
+    Reboot {
+        /// It must begin so long after the device accepted it.
+        begin_within: Millis,
+    },
+    /// End the boot; completed when begun and then silent (ruling 28).
+    Shutdown {
+        /// As for a reboot.
+        begin_within: Millis,
+        /// Silence that counts as being off: two heartbeats.
+        silence: Millis,
+    },
+}
+
+/// What a probe must show for its track to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recheck {
+    /// A fresh and complete report: admission is judged once more on it, and it fixes what ran before.
+    Admission,
+    /// No child is up that the plan meant to stop; a late one gets one more stop round, then the policy (E12).
+    ChildrenDown,
+    /// The children are as they were before; asked again until they are, or the limit (the health gate, G3).
+    Restored,
+}
+
+/// On whom a step acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subjects {
+    /// The track's target itself.
+    Target,
+    /// Children that are up by the last probe; fixed by an entry when the step starts.
+    RunningChildren,
+    /// Children that were up at the first probe, and late ones that this plan stopped.
+    ChildrenUpBefore,
+    /// Children that were down at the first probe, start by themselves, and are up by the last probe.
+    ChildrenStartedByBoot,
+}

@@ -1,0 +1,81 @@
+//! What somebody asks for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Millis, TargetId, TimeoutPolicy};
+
+/// Who does something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// A person or program, by user name.
+    User(String),
+    /// The controller itself.
+    System,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => f.write_str(name),
+            Self::System => f.write_str("system"),
+        }
+    }
+}
+
+/// What is to be done with the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Stop the running children, reboot, start them again (S0).
+    OrchestratedReboot,
+    /// Reboot a host that has no running children (ruling 26).
+    Reboot,
+    /// Shut down a host that has no running children (ruling 26).
+    Shutdown,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OrchestratedReboot => "orchestrated reboot",
+            Self::Reboot => "reboot",
+            Self::Shutdown => "shutdown",
+        })
+    }
+}
+
+/// An override of what can be overridden (G5): needs its own permission and a reason, and is audited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Force {
+    /// Why; never empty.
+    pub reason: String,
+}
+
+/// How it is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// How long the children have to stop (S0-69).
+    pub shutdown_timeout: Millis,
+    /// What happens when they do not (ruling 6).
+    pub on_timeout: TimeoutPolicy,
+    /// Any failed child makes the whole `failed` (ruling 2).
+    pub strict: bool,
+    /// Override inhibitors, lockout and the like.
+    pub force: Option<Force>,
+}
+
+/// A request, with who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The host.
+    pub target: TargetId,
+    /// What.
+    pub operation: Operation,
+    /// How.
+    pub options: Options,
+    /// Who.
+    pub by: Actor,
+}

@@ -1,0 +1,78 @@
+//! Targets: what can be taken down and brought back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::TargetId;
+
+/// Labels of a target, as an operator gave them.
+pub type Labels = BTreeMap<String, String>;
+
+/// The kind of a child host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildKind {
+    /// A container or virtual machine of LXD.
+    Lxd,
+    /// A supervised process of a sandbox host: for demonstrations only.
+    Sandbox,
+}
+
+impl fmt::Display for ChildKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lxd => "lxd",
+            Self::Sandbox => "sandbox",
+        })
+    }
+}
+
+/// What a child is doing, as its engine says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildStatus {
+    /// Up.
+    Running,
+    /// Paused; counts as running and is brought back frozen (ruling 16).
+    Frozen,
+    /// Down.
+    Stopped,
+    /// Being made or on its way up; blocks an orchestration (ruling 16).
+    Creating,
+    /// Broken; blocks an orchestration (ruling 16).
+    Error,
+}
+
+impl ChildStatus {
+    /// Whether the child counts as running (ruling 16).
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Frozen)
+    }
+}
+
+impl fmt::Display for ChildStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Frozen => "frozen",
+            Self::Stopped => "stopped",
+            Self::Creating => "creating",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// Names one child to the engine that holds it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChildRef {
+    /// Our id; see [`TargetId::of_child`].
+    pub id: TargetId,
+    /// Its kind.
+    pub kind: ChildKind,
+    /// The name that its engine's commands take.
+    pub name: String,
+    /// The engine's own stable id (LXD `volatile.uuid`), else the name. A child made anew under an old name differs here.
+    pub stable_id: String,
+}
