@@ -36,6 +36,8 @@ pub enum Action {
         expect_boot: BootIdentity,
         /// The device itself calls the reboot failed when it is still up, with nothing pending, after so long.
         begin_within: Millis,
+        /// Go past block inhibitors and logged-in users: only for a request that was forced (G5). Otherwise the host refuses.
+        ignore_inhibitors: bool,
     },
     /// Shut the host down, if it is still on this boot.
     Shutdown {
@@ -43,6 +45,8 @@ pub enum Action {
         expect_boot: BootIdentity,
         /// As for a reboot.
         begin_within: Millis,
+        /// As for a reboot.
+        ignore_inhibitors: bool,
     },
 }
 
