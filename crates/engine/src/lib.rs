@@ -1,1 +1,21 @@
-//! All decisions, sans-IO.
+//! All decisions, sans-IO: planner, guard, journal, orchestration, phase, explain.
+//!
+//! [`Engine::handle`] takes an input and the time, and gives the facts that follow; the driver makes them durable, and only
+//! then acts on [`Engine::wanted`]. The state is a pure function of the journals, so a restart is the ordinary path entered
+//! with an empty memory. What is only heard (reports, connections) lives beside it and is never needed to replay.
+
+mod config;
+mod engine;
+mod explain;
+mod input;
+mod journal;
+mod story;
+mod view;
+
+pub use config::{Config, LimitGroup};
+pub use engine::{Engine, OpenJournal, RestoreError, Turn};
+pub use explain::{Blocker, Why};
+pub use input::{Input, Refusal, Reply};
+pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot, Outcome, Record};
+pub use story::{action_of, is_good, tell};
+pub use view::{Alarm, ChildView, HostState, HostView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView, View};

@@ -1,0 +1,243 @@
+//! The turn.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use engine::{Config, Engine, Fact, FleetEntry, Input, JournalId, Reply, RestoreError, View};
+use model::broken::{self, Rule};
+use model::{Command, CommandId, Millis, TargetId, Timestamp};
+
+use crate::batch::{Append, AuditRow, Batch, Loaded};
+
+/// Durable journals. All of one batch or nothing of it.
+pub trait Store {
+    /// Take the lead: raises the lease number, so that whoever held it before can append no more.
+    fn lead(&mut self) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Everything needed to restore.
+    fn load(&mut self) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
+    /// Append; durable when it returns.
+    fn append(&mut self, batch: &Batch) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// The way to the targets.
+pub trait Transport {
+    /// Hand one command over; no promise that it arrives.
+    fn send(&mut self, command: &Command) -> impl Future<Output = Result<(), SendError>> + Send;
+}
+
+/// Why a store could not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// A journal does not stand where the batch says.
+    #[error("journal conflict: {0}")]
+    Conflict(String),
+    /// Somebody else leads.
+    #[error("the lease is held by another controller (ours {ours}, now {now})")]
+    LeaseLost {
+        /// The lease of the batch.
+        ours: u64,
+        /// The lease in force.
+        now: u64,
+    },
+    /// No room.
+    #[error("the disk under the database is full: free some space, the controller goes on by itself ({0})")]
+    Full(String),
+    /// Anything else.
+    #[error("store: {0}")]
+    Other(String),
+}
+
+/// Why a command could not be handed over; it is tried again later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("send: {0}")]
+pub struct SendError(pub String);
+
+/// Why the driver could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journals do not hold together.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The first turn failed.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+}
+
+/// A turn that did not become durable. The engine in memory is ahead of the store: start again from the store.
+#[derive(Debug, thiserror::Error)]
+#[error("turn not durable: {0}")]
+pub struct TurnError(#[from] pub StoreError);
+
+/// Engine, store and transport, held together by the turn.
+pub struct Driver<S, T> {
+    engine: Engine,
+    store: S,
+    transport: T,
+    lease: u64,
+    heads: BTreeMap<JournalId, u64>,
+    sent: BTreeMap<CommandId, Sent>,
+    resend: Millis,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    at: Timestamp,
+    times: u32,
+}
+
+/// A command that nobody answered is sent again after this pause, doubled each time up to sixteen times it.
+const RESEND_DOUBLINGS_MAX: u32 = 4;
+
+impl<S: Store, T: Transport> Driver<S, T> {
+    /// Take the lead, restore from the store and write the start down. `resend` is the first pause before an unanswered
+    /// command is sent again.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or the fleet journal is bad (G8).
+    pub async fn start(config: Config, mut store: S, transport: T, resend: Millis, now: Timestamp) -> Result<Self, StartError> {
+        let lease = store.lead().await?;
+        let loaded = store.load().await?;
+        let epoch = loaded.epoch;
+        let mut heads = BTreeMap::from([(JournalId::Fleet, loaded.fleet.len() as u64)]);
+        for (id, journal) in &loaded.open {
+            if let Ok(records) = journal {
+                heads.insert(JournalId::Orchestration(*id), records.len() as u64);
+            }
+        }
+        let engine = Engine::restore(config, loaded.fleet, loaded.open)?;
+        let mut driver = Self { engine, store, transport, lease, heads, sent: BTreeMap::new(), resend };
+        driver.turn(vec![Input::Started { epoch, lease }], now).await?;
+        Ok(driver)
+    }
+
+    /// The engine, to look at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The transport.
+    pub fn transport(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// Give store and transport back, to start again.
+    pub fn into_parts(self) -> (S, T) {
+        (self.store, self.transport)
+    }
+
+    /// One turn: all inputs that wait are decided together, appended together, and only then answered and acted on.
+    /// Returns one reply per input.
+    ///
+    /// # Errors
+    /// Nothing of the turn became durable, or nobody knows: the driver must not be used any more.
+    pub async fn turn(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Reply>, TurnError> {
+        let mut facts = Vec::new();
+        let mut replies = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let turn = self.engine.handle(input, now);
+            facts.extend(turn.facts);
+            replies.push(turn.reply);
+        }
+        if broken::is(Rule::SendBeforeAppend) {
+            self.dispatch(now).await;
+        }
+        if !facts.is_empty() {
+            let batch = self.batch(facts);
+            match self.store.append(&batch).await {
+                Ok(()) => self.advance_heads(&batch),
+                Err(_) if broken::is(Rule::KeepAfterConflict) => self.advance_heads(&batch),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.dispatch(now).await;
+        Ok(replies)
+    }
+
+    /// When a turn is due even if nothing happens.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let resend = self.sent.values().map(|s| s.at + self.pause(s.times)).min();
+        [self.engine.poll_timeout(), resend].into_iter().flatten().min()
+    }
+
+    fn batch(&self, facts: Vec<Fact>) -> Batch {
+        let mut views: BTreeMap<_, View> = BTreeMap::new();
+        let mut audit = Vec::with_capacity(facts.len());
+        let mut journals: BTreeMap<JournalId, Vec<Fact>> = BTreeMap::new();
+        for fact in facts {
+            if let Fact::Orchestration(id, _) = &fact
+                && let Some(view) = self.engine.view(*id)
+            {
+                views.insert(*id, view);
+            }
+            audit.push(self.audit_row(&fact));
+            journals.entry(fact.journal()).or_default().push(fact);
+        }
+        let appends = journals
+            .into_iter()
+            .map(|(journal, facts)| Append { journal, follows: self.heads.get(&journal).copied().unwrap_or(0), facts })
+            .collect();
+        Batch { lease: self.lease, appends, views: views.into_values().collect(), audit }
+    }
+
+    fn audit_row(&self, fact: &Fact) -> AuditRow {
+        let (at, by, target, orchestration) = match fact {
+            Fact::Fleet(r) => (r.at, r.by.to_string(), fleet_target(&r.entry), None),
+            Fact::Orchestration(id, r) => (r.at, r.by.to_string(), self.engine.view(*id).map(|v| v.host), Some(*id)),
+        };
+        AuditRow {
+            at,
+            actor: by,
+            action: engine::action_of(fact).to_owned(),
+            target,
+            orchestration,
+            success: engine::is_good(fact),
+            detail: engine::tell(fact, &|id| self.engine.name_of(id)),
+        }
+    }
+
+    fn advance_heads(&mut self, batch: &Batch) {
+        for append in &batch.appends {
+            *self.heads.entry(append.journal).or_default() += append.facts.len() as u64;
+        }
+    }
+
+    /// Send what should be in flight and was not sent lately.
+    async fn dispatch(&mut self, now: Timestamp) {
+        let wanted = self.engine.wanted();
+        self.sent.retain(|id, _| wanted.iter().any(|c| c.id == *id));
+        for command in wanted {
+            let times = match self.sent.get(&command.id) {
+                Some(sent) if now < sent.at + self.pause(sent.times) => continue,
+                Some(sent) => sent.times,
+                None => 0,
+            };
+            // A command that could not be handed over is paced like one that was not answered.
+            let _ = self.transport.send(&command).await;
+            self.sent.insert(command.id, Sent { at: now, times: times.saturating_add(1) });
+        }
+    }
+
+    fn pause(&self, times: u32) -> Millis {
+        Millis(self.resend.0.saturating_mul(1 << times.saturating_sub(1).min(RESEND_DOUBLINGS_MAX)))
+    }
+}
+
+fn fleet_target(entry: &FleetEntry) -> Option<TargetId> {
+    match entry {
+        FleetEntry::ControllerStarted { .. } => None,
+        FleetEntry::HostEnrolled { host, .. }
+        | FleetEntry::HostApproved { host }
+        | FleetEntry::HostSeen { host, .. }
+        | FleetEntry::HostSilent { host }
+        | FleetEntry::HostOff { host, .. }
+        | FleetEntry::Locked { host, .. }
+        | FleetEntry::Unlocked { host, .. }
+        | FleetEntry::BootEndCommanded { host, .. } => Some(*host),
+        FleetEntry::Stranded { target, .. }
+        | FleetEntry::StrandedEnded { target, .. }
+        | FleetEntry::AlarmAcknowledged { target } => Some(*target),
+    }
+}

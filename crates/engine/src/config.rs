@@ -1,0 +1,88 @@
+//! Limits and timeouts, all of them configuration, with the defaults of ruling 23.
+
+use model::{Labels, Millis};
+use serde::{Deserialize, Serialize};
+
+/// What the engine needs to know of the world's pace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How often agents report.
+    pub heartbeat: Millis,
+    /// A host is active while its last report is at most so old.
+    pub active_limit: Millis,
+    /// A performer begins nothing that is older.
+    pub command_expiry: Millis,
+    /// How long a probe may take until it is answered.
+    pub probe_limit: Millis,
+    /// Pause between two probes, or two attempts of one action.
+    pub retry_pause: Millis,
+    /// Attempts of one action on one child in one round.
+    pub attempts: u32,
+    /// How long cutting off a child may take.
+    pub force_limit: Millis,
+    /// A reboot must begin so long after its acceptance.
+    pub begin_within: Millis,
+    /// The new boot identity must be seen so long after the reboot began.
+    pub back_within: Millis,
+    /// How long the start of one child may take.
+    pub start_limit: Millis,
+    /// Parallel starts of children; 0 = all of one priority.
+    pub parallel_starts: u32,
+    /// The host must be healthy so long after the last start.
+    pub health_gate: Millis,
+    /// Two healthy probes must lie so far apart.
+    pub health_hold: Millis,
+    /// After a controller's start: facts are heard, no deadline is judged, no disruption starts.
+    pub settling: Millis,
+    /// Waiting for admission or people ends in cancelling (G6).
+    pub wait_limit: Millis,
+    /// Commanded reboots and shutdowns per host in the window.
+    pub lockout_count: u32,
+    /// The window of the lockout.
+    pub lockout_window: Millis,
+    /// Limit groups (G1).
+    #[serde(rename = "limit_group")]
+    pub limit_groups: Vec<LimitGroup>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Millis::secs(30),
+            active_limit: Millis::secs(90),
+            command_expiry: Millis::secs(240),
+            probe_limit: Millis::secs(60),
+            retry_pause: Millis::secs(2),
+            attempts: 2,
+            force_limit: Millis::secs(30),
+            begin_within: Millis::secs(120),
+            back_within: Millis::secs(600),
+            start_limit: Millis::secs(120),
+            parallel_starts: 4,
+            health_gate: Millis::secs(120),
+            health_hold: Millis::secs(5),
+            settling: Millis::secs(40),
+            wait_limit: Millis::secs(72 * 3600),
+            lockout_count: 3,
+            lockout_window: Millis::secs(900),
+            limit_groups: Vec::new(),
+        }
+    }
+}
+
+/// Targets of which only so many may be unavailable at once (G1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitGroup {
+    /// Its name, for people.
+    pub name: String,
+    /// Hosts that carry all these labels belong to it.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Children that belong to it, as `HOST/CHILD` names.
+    #[serde(default)]
+    pub children: Vec<String>,
+    /// How many of its members may be unavailable at once; at least 1.
+    pub max_unavailable: u32,
+}

@@ -1,0 +1,149 @@
+//! Why a target does not start: the ordered list of blockers, empty exactly when it would start.
+
+use std::fmt;
+
+use model::{ActionKind, OrchestrationId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One thing that keeps a target from starting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// What.
+    #[serde(flatten)]
+    pub why: Why,
+    /// Since when, where known.
+    pub since: Option<Timestamp>,
+    /// Until when, where known.
+    pub until: Option<Timestamp>,
+    /// A person with the permission can override it with a reason (G5).
+    pub forceable: bool,
+}
+
+/// The reasons, in the order in which they are listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "blocker", rename_all = "snake_case")]
+pub enum Why {
+    /// No such target.
+    UnknownTarget,
+    /// Not approved yet, or its new key is not.
+    NotApproved,
+    /// Another orchestration holds the host (ruling 5).
+    Locked {
+        /// Which.
+        orchestration: OrchestrationId,
+    },
+    /// The controller has just started.
+    Settling,
+    /// Not heard lately enough (E19).
+    NotActive,
+    /// Could not be brought back, and nothing has proven otherwise.
+    Stranded {
+        /// Why.
+        reason: String,
+    },
+    /// Too many commanded reboots and shutdowns in the window (G5, ruling 10).
+    Lockout {
+        /// How many count.
+        counted: u32,
+        /// How many are allowed.
+        limit: u32,
+    },
+    /// The device's own rate limit: cannot be forced (G5).
+    DeviceRateLimit,
+    /// The agent cannot do what the plan needs.
+    Unsupported {
+        /// What.
+        action: ActionKind,
+    },
+    /// The children could not be listed.
+    ChildrenUnknown {
+        /// Why.
+        reason: String,
+    },
+    /// A child is being made or broken (ruling 16).
+    ChildNotReady {
+        /// Which.
+        name: String,
+        /// Its status.
+        status: String,
+    },
+    /// A plain reboot of a host with running children (ruling 26).
+    ChildrenRunning {
+        /// How many.
+        count: u32,
+    },
+    /// An orchestrated reboot of a host without running children (S0-40).
+    NoRunningChildren,
+    /// A shutdown is pending on the host, not by us.
+    ShutdownPending {
+        /// What.
+        kind: String,
+    },
+    /// Somebody inhibits shutdown (pain 14).
+    Inhibited {
+        /// Who.
+        who: String,
+    },
+    /// A check could not be made: it blocks (G5).
+    CheckFailed {
+        /// Which, and why.
+        reason: String,
+    },
+    /// A limit group has no room (G1).
+    LimitGroup {
+        /// Which.
+        group: String,
+        /// Members that are unavailable now.
+        unavailable: u32,
+        /// Members that this start would add.
+        adds: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// Even alone this start would exceed the limit of the group: the plan is refused (G1).
+    LimitImpossible {
+        /// Which.
+        group: String,
+        /// Members that this start would take down.
+        adds: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// Another track must end well before.
+    After {
+        /// Index of that track.
+        track: u32,
+    },
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownTarget => write!(f, "no such target"),
+            Self::NotApproved => write!(f, "host is not approved: compare its key fingerprint and approve it"),
+            Self::Locked { orchestration } => write!(f, "orchestration {orchestration} is active on this host"),
+            Self::Settling => write!(f, "the controller has just started and waits until it has heard its hosts"),
+            Self::NotActive => write!(f, "host is not active: its agent has not been heard lately"),
+            Self::Stranded { reason } => write!(f, "host is stranded: {reason}"),
+            Self::Lockout { counted, limit } => write!(f, "lockout: {counted} commanded reboots or shutdowns of {limit} allowed"),
+            Self::DeviceRateLimit => write!(f, "the device's own rate limit is reached; it cannot be forced"),
+            Self::Unsupported { action } => write!(f, "the agent cannot perform {action}"),
+            Self::ChildrenUnknown { reason } => write!(f, "children could not be listed: {reason}"),
+            Self::ChildNotReady { name, status } => write!(f, "child {name} is {status}"),
+            Self::ChildrenRunning { count } => {
+                write!(f, "{count} children are running: use the orchestrated reboot, which stops and starts them")
+            }
+            Self::NoRunningChildren => write!(f, "no running child hosts found"),
+            Self::ShutdownPending { kind } => write!(f, "a {kind} is pending on the host"),
+            Self::Inhibited { who } => write!(f, "shutdown is inhibited by {who}"),
+            Self::CheckFailed { reason } => write!(f, "a check could not be made: {reason}"),
+            Self::LimitGroup { group, unavailable, adds, limit } => {
+                write!(f, "limit group {group}: {unavailable} unavailable, this would add {adds}, limit {limit}")
+            }
+            Self::LimitImpossible { group, adds, limit } => {
+                write!(f, "limit group {group}: this takes down {adds}, more than its limit of {limit} at any time")
+            }
+            Self::After { track } => write!(f, "waits for track {track}"),
+        }
+    }
+}

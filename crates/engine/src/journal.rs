@@ -1,0 +1,297 @@
+//! Journal entries: the facts from which everything else is computed.
+//!
+//! There are two kinds of journal (design, section 5): one per orchestration, and the fleet journal for what outlives or
+//! spans orchestrations. Entries outlive the process: a change here walks old and new reader against old and new writer,
+//! and `tests/samples` holds journals that must still load.
+
+use model::{
+    Ack, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, OrchestrationId, Place, Plan, Report, Request, TargetId,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// The version that new records are written in.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// Which journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JournalId {
+    /// The one fleet journal.
+    Fleet,
+    /// The journal of one orchestration.
+    Orchestration(OrchestrationId),
+}
+
+/// One entry with when and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record<E> {
+    /// When the engine decided it, by the controller's clock.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub by: Actor,
+    /// What.
+    #[serde(flatten)]
+    pub entry: E,
+}
+
+/// A record with the journal that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// In the fleet journal.
+    Fleet(Record<FleetEntry>),
+    /// In the journal of an orchestration.
+    Orchestration(OrchestrationId, Record<Entry>),
+}
+
+impl Fact {
+    /// Which journal it belongs to.
+    pub fn journal(&self) -> JournalId {
+        match self {
+            Self::Fleet(_) => JournalId::Fleet,
+            Self::Orchestration(id, _) => JournalId::Orchestration(*id),
+        }
+    }
+}
+
+/// A fact of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum FleetEntry {
+    /// A controller took the lead. Until `settle_until` facts are heard, no deadline is judged and no disruption starts.
+    ControllerStarted {
+        /// Which life of the database; part of the fence.
+        epoch: u64,
+        /// The lease under which it writes.
+        lease: u64,
+        /// End of settling.
+        settle_until: Timestamp,
+    },
+    /// A host asked to join, with a valid token; or a known machine came with a new key (ruling 27).
+    HostEnrolled {
+        /// Our id of it.
+        host: TargetId,
+        /// Its name.
+        name: String,
+        /// Its machine id.
+        machine_id: String,
+        /// Its public key, as text.
+        public_key: String,
+        /// Labels that came with the token.
+        labels: Labels,
+    },
+    /// A person approved the host and the fingerprint of its key.
+    HostApproved {
+        /// Which.
+        host: TargetId,
+    },
+    /// The host was heard: for the first time, again after silence, on another boot, or by another run of its agent.
+    HostSeen {
+        /// Which.
+        host: TargetId,
+        /// The boot it is on.
+        boot: BootIdentity,
+        /// The run of its agent.
+        instance: InstanceId,
+    },
+    /// The host has been silent past the limit.
+    HostSilent {
+        /// Which.
+        host: TargetId,
+    },
+    /// The host was shut down by us and went silent (ruling 28); it counts as disrupted until it is heard on another boot.
+    HostOff {
+        /// Which.
+        host: TargetId,
+        /// The boot that was ended.
+        ended_boot: BootIdentity,
+    },
+    /// An orchestration holds the host; one at a time (ruling 5, E13).
+    Locked {
+        /// Which.
+        host: TargetId,
+        /// Held by.
+        orchestration: OrchestrationId,
+    },
+    /// The orchestration lets go.
+    Unlocked {
+        /// Which.
+        host: TargetId,
+        /// Was held by.
+        orchestration: OrchestrationId,
+    },
+    /// A reboot or shutdown was commanded; commands count for the lockout, boots do not (ruling 23).
+    BootEndCommanded {
+        /// Which.
+        host: TargetId,
+        /// The command.
+        command: CommandId,
+    },
+    /// The target could not be brought back. It counts as unavailable until fresh proof and health, or a person, end it.
+    Stranded {
+        /// The host, or a child of it.
+        target: TargetId,
+        /// Its host.
+        host: TargetId,
+        /// Its name.
+        name: String,
+        /// Whose doing.
+        orchestration: OrchestrationId,
+        /// Why.
+        reason: String,
+        /// For a host: the boot that was to end, and when the command that could still end it is certainly dead.
+        open_boot: Option<OpenBoot>,
+    },
+    /// Fresh proof and health were seen, or a person said so.
+    StrandedEnded {
+        /// Which.
+        target: TargetId,
+        /// Ended by proof (`true`) or by a person's word.
+        proven: bool,
+        /// For a host: the boot on which it is back.
+        boot: Option<BootIdentity>,
+    },
+    /// A person has seen the alarm that the target was stranded.
+    AlarmAcknowledged {
+        /// Which.
+        target: TargetId,
+    },
+}
+
+/// A reboot or shutdown whose end nobody has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenBoot {
+    /// The boot it was meant to end.
+    pub expect_boot: BootIdentity,
+    /// After this instant a report from the same boot with nothing pending proves that it did not happen.
+    pub dead_after: Timestamp,
+}
+
+/// A fact of one orchestration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// The plan was accepted; it does not change any more.
+    Accepted {
+        /// What was asked.
+        request: Request,
+        /// What will be done.
+        plan: Plan,
+        /// Names of the targets, for people.
+        host_name: String,
+        /// The report on which it was accepted.
+        report: Box<Report>,
+        /// When waiting for admission ends in cancelling.
+        wait_until: Timestamp,
+    },
+    /// Admission passed: the track holds its lock and begins.
+    TrackStarted {
+        /// Index of the track.
+        track: u32,
+    },
+    /// A step began, with its subjects fixed (also those that a probe resolved), and its deadline.
+    StepStarted {
+        /// Where.
+        place: Place,
+        /// From 1; a later round acts on what an earlier one missed.
+        round: u32,
+        /// Position of its commands in the order of commits.
+        position: u64,
+        /// On whom it acts.
+        subjects: Vec<TargetId>,
+        /// Judged by a timer of the controller (G6).
+        deadline: Timestamp,
+    },
+    /// Intent: this command is to be sent until it is answered.
+    CommandIssued {
+        /// Where.
+        place: Place,
+        /// All of it.
+        command: Box<Command>,
+    },
+    /// The performer said something new about an open command.
+    Acked {
+        /// Where.
+        place: Place,
+        /// On whom.
+        subject: TargetId,
+        /// What it said.
+        ack: Box<Ack>,
+        /// The step's deadline from here on, when this moves it.
+        deadline: Option<Timestamp>,
+    },
+    /// The host went away while it was to go: its will, or silence.
+    HostGone {
+        /// Index of the track.
+        track: u32,
+    },
+    /// The step's deadline passed: what is open in it has timed out.
+    DeadlinePassed {
+        /// Where.
+        place: Place,
+    },
+    /// Those that did not stop are cut off.
+    ForceStarted {
+        /// Where.
+        place: Place,
+        /// New deadline of the step.
+        deadline: Timestamp,
+    },
+    /// The step is over; open commands in it are superseded.
+    StepEnded {
+        /// Where.
+        place: Place,
+    },
+    /// An operator asked to stop.
+    CancelRequested,
+    /// What was done is taken back.
+    UnwindStarted {
+        /// Index of the track.
+        track: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The track is over.
+    TrackEnded {
+        /// Index of the track.
+        track: u32,
+        /// How.
+        outcome: Outcome,
+        /// Why, when not completed.
+        reason: Option<String>,
+    },
+    /// The orchestration is over: a terminal state.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// Names each child and reason (ruling 2, E28).
+        error_message: Option<String>,
+    },
+}
+
+/// How something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// All as it should be, and proven.
+    Completed,
+    /// The host is back and proven, some children are not (ruling 2: `completed` with an error message in S0's document).
+    Partial,
+    /// Not done, or not proven.
+    Failed,
+    /// Cancelled before the reboot was handed over, and taken back.
+    Cancelled,
+    /// Not started, because of another track.
+    Skipped,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Completed => "completed",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        })
+    }
+}

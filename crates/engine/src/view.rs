@@ -1,0 +1,255 @@
+//! What people are shown of an orchestration or a host: computed, never stored as truth.
+
+use model::{
+    AckStatus, Actor, BootIdentity, ChildRef, ChildStatus, Labels, Millis, Operation, OrchestrationId, Planner, Proof, Report,
+    TargetId, TimeoutPolicy, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::Outcome;
+
+/// The six public states of S0: a pure function of the journal (S0-11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Stop commands are sent; confirmation is awaited (S0-12).
+    ShuttingDown,
+    /// The reboot command is issued (S0-13).
+    Rebooting,
+    /// The reboot is known to have begun (ruling 1).
+    PendingRestart,
+    /// A new boot identity is proven; children are started (S0-15).
+    Restarting,
+    /// Over, and well; partial results are here too, with an error message (ruling 2).
+    Completed,
+    /// Over, and not well.
+    Failed,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ShuttingDown => "shutting_down",
+            Self::Rebooting => "rebooting",
+            Self::PendingRestart => "pending_restart",
+            Self::Restarting => "restarting",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// One orchestration, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Its id.
+    pub id: OrchestrationId,
+    /// The host.
+    pub host: TargetId,
+    /// The host's name when it was accepted.
+    pub host_name: String,
+    /// Who made the plan.
+    pub planner: Planner,
+    /// What was asked.
+    pub operation: Operation,
+    /// Who asked.
+    pub by: Actor,
+    /// How long children had to stop.
+    pub shutdown_timeout: Millis,
+    /// What happens to those that do not.
+    pub on_timeout: TimeoutPolicy,
+    /// Any failed child makes all failed.
+    pub strict: bool,
+    /// The reason of a forced start.
+    pub forced: Option<String>,
+    /// Public state.
+    pub phase: Phase,
+    /// Set when over.
+    pub outcome: Option<Outcome>,
+    /// Names each child and reason.
+    pub error_message: Option<String>,
+    /// What the outcome rests on.
+    pub proof: Proof,
+    /// Accepted.
+    pub initiated_at: Timestamp,
+    /// Children are down (or given up).
+    pub shutdown_completed_at: Option<Timestamp>,
+    /// The reboot was handed over.
+    pub reboot_issued_at: Option<Timestamp>,
+    /// The new boot identity was proven.
+    pub agent_reconnected_at: Option<Timestamp>,
+    /// Everything was found as before.
+    pub restart_completed_at: Option<Timestamp>,
+    /// Over.
+    pub ended_at: Option<Timestamp>,
+    /// The boot that was to end.
+    pub boot_before: Option<BootIdentity>,
+    /// The boot that was proven.
+    pub boot_after: Option<BootIdentity>,
+    /// Being cancelled or taken back, and why.
+    pub unwinding: Option<String>,
+    /// The children taken into it.
+    pub children: Vec<ChildView>,
+    /// The steps of its track.
+    pub steps: Vec<StepView>,
+}
+
+/// One child in an orchestration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildView {
+    /// Which.
+    #[serde(flatten)]
+    pub child: ChildRef,
+    /// As reported before (ruling 21).
+    pub pre_reboot_status: ChildStatus,
+    /// How its stop went.
+    pub stop: StopStatus,
+    /// How its start went (ruling 21).
+    pub restart: RestartStatus,
+    /// Why not.
+    pub error: Option<String>,
+}
+
+/// How the stop of a child went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopStatus {
+    /// Not asked yet.
+    Pending,
+    /// Asked.
+    Stopping,
+    /// Seen down.
+    Stopped,
+    /// Cut off.
+    Forced,
+    /// Did not stop; the policy decided.
+    TimedOut,
+    /// The stop was refused or failed.
+    Failed,
+}
+
+/// How the restart of a child went (ruling 21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartStatus {
+    /// Not asked yet.
+    Pending,
+    /// Asked.
+    Starting,
+    /// Seen up.
+    Running,
+    /// Could not be started.
+    Failed,
+    /// Not tried.
+    Skipped,
+}
+
+/// One step of the plan as it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Index in the track.
+    pub index: u32,
+    /// In words: `stop running children`.
+    pub title: String,
+    /// How far it is.
+    pub state: StepState,
+    /// Rounds begun.
+    pub rounds: u32,
+    /// First begun.
+    pub started_at: Option<Timestamp>,
+    /// Last ended.
+    pub ended_at: Option<Timestamp>,
+    /// Judged then, while it is open.
+    pub deadline: Option<Timestamp>,
+    /// On whom, with the last command's state.
+    pub subjects: Vec<SubjectView>,
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Not begun.
+    Pending,
+    /// Open.
+    Running,
+    /// Over.
+    Done,
+    /// Being taken back.
+    Undoing,
+    /// Taken back.
+    Undone,
+}
+
+/// One subject of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectView {
+    /// Which.
+    pub id: TargetId,
+    /// Its name.
+    pub name: String,
+    /// Attempts issued.
+    pub attempt: u32,
+    /// Last word of the performer.
+    pub status: Option<AckStatus>,
+    /// Result in words, once there is one.
+    pub result: Option<String>,
+}
+
+/// What is known of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// Its id.
+    pub id: TargetId,
+    /// Its name.
+    pub name: String,
+    /// Its machine id.
+    pub machine_id: String,
+    /// Its public key, as text.
+    pub public_key: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// A person approved it.
+    pub approved: bool,
+    /// How it is.
+    pub state: HostState,
+    /// When it was last heard by this controller process.
+    pub last_heard: Option<Timestamp>,
+    /// What it last told of itself.
+    pub report: Option<Report>,
+    /// The orchestration that holds it.
+    pub active_orchestration: Option<OrchestrationId>,
+    /// Why it is stranded.
+    pub stranded: Option<String>,
+    /// Targets on it (itself or children) whose alarm nobody has acknowledged, with the reason.
+    pub alarms: Vec<Alarm>,
+}
+
+/// An alarm that stays until a person acknowledges it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Stranded target.
+    pub target: TargetId,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it was proven to be back, if it was.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// How a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    /// Not heard since this controller started.
+    Unknown,
+    /// Heard within the limit.
+    Active,
+    /// Silent past the limit.
+    Silent,
+    /// Shut down by us.
+    Off,
+}
