@@ -1,0 +1,134 @@
+//! Whether a systemd host is going down or is about to.
+//!
+//! Asked in this order: the manager's state (answers even when the bus is gone already), its jobs (a shutdown during boot is
+//! not in the state), logind's delay phase, and logind's schedule. Any unreadable answer makes the whole unknown.
+
+use model::{Millis, PendingShutdown, Readable, Timestamp};
+
+use crate::answer;
+use crate::{Invocation, Next, Output, Steps};
+
+const LIMIT: Millis = Millis(10_000);
+const LOGIN1: [&str; 3] = ["org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"];
+
+/// `busctl` on logind's manager object.
+pub(crate) fn logind(verb: &str, member: &str) -> Invocation {
+    Invocation::new([&["busctl", "--json=short", verb], &LOGIN1[..], &[member]].concat(), LIMIT)
+}
+
+/// Units whose start ends the boot, and the word for each.
+const TARGETS: [(&str, &str); 6] = [
+    ("reboot.target", "reboot"),
+    ("poweroff.target", "poweroff"),
+    ("halt.target", "halt"),
+    ("kexec.target", "kexec"),
+    ("soft-reboot.target", "soft-reboot"),
+    ("shutdown.target", "shutdown"),
+];
+
+enum At {
+    Start,
+    State,
+    Jobs,
+    Preparing,
+    Schedule,
+}
+
+/// See the module.
+pub(crate) struct Pending {
+    at: At,
+    stopping: bool,
+    preparing: bool,
+}
+
+impl Pending {
+    pub(crate) fn new() -> Self {
+        Self { at: At::Start, stopping: false, preparing: false }
+    }
+
+    fn step(&mut self, last: Option<&Output>) -> Result<Next<Readable<Option<PendingShutdown>>>, String> {
+        let pending = |kind: &str, at| Next::Done(Readable::Known(Some(PendingShutdown { kind: kind.to_owned(), at })));
+        let output = match (&self.at, last) {
+            (At::Start, _) => {
+                self.at = At::State;
+                return Ok(Next::Run(Invocation::new(["systemctl", "is-system-running"], LIMIT)));
+            }
+            (_, Some(output)) => output,
+            (_, None) => return Err("no answer was brought".to_owned()),
+        };
+        match self.at {
+            At::Start | At::State => {
+                self.stopping = stopping(output)?;
+                self.at = At::Jobs;
+                Ok(Next::Run(Invocation::new(["systemctl", "list-jobs", "--no-legend"], LIMIT)))
+            }
+            At::Jobs => match jobs(output) {
+                Ok(Some(kind)) => Ok(pending(kind, None)),
+                Ok(None) | Err(_) if self.stopping => Ok(pending("shutdown", None)),
+                Ok(None) => {
+                    self.at = At::Preparing;
+                    Ok(Next::Run(logind("get-property", "PreparingForShutdown")))
+                }
+                Err(why) => Err(why),
+            },
+            At::Preparing => {
+                self.preparing = answer::bus("busctl PreparingForShutdown", "b", output)?;
+                self.at = At::Schedule;
+                Ok(Next::Run(logind("get-property", "ScheduledShutdown")))
+            }
+            At::Schedule => {
+                let scheduled = schedule(output)?;
+                Ok(match scheduled {
+                    _ if self.preparing => pending(scheduled.map_or("shutdown".to_owned(), |s| s.kind).as_str(), None),
+                    known => Next::Done(Readable::Known(known)),
+                })
+            }
+        }
+    }
+}
+
+impl Steps<Readable<Option<PendingShutdown>>> for Pending {
+    fn next(&mut self, last: Option<&Output>, _elapsed: Millis) -> Next<Readable<Option<PendingShutdown>>> {
+        self.step(last).unwrap_or_else(|why| Next::Done(Readable::Unknown(why)))
+    }
+}
+
+/// `systemctl is-system-running`: its exit code is not 0 for most states, so only the word counts.
+fn stopping(output: &Output) -> Result<bool, String> {
+    match output.stdout.trim() {
+        "stopping" => Ok(true),
+        "initializing" | "starting" | "running" | "degraded" | "maintenance" => Ok(false),
+        _ => Err(answer::why_not("systemctl is-system-running", output)),
+    }
+}
+
+/// `systemctl list-jobs --no-legend`: a waiting or running start of a target that ends the boot.
+fn jobs(output: &Output) -> Result<Option<&'static str>, String> {
+    let text = answer::stdout("systemctl list-jobs", output)?;
+    let mut started = Vec::new();
+    for line in text.lines().filter(|l| !l.trim().is_empty() && l.trim() != "No jobs running.") {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        match fields[..] {
+            [id, unit, kind, _state] if id.bytes().all(|b| b.is_ascii_digit()) => {
+                if kind == "start" {
+                    started.push(unit);
+                }
+            }
+            _ => return Err(format!("systemctl list-jobs: unreadable line {line:?}")),
+        }
+    }
+    Ok(TARGETS.iter().find(|(unit, _)| started.contains(unit)).map(|(_, word)| *word))
+}
+
+/// logind's `ScheduledShutdown`: a word and microseconds since 1970; an empty word is none. `shutdown -k` (`dry-…`) only warns.
+fn schedule(output: &Output) -> Result<Option<PendingShutdown>, String> {
+    let (kind, micros): (String, u64) = answer::bus("busctl ScheduledShutdown", "(st)", output)?;
+    if kind.is_empty() || kind.starts_with("dry-") {
+        return Ok(None);
+    }
+    let at = (micros != u64::MAX).then(|| i64::try_from(micros / 1000).ok()).flatten().map(Timestamp::from_millis);
+    Ok(Some(PendingShutdown { kind, at }))
+}
+
+#[cfg(test)]
+mod tests;
