@@ -45,3 +45,39 @@ pub fn of_kernel(boot_id: &str, stat: &str) -> Result<BootIdentity, BootError> {
 pub fn of_sandbox(text: &str) -> Result<BootIdentity, BootError> {
     Ok(text.trim_end().parse()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::recorded;
+
+    const ID: &str = include_str!("../recorded/systemd/boot-id.txt");
+    const STAT: &str = include_str!("../recorded/systemd/proc-1-stat.txt");
+    const STAT_STOPPING: &str = include_str!("../recorded/systemd/proc-1-stat-stopping.txt");
+
+    #[test]
+    fn the_identity_is_the_boot_id_and_the_start_of_process_1() {
+        let (id, stat) = (recorded(ID).stdout, recorded(STAT).stdout);
+        let identity = of_kernel(&id, &stat).unwrap();
+        assert_eq!(identity.to_string(), "acc35e4d-d43e-4d08-b999-d55965f1cce1/53");
+        assert_eq!(of_kernel(&id, &recorded(STAT_STOPPING).stdout).unwrap(), identity, "the same boot, going down");
+        assert_eq!(of_sandbox(&format!("{identity}\n")).unwrap(), identity);
+        let odd = stat.replace("(systemd)", "(a) b (c 9 9 9)");
+        assert_eq!(of_kernel(&id, &odd).unwrap(), identity);
+    }
+
+    #[test]
+    fn a_broken_text_is_never_an_identity() {
+        let (id, stat) = (recorded(ID).stdout, recorded(STAT).stdout);
+        for cut in 0..id.trim_end().len() {
+            assert!(of_kernel(&id[..cut], &stat).is_err());
+        }
+        for cut in 0..stat.len() {
+            assert!(of_kernel(&id, &stat[..cut]).is_err(), "{cut}");
+        }
+        assert!(of_kernel(&id, &stat.replacen("1 (", "2 (", 1)).is_err());
+        for text in ["", "acc35e4d", "acc35e4d-d43e-4d08-b999-d55965f1cce1", "acc35e4d-d43e-4d08-b999-d55965f1cce1/"] {
+            assert!(of_sandbox(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,34 +1,87 @@
 //! Who blocks a shutdown of a systemd host (pain 14).
+//!
+//! The same two things for which `systemctl --check-inhibitors=yes` refuses, so that they are known before anything is
+//! stopped: block inhibitors, and users who are logged in. Asked as root, whose own sessions do not count.
+
+use std::collections::BTreeMap;
 
 use model::{Millis, Readable};
+use serde::Deserialize;
 
 use crate::answer;
-use crate::pending::logind;
-use crate::{Next, Output, Steps};
+use crate::pending::{LIMIT, logind};
+use crate::{Invocation, Next, Output, Steps};
 
-/// Asks logind for its inhibitors. systemd 252's own `systemd-inhibit --list` has no machine-readable form.
+/// Sessions that are asked one by one; more of them count without being asked.
+const MOST_SESSIONS: usize = 32;
+const SESSION_PATH: &str = "/org/freedesktop/login1/session/";
+
+enum At {
+    Start,
+    Inhibitors,
+    Sessions,
+    Session(Session),
+}
+
+/// See the module. systemd 252's own `systemd-inhibit --list` has no machine-readable form.
 pub(crate) struct Inhibitors {
-    asked: bool,
+    at: At,
+    who: Vec<String>,
+    ask: Vec<Session>,
+}
+
+/// One login session of somebody else.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Session {
+    user: String,
+    path: String,
 }
 
 impl Inhibitors {
     pub(crate) fn new() -> Self {
-        Self { asked: false }
+        Self { at: At::Start, who: Vec::new(), ask: Vec::new() }
+    }
+
+    fn step(&mut self, last: Option<&Output>) -> Result<Next<Readable<Vec<String>>>, String> {
+        let no_answer = || "logind: no answer was brought".to_owned();
+        match std::mem::replace(&mut self.at, At::Start) {
+            At::Start => {
+                self.at = At::Inhibitors;
+                return Ok(Next::Run(logind("call", "ListInhibitors")));
+            }
+            At::Inhibitors => {
+                self.who = inhibitors(last.ok_or_else(no_answer)?)?;
+                self.at = At::Sessions;
+                return Ok(Next::Run(logind("call", "ListSessions")));
+            }
+            At::Sessions => {
+                self.ask = sessions(last.ok_or_else(no_answer)?)?;
+                let unasked = self.ask.split_off(self.ask.len().min(MOST_SESSIONS));
+                self.who.extend(unasked.into_iter().map(|s| format!("user {} is logged in", s.user)));
+                self.ask.reverse();
+            }
+            At::Session(session) => {
+                if let Some(service) = session_blocks(last.ok_or_else(no_answer)?)? {
+                    self.who.push(format!("user {} is logged in ({service})", session.user));
+                }
+            }
+        }
+        Ok(match self.ask.pop() {
+            Some(session) => {
+                let argv = ["busctl", "--json=short", "call", "org.freedesktop.login1", &session.path];
+                let get = ["org.freedesktop.DBus.Properties", "GetAll", "s", "org.freedesktop.login1.Session"];
+                let run = Invocation::new([&argv[..], &get[..]].concat(), LIMIT);
+                self.at = At::Session(session);
+                Next::Run(run)
+            }
+            None => Next::Done(Readable::Known(std::mem::take(&mut self.who))),
+        })
     }
 }
 
 impl Steps<Readable<Vec<String>>> for Inhibitors {
     fn next(&mut self, last: Option<&Output>, _elapsed: Millis) -> Next<Readable<Vec<String>>> {
-        match last {
-            Some(output) if self.asked => Next::Done(match inhibitors(output) {
-                Ok(who) => Readable::Known(who),
-                Err(why) => Readable::Unknown(why),
-            }),
-            _ => {
-                self.asked = true;
-                Next::Run(logind("call", "ListInhibitors"))
-            }
-        }
+        self.step(last).unwrap_or_else(|why| Next::Done(Readable::Unknown(why)))
     }
 }
 
@@ -38,6 +91,41 @@ fn inhibitors(output: &Output) -> Result<Vec<String>, String> {
     let (rows,): (Vec<Row>,) = answer::bus("busctl ListInhibitors", "a(ssssuu)", output)?;
     let blocks = rows.into_iter().filter(|(what, _, _, mode, ..)| mode != "delay" && what.split(':').any(|w| w == "shutdown"));
     Ok(blocks.map(|(_, who, why, _, _, pid)| format!("{who} (process {pid}): {why}")).collect())
+}
+
+/// Sessions of users other than root.
+fn sessions(output: &Output) -> Result<Vec<Session>, String> {
+    type Row = (String, u32, String, String, String);
+    let (rows,): (Vec<Row>,) = answer::bus("busctl ListSessions", "a(susso)", output)?;
+    let others = rows.into_iter().filter(|(_, uid, ..)| *uid != 0);
+    others
+        .map(|(_, _, user, _, path)| {
+            if path.starts_with(SESSION_PATH) {
+                Ok(Session { user, path })
+            } else {
+                Err(format!("busctl ListSessions: unreadable session {path:?}"))
+            }
+        })
+        .collect()
+}
+
+/// Whether a session is a person's, by systemd's own rule (its class and type), and through which service it came.
+fn session_blocks(output: &Output) -> Result<Option<String>, String> {
+    #[derive(Deserialize)]
+    struct Property {
+        data: serde_json::Value,
+    }
+    if output.exit == Some(1) && output.stderr.contains("Unknown object") {
+        return Ok(None); // it has ended since
+    }
+    let (all,): (BTreeMap<String, Property>,) = answer::bus("busctl session", "a{sv}", output)?;
+    let text = |key: &str| {
+        let value = all.get(key).and_then(|p| p.data.as_str());
+        value.ok_or_else(|| format!("busctl session: no {key} in the answer"))
+    };
+    let (class, kind) = (text("Class")?, text("Type")?);
+    let person = class.starts_with("user") && ["x11", "wayland", "tty", "mir"].contains(&kind);
+    Ok(if person { Some(text("Service")?.to_owned()) } else { None })
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod pending;
 mod power;
 mod sandbox;
 mod script;
+#[cfg(test)]
+mod testing;
 
 pub use catalog::{HostKind, HostReading, perform, read_host, supported_actions};
 pub use script::{Invocation, Next, Output, Script, Steps, Verdict};

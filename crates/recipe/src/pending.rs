@@ -8,7 +8,8 @@ use model::{Millis, PendingShutdown, Readable, Timestamp};
 use crate::answer;
 use crate::{Invocation, Next, Output, Steps};
 
-const LIMIT: Millis = Millis(10_000);
+/// One question to systemd or logind.
+pub(crate) const LIMIT: Millis = Millis(10_000);
 const LOGIN1: [&str; 3] = ["org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"];
 
 /// `busctl` on logind's manager object.

@@ -1,0 +1,72 @@
+//! Driving scripts in tests: recorded outputs in, a transcript out.
+
+use std::fmt::Debug;
+
+use model::Millis;
+
+use crate::{Next, Output, Script};
+
+/// An output from the text of a recording (`recorded/README.md`).
+pub(crate) fn recorded(text: &str) -> Output {
+    let (head, rest) = text.split_once("--- stdout\n").expect("a recording has its standard output");
+    let (stdout, stderr) = rest.split_once("--- stderr\n").unwrap_or((rest, ""));
+    let code = head.lines().next().and_then(|l| l.strip_prefix("exit ")).expect("a recording begins with its exit code");
+    Output { exit: Some(code.parse().expect("a number")), stdout: stdout.into(), stderr: stderr.into(), timed_out: false }
+}
+
+/// A good answer.
+pub(crate) fn said(stdout: &str) -> Output {
+    Output { exit: Some(0), stdout: stdout.into(), ..Output::default() }
+}
+
+/// Every way in which an answer can be broken, made from a good one.
+pub(crate) fn broken(good: &str) -> Vec<Output> {
+    let text = |s: &str| said(s);
+    let mut all = vec![
+        text(""),
+        text("\n"),
+        text("null"),
+        text("{}"),
+        text("Connection closed by remote host"),
+        text(&good[..good.trim_end().len() - 1]),
+        text(&good[..good.len() / 2]),
+        Output { exit: None, stdout: good.into(), ..Output::default() },
+        Output { exit: Some(0), stdout: good.into(), timed_out: true, ..Output::default() },
+    ];
+    all.extend([1, 126, 127, 255].map(|code| Output { exit: Some(code), stdout: good.into(), ..Output::default() }));
+    all
+}
+
+/// Performs a script: `answer` is asked for the output of each run, given the argument list and the time, and how long the run
+/// took. Gives the transcript, one line a step, and the end.
+pub(crate) fn drive<T: Clone + Debug>(
+    mut script: Script<T>,
+    mut answer: impl FnMut(&str, Millis) -> (Output, Millis),
+) -> (String, T) {
+    let mut now = Millis(0);
+    let mut last: Option<Output> = None;
+    let mut story = String::new();
+    for _ in 0..1000 {
+        match script.next(last.take().as_ref(), now) {
+            Next::Run(invocation) => {
+                assert_eq!(invocation.env, [("LC_ALL".to_owned(), "C".to_owned())]);
+                assert!(invocation.limit > Millis(0) && invocation.limit <= Millis::secs(200));
+                let line = invocation.argv.join(" ");
+                let (output, took) = answer(&line, now);
+                story.push_str(&format!("{now}: {line} -> {}\n", output.exit.map_or("signal".into(), |c| c.to_string())));
+                now = Millis(now.0 + took.0);
+                last = Some(output);
+            }
+            Next::Wait(time) => {
+                assert!(time > Millis(0), "a wait of nothing would spin");
+                story.push_str(&format!("{now}: wait {time}\n"));
+                now = Millis(now.0 + time.0);
+            }
+            Next::Done(end) => {
+                story.push_str(&format!("{now}: {end:?}\n"));
+                return (story, end);
+            }
+        }
+    }
+    panic!("no end:\n{story}");
+}
