@@ -1,1 +1,4 @@
 //! The controller: store, broker, control and API.
+
+pub mod control;
+pub mod transport;

@@ -1,0 +1,249 @@
+//! What goes in and out of [`super::Control`].
+
+use engine::View;
+use model::{Labels, Millis, OrchestrationId, TargetId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::access::{Permission, Role, Scope};
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// In the list's order.
+    pub items: Vec<T>,
+    /// Give this as `before` for the next page; `None` when there is none.
+    pub next: Option<i64>,
+}
+
+/// Which orchestrations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrchestrationFilter {
+    /// On this host.
+    pub host: Option<TargetId>,
+    /// Only those that are open (`true`) or over (`false`).
+    pub active: Option<bool>,
+    /// Continue a list.
+    pub before: Option<i64>,
+    /// At most so many: 1 to 500; 0 is 50.
+    pub limit: u32,
+}
+
+/// Which lines of the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Of this actor.
+    pub actor: Option<String>,
+    /// Of this action.
+    pub action: Option<String>,
+    /// On this host or child.
+    pub target: Option<TargetId>,
+    /// In this orchestration.
+    pub orchestration: Option<OrchestrationId>,
+    /// Only what was done (`true`), or refused or failed (`false`).
+    pub success: Option<bool>,
+    /// At or after.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// Continue a list.
+    pub before: Option<i64>,
+    /// At most so many: 1 to 500; 0 is 50.
+    pub limit: u32,
+}
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditLine {
+    /// Grows.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What kind of thing: `step_started`, `login`.
+    pub action: String,
+    /// On which host or child.
+    pub target: Option<TargetId>,
+    /// In which orchestration.
+    pub orchestration: Option<OrchestrationId>,
+    /// Done, or refused or failed.
+    pub success: bool,
+    /// In words.
+    pub detail: String,
+}
+
+/// One entry of a journal, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalLine {
+    /// From 0.
+    pub position: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub by: String,
+    /// Kind of the entry: `step_started`.
+    pub entry: String,
+    /// Tells of something done, rather than refused or failed.
+    pub good: bool,
+    /// One sentence.
+    pub text: String,
+}
+
+/// One state of an orchestration, as watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Number of entries in its journal; grows with every change.
+    pub sequence: u64,
+    /// The state.
+    pub view: View,
+}
+
+/// Whether the controller works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The engine runs and its store takes entries.
+    pub ready: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Since when it is so.
+    pub since: Timestamp,
+}
+
+/// A module that a license can grant (ruling 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Module {
+    /// Orchestrated reboots of hosts with children.
+    ContainerEngine,
+}
+
+impl Module {
+    /// Its name in license files and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContainerEngine => "container_engine",
+        }
+    }
+}
+
+/// A device to be enrolled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewEnrolment {
+    /// The name that the host is to have: 1 to 253 of letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Good for so long; default 1 h, at most 7 days.
+    #[serde(default)]
+    pub valid_for: Option<Millis>,
+}
+
+/// An enrolment token, shown once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolmentToken {
+    /// `rvl1.…`, for the device.
+    pub token: String,
+    /// Not good after.
+    pub expires_at: Timestamp,
+}
+
+/// A session.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// To be sent as `Authorization: Bearer …`.
+    pub token: String,
+    /// Ends then.
+    pub expires_at: Timestamp,
+    /// The user's role.
+    pub role: Role,
+    /// What it may do.
+    pub permissions: Vec<Permission>,
+}
+
+/// An API token to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What for; a word that is unique among one's tokens.
+    pub name: String,
+    /// At most the maker's.
+    pub role: Role,
+    /// May force; only if the maker may.
+    #[serde(default)]
+    pub may_force: bool,
+    /// At most the maker's; default the maker's.
+    #[serde(default)]
+    pub scope: Option<Scope>,
+    /// Good for so long; default 90 days, at most 366 days.
+    #[serde(default)]
+    pub valid_for: Option<Millis>,
+}
+
+/// An API token, shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    /// Names it in lists.
+    pub id: i64,
+    /// To be sent as `Authorization: Bearer …`.
+    pub token: String,
+    /// Ends then.
+    pub expires_at: Timestamp,
+}
+
+/// A token in a list, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Names it.
+    pub id: i64,
+    /// Whose.
+    pub user: String,
+    /// What for; `None` for a session.
+    pub name: Option<String>,
+    /// Its role.
+    pub role: Role,
+    /// May force.
+    pub may_force: bool,
+    /// Its hosts.
+    pub scope: Scope,
+    /// Made.
+    pub created_at: Timestamp,
+    /// Ends.
+    pub expires_at: Timestamp,
+    /// Last shown, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A user to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    /// 1 to 64 of letters, digits, `-`, `_`, `.`, `@`.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// May force, beyond its role.
+    #[serde(default)]
+    pub may_force: bool,
+    /// Its hosts; default all.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// A user in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserInfo {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// May force.
+    pub may_force: bool,
+    /// Its hosts.
+    pub scope: Scope,
+    /// Has a one-time password that was not replaced yet.
+    pub must_change_password: bool,
+    /// Made.
+    pub created_at: Timestamp,
+}
