@@ -1,6 +1,10 @@
 //! The REST documents. The three of S0 are exactly as its text writes them (S0-19 to S0-63), with the differences that
 //! rulings 19 to 22 name: times in RFC 3339 UTC with milliseconds and `Z`, errors as problem JSON.
 
+pub mod access;
+pub mod hosts;
+pub mod orchestrations;
+
 use model::{ChildKind, ChildStatus, OrchestrationId, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 
