@@ -1,0 +1,113 @@
+//! The lab proves itself before anything of the product is judged by it: its hosts reboot as machines do.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::lab::{Host, HostSpec};
+use crate::runner::{Scenario, World};
+use crate::wait;
+
+const LIMIT: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "lab_plain_host_reboots",
+        about: "a reboot changes the boot id once and is in the host's own journal",
+        limit: LIMIT,
+        run: plain_host_reboots,
+    },
+    Scenario {
+        name: "lab_host_held_down",
+        about: "a held host stays down and comes back when released; a power cut keeps the disk",
+        limit: LIMIT,
+        run: host_held_down,
+    },
+    Scenario {
+        name: "lab_children_over_a_bare_reboot",
+        about: "what LXD itself does with running, stopped and paused children when their host reboots",
+        limit: LIMIT,
+        run: children_over_a_bare_reboot,
+    },
+];
+
+/// Asks for a reboot. The connection may break before the answer: only a new boot id proves anything.
+fn ask_for_reboot(host: &Host) -> anyhow::Result<()> {
+    host.ssh("systemctl reboot", PATIENCE).map(drop)
+}
+
+fn plain_host_reboots(world: &World) -> anyhow::Result<()> {
+    let host = world.boot(HostSpec::plain("plain", 21))?;
+    let before = host.boot_id().context("no boot id")?;
+    let uptime = |host: &Host| anyhow::Ok(host.sh("cut -d. -f1 /proc/uptime")?.trim().parse::<u64>()?);
+    ensure!(uptime(&host)? < 120, "a fresh host has an uptime of its own");
+
+    ask_for_reboot(&host)?;
+    let after = host.wait_new_boot(&before, PATIENCE)?;
+
+    let boots = host.journal_boots()?;
+    let expected = [before.replace('-', ""), after.replace('-', "")];
+    ensure!(boots == expected, "the journal tells of {boots:?} and not of {expected:?}");
+    let offs: Vec<_> = host.power_log()?.into_iter().filter_map(|event| event.off).collect();
+    ensure!(offs == [133], "the power supply saw {offs:?} and not one reboot");
+    ensure!(host.boot_id() == Some(after), "the boot id changed again");
+    Ok(())
+}
+
+fn host_held_down(world: &World) -> anyhow::Result<()> {
+    let host = world.boot(HostSpec::plain("held", 22))?;
+    let first = host.boot_id().context("no boot id")?;
+
+    host.hold()?;
+    ask_for_reboot(&host)?;
+    host.wait_down(PATIENCE)?;
+    wait::stays_true("it is down while held", Duration::from_secs(3), || Ok(host.leader().is_none()))?;
+    ensure!(!host.ssh("true", PATIENCE)?.ok(), "it answers while it is down");
+    host.release()?;
+    let second = host.wait_new_boot(&first, PATIENCE)?;
+
+    host.sh("echo kept > /root/kept && sync")?;
+    host.power_cut()?;
+    let third = host.wait_new_boot(&second, PATIENCE)?;
+    ensure!(host.sh("cat /root/kept")?.trim() == "kept", "its disk is another");
+    let offs: Vec<_> = host.power_log()?.into_iter().filter_map(|event| event.off).collect();
+    ensure!(offs == [133, 1], "the power supply saw {offs:?} and not a reboot and a cut");
+
+    host.freeze(true)?;
+    ensure!(!host.ssh("true", PATIENCE)?.ok(), "a frozen host answers");
+    host.freeze(false)?;
+    host.cable(false)?;
+    ensure!(!host.ssh("true", PATIENCE)?.ok(), "a host without a cable answers");
+    host.cable(true)?;
+    wait::until_true("an answer by the old cable", PATIENCE, || Ok(host.ssh("true", PATIENCE)?.ok()))?;
+    ensure!(host.boot_id() == Some(third), "neither is a reboot");
+    Ok(())
+}
+
+fn children_over_a_bare_reboot(world: &World) -> anyhow::Result<()> {
+    let host = world.boot(HostSpec::parent("bare", 23))?;
+    host.three_children(24)?;
+    let statuses = || -> anyhow::Result<Vec<String>> {
+        Ok(host.children()?.into_iter().map(|child| format!("{} {}", child.name, child.status)).collect())
+    };
+    ensure!(statuses()? == ["c1 Running", "c2 Running", "c3 Stopped"], "{:?}", statuses()?);
+    let one = host.child_boot_id("c1")?.context("c1 has no boot id")?;
+    let two = host.child_boot_id("c2")?.context("c2 has no boot id")?;
+    host.sh("lxc pause c2")?;
+    ensure!(statuses()? == ["c1 Running", "c2 Frozen", "c3 Stopped"], "{:?}", statuses()?);
+
+    let before = host.boot_id().context("no boot id")?;
+    ask_for_reboot(&host)?;
+    host.wait_new_boot(&before, PATIENCE)?;
+
+    // LXD restores c1, and starts c2 and also c3, which was stopped: why the product has to look after it.
+    let expected = ["c1 Running", "c2 Running", "c3 Running"];
+    wait::until_true("LXD to start its children", PATIENCE, || Ok(statuses()? == expected))?;
+    for (name, old) in [("c1", one), ("c2", two)] {
+        host.child_wait_running(name, PATIENCE)?;
+        let new = host.child_boot_id(name)?.with_context(|| format!("{name} has no boot id"))?;
+        ensure!(new != old, "{name} runs on its old boot");
+    }
+    Ok(())
+}

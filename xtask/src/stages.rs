@@ -1,0 +1,175 @@
+//! The stages of `cargo xtask test`. To add one: a function here, a line in [`ALL`].
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use e2e::lab::{Paths, image, packages, sandbox};
+use e2e::runner::Tally;
+
+use crate::lab::{self, Lab, cargo};
+
+/// A part of the test that is timed and counted.
+pub(crate) struct Stage {
+    /// Its name on the command line and in the report.
+    pub(crate) name: &'static str,
+    /// What it does; an error counts as one failure, whatever it has counted before.
+    pub(crate) run: fn() -> anyhow::Result<Outcome>,
+}
+
+/// What a stage has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A preparation: nothing to count.
+    Ready,
+    /// So many tests.
+    Counted { passed: usize, failed: usize },
+    /// It could not be done here, and why. In CI that is a failure.
+    Skipped(String),
+}
+
+impl From<Tally> for Outcome {
+    fn from(tally: Tally) -> Self {
+        Self::Counted { passed: tally.passed, failed: tally.failed }
+    }
+}
+
+/// All stages, in order.
+pub(crate) const ALL: &[Stage] = &[
+    Stage { name: "packages", run: install },
+    Stage { name: "image", run: images },
+    Stage { name: "build", run: build },
+    Stage { name: "clippy", run: clippy },
+    Stage { name: "tests", run: units },
+    Stage { name: "lab", run: scenarios },
+];
+
+/// Outside CI the lab is left out where it cannot be: without root.
+fn no_lab() -> Option<Outcome> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+    (!root).then(|| Outcome::Skipped("the lab needs root".to_owned()))
+}
+
+fn install() -> anyhow::Result<Outcome> {
+    if let Some(skipped) = no_lab() {
+        return Ok(skipped);
+    }
+    for package in packages::ensure()? {
+        println!("installed {package}");
+    }
+    Ok(Outcome::Ready)
+}
+
+fn images() -> anyhow::Result<Outcome> {
+    if let Some(skipped) = no_lab() {
+        return Ok(skipped);
+    }
+    let paths = Paths::from_environment();
+    sandbox::down(&paths)?;
+    let (image, built) = image::ensure(&paths)?;
+    println!("{} {}", if built { "built" } else { "found" }, image.dir.display());
+    Ok(Outcome::Ready)
+}
+
+fn build() -> anyhow::Result<Outcome> {
+    lab::build()?;
+    // Tests are compiled here, so that the time of the next stage is theirs.
+    let no_run = ["test", "--locked", "--workspace", "--no-run", "--quiet"];
+    lab::finish(cargo(&no_run))?;
+    Ok(Outcome::Ready)
+}
+
+fn clippy() -> anyhow::Result<Outcome> {
+    let present = cargo(&["clippy", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !present.is_ok_and(|status| status.success()) {
+        return Ok(Outcome::Skipped("no clippy: rustup component add clippy".to_owned()));
+    }
+    let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    lab::finish(cargo(&lints))?;
+    Ok(Outcome::Counted { passed: 1, failed: 0 })
+}
+
+/// Unit and integration tests: with nextest where it is installed, otherwise with cargo's own runner.
+fn units() -> anyhow::Result<Outcome> {
+    let nextest = cargo(&["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if nextest.is_ok_and(|status| status.success()) {
+        let said = hear(cargo(&["nextest", "run", "--locked", "--workspace", "--no-fail-fast", "--color", "never"]), true)?;
+        return count_nextest(&said).context("nextest ended without a summary");
+    }
+    let said = hear(cargo(&["test", "--locked", "--workspace", "--all-targets", "--no-fail-fast"]), false)?;
+    count_libtest(&said).context("cargo test ended without a result")
+}
+
+/// Runs a command, shows what it says (on standard error with `on_stderr`) and returns it. Its exit status is in its counts.
+fn hear(mut command: Command, on_stderr: bool) -> anyhow::Result<String> {
+    if !on_stderr {
+        return lab::pass_on(command.stdout(Stdio::piped()).spawn()?);
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"exec "$0" "$@" 2>&1"#]).arg(command.get_program()).args(command.get_args());
+    lab::pass_on(shell.stdout(Stdio::piped()).spawn()?)
+}
+
+/// `     Summary [   0.1s] 12 tests run: 11 passed (1 slow), 1 failed, 2 skipped`
+fn count_nextest(said: &str) -> Option<Outcome> {
+    let line = said.lines().rev().find(|line| line.trim_start().starts_with("Summary ["))?;
+    let (_, counts) = line.split_once("tests run: ").or_else(|| line.split_once("test run: "))?;
+    let count = |word: &str| -> usize {
+        let part = counts.split(", ").find(|part| part.split(' ').nth(1) == Some(word));
+        part.and_then(|part| part.split(' ').next()?.parse().ok()).unwrap_or(0)
+    };
+    let failed = count("failed") + count("timed") + count("exec");
+    Some(Outcome::Counted { passed: count("passed"), failed })
+}
+
+/// `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, one for each test program.
+fn count_libtest(said: &str) -> Option<Outcome> {
+    let mut total = None;
+    for line in said.lines().filter(|line| line.starts_with("test result: ")) {
+        let count = |word: &str| -> Option<usize> {
+            let before = line.split(word).next()?;
+            before.split_whitespace().next_back()?.parse().ok()
+        };
+        let (passed, failed) = total.unwrap_or((0, 0));
+        total = Some((passed + count(" passed;")?, failed + count(" failed;")?));
+    }
+    total.map(|(passed, failed)| Outcome::Counted { passed, failed })
+}
+
+fn scenarios() -> anyhow::Result<Outcome> {
+    if let Some(skipped) = no_lab() {
+        return Ok(skipped);
+    }
+    let start = Instant::now();
+    let lab = Lab::fresh(&Paths::from_environment())?;
+    println!("the lab is up after {:.1} s", start.elapsed().as_secs_f32());
+    let tally = lab.scenarios(&[], false)?;
+    ensure!(tally.passed + tally.failed > 0, "no scenario ran");
+    Ok(tally.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(passed: usize, failed: usize) -> Option<Outcome> {
+        Some(Outcome::Counted { passed, failed })
+    }
+
+    #[test]
+    fn nextest_is_counted() {
+        let line = "     Summary [   2.101s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 2 skipped";
+        assert_eq!(count_nextest(line), counted(9, 3));
+        assert_eq!(count_nextest("     Summary [   0.1s] 1 test run: 1 passed, 0 skipped"), counted(1, 0));
+        assert_eq!(count_nextest("error: could not compile"), None);
+    }
+
+    #[test]
+    fn cargo_test_is_counted() {
+        let said = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+                    test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+        assert_eq!(count_libtest(said), counted(4, 2));
+        assert_eq!(count_libtest("error: could not compile"), None);
+    }
+}
