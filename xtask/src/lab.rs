@@ -50,6 +50,8 @@ pub(crate) fn run(order: Order) -> anyhow::Result<()> {
         Order::Up => up(&paths),
         Order::Down => {
             sandbox::down(&paths)?;
+            let left = sandbox::leftovers(&paths)?;
+            ensure!(left.is_empty(), "the lab has left {}", left.join(", "));
             println!("the lab is down");
             Ok(())
         }
@@ -126,7 +128,7 @@ fn found(paths: &Paths) -> anyhow::Result<Sandbox> {
     sandbox::find(paths)?.context("the lab is down: `cargo xtask lab up`")
 }
 
-fn own_words(job: &[&str]) -> anyhow::Result<Vec<OsString>> {
+pub(crate) fn own_words(job: &[&str]) -> anyhow::Result<Vec<OsString>> {
     let own = std::env::current_exe()?.into_os_string();
     Ok([own, "lab-inner".into()].into_iter().chain(job.iter().map(OsString::from)).collect())
 }

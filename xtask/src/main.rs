@@ -3,6 +3,7 @@
 mod lab;
 mod stages;
 mod test;
+mod traces;
 
 use std::process::ExitCode;
 

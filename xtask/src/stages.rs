@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use e2e::lab::{Paths, image, packages, sandbox};
-use e2e::runner::Tally;
 
 use crate::lab::{self, Lab, cargo};
+use crate::traces;
 
 /// A part of the test that is timed and counted.
 pub(crate) struct Stage {
@@ -26,12 +26,6 @@ pub(crate) enum Outcome {
     Counted { passed: usize, failed: usize },
     /// It could not be done here, and why. In CI that is a failure.
     Skipped(String),
-}
-
-impl From<Tally> for Outcome {
-    fn from(tally: Tally) -> Self {
-        Self::Counted { passed: tally.passed, failed: tally.failed }
-    }
 }
 
 /// All stages, in order.
@@ -141,12 +135,15 @@ fn scenarios() -> anyhow::Result<Outcome> {
     if let Some(skipped) = no_lab() {
         return Ok(skipped);
     }
+    let paths = Paths::from_environment();
+    let (image, _) = image::ensure(&paths)?;
+    let traces = traces::check(&paths, &image);
     let start = Instant::now();
-    let lab = Lab::fresh(&Paths::from_environment())?;
+    let lab = Lab::fresh(&paths)?;
     println!("the lab is up after {:.1} s", start.elapsed().as_secs_f32());
-    let tally = lab.scenarios(&[], false)?;
-    ensure!(tally.passed + tally.failed > 0, "no scenario ran");
-    Ok(tally.into())
+    let told = lab.scenarios(&[], false)?;
+    ensure!(told.passed + told.failed > 0, "no scenario ran");
+    Ok(Outcome::Counted { passed: traces.passed + told.passed, failed: traces.failed + told.failed })
 }
 
 #[cfg(test)]

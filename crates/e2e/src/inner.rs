@@ -19,6 +19,7 @@ pub fn main(paths: &Paths, words: &[String]) -> anyhow::Result<()> {
         ["init"] => sandbox::init(paths),
         ["power", name] => power_supply(&Host::open(paths, name)?),
         ["topology"] => topology(paths),
+        ["host", name, number] => Host::create(paths, HostSpec::plain(name, number.parse()?))?.boot(),
         ["status"] => status(paths),
         ["shell", name] => shell(&Host::open(paths, name)?),
         ["scenario", name] => runner::run_here(paths, name),

@@ -201,6 +201,46 @@ impl Host {
         self.put_file(path, content, 0o755)
     }
 
+    /// Puts a systemd unit on its disk and enables it for the next boot; `name` is e.g. `reveille-agent.service`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn put_unit(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        self.put_file(&format!("/etc/systemd/system/{name}"), text, 0o644)?;
+        let wants = self.on_disk("/etc/systemd/system/multi-user.target.wants");
+        fs::create_dir_all(&wants)?;
+        let link = wants.join(name);
+        if link.symlink_metadata().is_err() {
+            std::os::unix::fs::symlink(format!("../{name}"), link)?;
+        }
+        Ok(())
+    }
+
+    /// Puts `script` in the place of a program on its disk; the program itself stays beside it as `PATH.real`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such program or the disk refuses.
+    pub fn shadow_program(&self, path: &str, script: &str) -> anyhow::Result<()> {
+        let (place, real) = (self.on_disk(path), self.on_disk(&format!("{path}.real")));
+        if !real.exists() {
+            // A link, so that there is a program under this name at every moment.
+            fs::hard_link(&place, &real).with_context(|| place.display().to_string())?;
+        }
+        self.put_file(path, script, 0o755)
+    }
+
+    /// Ends [`Host::shadow_program`].
+    ///
+    /// # Errors
+    ///
+    /// When the program was not shadowed.
+    pub fn unshadow_program(&self, path: &str) -> anyhow::Result<()> {
+        let real = self.on_disk(&format!("{path}.real"));
+        fs::rename(&real, self.on_disk(path)).with_context(|| format!("{path} was not shadowed"))
+    }
+
     /// Reads a file from its disk, on or off.
     ///
     /// # Errors

@@ -120,6 +120,31 @@ pub fn down(paths: &Paths) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a lab has left behind, in words; empty after [`down`].
+///
+/// # Errors
+///
+/// When the machine has no cgroup2.
+pub fn leftovers(paths: &Paths) -> anyhow::Result<Vec<String>> {
+    let cgroup = cgroup(paths)?;
+    let mut left = Vec::new();
+    if std::fs::read_to_string(cgroup.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1")) {
+        left.push(format!("processes in {}", cgroup.display()));
+    } else if cgroup.exists() {
+        left.push(format!("empty cgroups in {}", cgroup.display()));
+    }
+    if lock(&paths.keeper_lock(), Duration::ZERO, "a keeper").is_err() {
+        left.push("a keeper".to_owned());
+    }
+    if paths.run().exists() {
+        left.push(format!("files in {}", paths.run().display()));
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let below = |line: &&str| line.split(' ').nth(1).is_some_and(|place| Path::new(place).starts_with(&paths.root));
+    left.extend(mounts.lines().filter(below).map(|line| format!("the mount {line}")));
+    Ok(left)
+}
+
 /// Kills every process in a cgroup and below. The kernel does it in one go (since Linux 5.14), frozen ones included.
 fn kill(cgroup: &Path) -> anyhow::Result<()> {
     match std::fs::write(cgroup.join("cgroup.kill"), "1") {
@@ -145,7 +170,23 @@ pub(crate) fn remove_empty_cgroups(cgroup: &Path) {
     let _ = std::fs::remove_dir(cgroup);
 }
 
+fn parent_of(pid: i32) -> anyhow::Result<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).context("no parent")?;
+    Ok(line.trim().parse()?)
+}
+
 impl Sandbox {
+    /// Its keeper, as the machine numbers it.
+    ///
+    /// # Errors
+    ///
+    /// When the sandbox has ended.
+    pub fn keeper(&self) -> anyhow::Result<i32> {
+        // Between the two is `unshare`.
+        parent_of(parent_of(self.init)?)
+    }
+
     /// A command that runs `words` inside, in the directory `dir`.
     #[must_use]
     pub fn enter<S: AsRef<std::ffi::OsStr>>(&self, dir: &Path, words: impl IntoIterator<Item = S>) -> Command {
