@@ -1,4 +1,5 @@
 //! The controller: store, broker, control and API.
 
 pub mod control;
+pub mod store;
 pub mod transport;

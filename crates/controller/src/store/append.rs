@@ -1,0 +1,224 @@
+//! The journals: lead, load, append.
+
+use std::collections::BTreeSet;
+
+use driver::{Append, Batch, Loaded, Store, StoreError};
+use engine::{Fact, FleetEntry, JOURNAL_VERSION, JournalId, View};
+use model::OrchestrationId;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Sqlite, Transaction};
+
+use super::codec::{self, Head, Row};
+use super::open::{Database, store_error};
+
+/// An orchestration as it stands after a commit.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Number of records in its journal.
+    pub sequence: u64,
+    /// Its state.
+    pub view: std::sync::Arc<View>,
+}
+
+/// The journals of a [`Database`], for the driver.
+#[derive(Debug)]
+pub struct SqliteStore {
+    database: Database,
+    /// Orchestrations whose journal could not be read. Once their lock is let go, they are over.
+    unreadable: BTreeSet<OrchestrationId>,
+}
+
+impl SqliteStore {
+    /// For one driver at a time.
+    pub fn new(database: Database) -> Self {
+        Self { database, unreadable: BTreeSet::new() }
+    }
+}
+
+impl Store for SqliteStore {
+    async fn lead(&mut self) -> Result<u64, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let lease = meta(&mut transaction, "lease").await?;
+        // An older copy of the database was put in place of the one that was used here last: commands that the lost part
+        // had sent must not count as newer than ours (design, section 5).
+        let led = self.database.lock().led_lease();
+        if led > lease {
+            let epoch = meta(&mut transaction, "epoch").await?;
+            let raised = epoch.saturating_add(1).max(u64::try_from(self.database.inner.opened_at.millis() / 1000).unwrap_or(0));
+            set_meta(&mut transaction, "epoch", raised).await?;
+            tracing::warn!(epoch = raised, "the database is an older copy of the one used last; a new epoch begins");
+        }
+        let lease = lease.max(led).saturating_add(1);
+        set_meta(&mut transaction, "lease", lease).await?;
+        transaction.commit().await.map_err(store_error)?;
+        if let Err(error) = self.database.lock().write(lease) {
+            return Err(StoreError::Other(format!("cannot write the lock file: {error}")));
+        }
+        Ok(lease)
+    }
+
+    async fn load(&mut self) -> Result<Loaded, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let epoch = meta(&mut transaction, "epoch").await?;
+        let (rows, head) = read_journal(&mut transaction, JournalId::Fleet).await?;
+        let fleet = codec::decode(&rows, head.as_ref()).map_err(|error| {
+            StoreError::Other(format!(
+                "the fleet journal is damaged ({error}): locks and stranded hosts would be forgotten, so the controller does not start; restore a backup"
+            ))
+        })?;
+        let ids = sqlx::query_scalar::<Sqlite, String>("SELECT id FROM orchestration WHERE open = 1 ORDER BY number");
+        let mut open = Vec::new();
+        self.unreadable.clear();
+        for id in ids.fetch_all(&mut *transaction).await.map_err(store_error)? {
+            let Ok(id) = id.parse::<OrchestrationId>() else {
+                return Err(StoreError::Other(format!("an orchestration has the id {id:?}: restore a backup")));
+            };
+            let (rows, head) = read_journal(&mut transaction, JournalId::Orchestration(id)).await?;
+            let journal = codec::decode(&rows, head.as_ref()).map_err(|error| error.to_string());
+            if let Err(reason) = &journal {
+                tracing::error!(orchestration = %id, reason, "a journal cannot be read; this orchestration is set aside, its host stays locked");
+                self.unreadable.insert(id);
+            }
+            open.push((id, journal));
+        }
+        transaction.commit().await.map_err(store_error)?;
+        Ok(Loaded { epoch, fleet, open })
+    }
+
+    async fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        #[cfg(feature = "pause-points")]
+        super::pause::point(&self.database.inner.pause_dir, "before_append", batch).await;
+        let mut transaction = self.database.write().await?;
+        let now = meta(&mut transaction, "lease").await?;
+        if now != batch.lease {
+            return Err(StoreError::LeaseLost { ours: batch.lease, now });
+        }
+        for append in &batch.appends {
+            append_records(&mut transaction, append).await?;
+            for fact in &append.facts {
+                if let Fact::Fleet(record) = fact
+                    && let FleetEntry::Unlocked { orchestration, .. } = &record.entry
+                    && self.unreadable.contains(orchestration)
+                {
+                    let close = sqlx::query("UPDATE orchestration SET open = 0, ended_at = $2 WHERE id = $1");
+                    close.bind(orchestration.to_string()).bind(record.at.millis()).execute(&mut *transaction).await.map_err(store_error)?;
+                }
+            }
+        }
+        let mut changes = Vec::with_capacity(batch.views.len());
+        for view in &batch.views {
+            let sequence = put_view(&mut transaction, view).await?;
+            changes.push(Change { sequence, view: std::sync::Arc::new(view.clone()) });
+        }
+        super::audit::insert(&mut transaction, &batch.audit).await?;
+        transaction.commit().await.map_err(store_error)?;
+        for change in changes {
+            // Nobody watching is no error.
+            drop(self.database.inner.changes.send(change));
+        }
+        #[cfg(feature = "pause-points")]
+        super::pause::point(&self.database.inner.pause_dir, "after_append", batch).await;
+        Ok(())
+    }
+}
+
+async fn append_records(transaction: &mut Transaction<'static, Sqlite>, append: &Append) -> Result<(), StoreError> {
+    let name = codec::name(append.journal);
+    let head = read_head(transaction, &name).await?;
+    let (records, mut checksum) = head.map_or((0, codec::NOTHING.to_vec()), |head| (head.records, head.checksum));
+    if records != append.follows {
+        return Err(StoreError::Conflict(format!("journal {name} holds {records} records, the append follows {}", append.follows)));
+    }
+    let version = u64::from(JOURNAL_VERSION);
+    let mut position = records;
+    for fact in &append.facts {
+        let record = match fact {
+            Fact::Fleet(record) => codec::encode(record),
+            Fact::Orchestration(_, record) => codec::encode(record),
+        };
+        let record = record.map_err(|error| StoreError::Other(format!("an entry cannot be written as JSON: {error}")))?;
+        checksum = codec::chain(&checksum, version, &record).to_vec();
+        let insert = sqlx::query("INSERT INTO journal (journal, position, version, record, checksum) VALUES ($1, $2, $3, $4, $5)");
+        let insert = insert.bind(&name).bind(signed(position)).bind(signed(version)).bind(record).bind(&checksum);
+        insert.execute(&mut **transaction).await.map_err(store_error)?;
+        position += 1;
+    }
+    let upsert = sqlx::query(
+        "INSERT INTO journal_head (journal, records, checksum) VALUES ($1, $2, $3) \
+         ON CONFLICT (journal) DO UPDATE SET records = excluded.records, checksum = excluded.checksum",
+    );
+    let upsert = upsert.bind(&name).bind(signed(position)).bind(&checksum);
+    upsert.execute(&mut **transaction).await.map_err(store_error)?;
+    Ok(())
+}
+
+async fn put_view(transaction: &mut Transaction<'static, Sqlite>, view: &View) -> Result<u64, StoreError> {
+    let id = view.id.to_string();
+    let sequence = read_head(transaction, &id).await?.map_or(0, |head| head.records);
+    let json = serde_json::to_string(view).map_err(|error| StoreError::Other(format!("a view cannot be written as JSON: {error}")))?;
+    let upsert = sqlx::query(
+        "INSERT INTO orchestration (id, host, open, records, initiated_at, ended_at, view) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (id) DO UPDATE SET open = excluded.open, records = excluded.records, ended_at = excluded.ended_at, view = excluded.view",
+    );
+    let upsert = upsert
+        .bind(id)
+        .bind(view.host.to_string())
+        .bind(i64::from(view.outcome.is_none()))
+        .bind(signed(sequence))
+        .bind(view.initiated_at.millis())
+        .bind(view.ended_at.map(model::Timestamp::millis))
+        .bind(json);
+    match upsert.execute(&mut **transaction).await {
+        Ok(_) => Ok(sequence),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+            Err(StoreError::Conflict(format!("host {} has another open orchestration", view.host_name)))
+        }
+        Err(error) => Err(store_error(error)),
+    }
+}
+
+/// All rows of a journal, and where it should end.
+pub(super) async fn read_journal(
+    transaction: &mut Transaction<'static, Sqlite>,
+    journal: JournalId,
+) -> Result<(Vec<Row>, Option<Head>), StoreError> {
+    let name = codec::name(journal);
+    let head = read_head(transaction, &name).await?;
+    let select = sqlx::query("SELECT position, version, record, checksum FROM journal WHERE journal = $1 ORDER BY position");
+    let rows = select.bind(&name).try_map(|row: SqliteRow| {
+        Ok(Row {
+            position: unsigned(row.try_get("position")?),
+            version: unsigned(row.try_get("version")?),
+            // A damaged text may not even be UTF-8: then its checksum does not fit either.
+            record: String::from_utf8_lossy(row.try_get_unchecked::<&[u8], _>("record")?).into_owned(),
+            checksum: row.try_get("checksum")?,
+        })
+    });
+    let rows = rows.fetch_all(&mut **transaction).await.map_err(store_error)?;
+    Ok((rows, head))
+}
+
+async fn read_head(transaction: &mut Transaction<'static, Sqlite>, name: &str) -> Result<Option<Head>, StoreError> {
+    let select = sqlx::query("SELECT records, checksum FROM journal_head WHERE journal = $1").bind(name.to_owned());
+    let head = select.try_map(|row: SqliteRow| Ok(Head { records: unsigned(row.try_get(0)?), checksum: row.try_get(1)? }));
+    head.fetch_optional(&mut **transaction).await.map_err(store_error)
+}
+
+async fn meta(transaction: &mut Transaction<'static, Sqlite>, key: &'static str) -> Result<u64, StoreError> {
+    let select = sqlx::query_scalar::<Sqlite, i64>("SELECT value FROM meta WHERE key = $1").bind(key);
+    select.fetch_one(&mut **transaction).await.map(unsigned).map_err(store_error)
+}
+
+async fn set_meta(transaction: &mut Transaction<'static, Sqlite>, key: &'static str, value: u64) -> Result<(), StoreError> {
+    let update = sqlx::query("UPDATE meta SET value = $2 WHERE key = $1").bind(key).bind(signed(value));
+    update.execute(&mut **transaction).await.map(drop).map_err(store_error)
+}
+
+/// Counts and numbers of ours never come near the limit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

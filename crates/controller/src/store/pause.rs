@@ -1,0 +1,34 @@
+//! Pause points for tests that kill the controller at a named point. Never in a shipped build.
+//!
+//! While the file `pause-NAME` exists in the state directory, a turn that reaches the point writes `paused-NAME` and waits.
+//! If the file is not empty, only a turn whose audit holds that action pauses (`command_issued`, for one).
+
+use std::path::Path;
+use std::time::Duration;
+
+use driver::Batch;
+
+/// Nothing waits for ever, not even a test.
+const LIMIT: Duration = Duration::from_secs(600);
+
+pub(super) async fn point(dir: &Path, name: &str, batch: &Batch) {
+    let pause = dir.join(format!("pause-{name}"));
+    let Ok(wanted) = std::fs::read_to_string(&pause) else { return };
+    let wanted = wanted.trim();
+    if !wanted.is_empty() && !batch.audit.iter().any(|row| row.action == wanted) {
+        return;
+    }
+    let mark = dir.join(format!("paused-{name}"));
+    if let Err(error) = std::fs::write(&mark, format!("{}\n", std::process::id())) {
+        tracing::error!("cannot write {}: {error}", mark.display());
+    }
+    let wait = async {
+        while pause.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(LIMIT, wait).await.is_err() {
+        tracing::error!(name, "a pause point was not released in time");
+    }
+    drop(std::fs::remove_file(&mark));
+}
