@@ -1,11 +1,25 @@
 //! The engine: state from journals, decisions from state.
 
-use model::{Command, OrchestrationId, Request, TargetId, Timestamp};
+use std::collections::BTreeMap;
 
+use model::broken::{self, Rule};
+use model::{
+    Ack, AckStatus, Actor, Command, ErrorCode, OrchestrationId, Place, Report, Request, StepAction, TargetId, Timestamp,
+};
+
+use crate::advance::{self, Out};
 use crate::config::Config;
-use crate::explain::Blocker;
-use crate::input::{Input, Reply};
+use crate::explain::{Blocker, Why};
+use crate::fleet::Fleet;
+use crate::guard::{Guard, Reserved};
+use crate::heard::Heard;
+use crate::input::{Input, Refusal, Reply};
 use crate::journal::{Entry, Fact, FleetEntry, Record};
+use crate::orchestration::Orchestration;
+use crate::planner;
+use crate::returned;
+use crate::show;
+use crate::track::Standing;
 use crate::view::{HostView, View};
 
 /// What one input led to.
@@ -35,10 +49,24 @@ pub enum RestoreError {
 #[derive(Clone, Debug)]
 pub struct Engine {
     config: Config,
+    fleet: Fleet,
+    open: BTreeMap<OrchestrationId, Orchestration>,
+    /// Ended in this process's life, kept for a while to be looked at.
+    ended: BTreeMap<OrchestrationId, Orchestration>,
+    /// Orchestrations whose journal could not be read, with the reason: their targets stay locked (G8).
+    unreadable: BTreeMap<OrchestrationId, String>,
+    heard: Heard,
+    /// Time of the last input: journals never run backwards (E34).
+    clock: Timestamp,
 }
 
 /// The journals of one open orchestration, or why they could not be read.
 pub type OpenJournal = (OrchestrationId, Result<Vec<Record<Entry>>, String>);
+
+/// So many ended orchestrations are kept in memory.
+const ENDED_KEPT: usize = 100;
+/// More facts than this from one input mean that a decision does not come to rest; the driver sees them all the same.
+const FACTS_MAX: usize = 10_000;
 
 impl Engine {
     /// The state that the journals tell. `open` holds the orchestrations that have not ended; one that cannot be read is
@@ -47,53 +75,417 @@ impl Engine {
     /// # Errors
     /// A bad fleet journal refuses start (G8).
     pub fn restore(config: Config, fleet: Vec<Record<FleetEntry>>, open: Vec<OpenJournal>) -> Result<Self, RestoreError> {
-        let _ = (fleet, open);
-        Ok(Self { config })
+        let mut engine = Self {
+            config,
+            fleet: Fleet::default(),
+            open: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            heard: Heard::default(),
+            clock: Timestamp::default(),
+        };
+        for (position, record) in fleet.iter().enumerate() {
+            engine.clock = engine.clock.max(record.at);
+            engine.fleet.apply(record).map_err(|reason| RestoreError::FleetJournal { position, reason })?;
+        }
+        for (id, journal) in open {
+            match journal.and_then(|records| Orchestration::replay(id, &records)) {
+                Ok(it) if it.ended.is_some() => {}
+                Ok(it) => {
+                    engine.open.insert(id, it);
+                }
+                Err(reason) => {
+                    engine.unreadable.insert(id, reason);
+                }
+            }
+        }
+        Ok(engine)
     }
 
     /// Decide. The facts are applied to this state at once: when they cannot be made durable, throw the engine away.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Turn {
-        let _ = (input, now, &self.config);
-        Turn { facts: Vec::new(), reply: Reply::Noted }
+        // A clock that was set back must not order entries wrongly; deadlines then wait until it has caught up.
+        let now = now.max(self.clock);
+        self.clock = now;
+        let mut facts = Vec::new();
+        let reply = self.take(input, now, &mut facts);
+        self.judge_silence(now, &mut facts);
+        self.advance(now, &mut facts);
+        Turn { facts, reply }
+    }
+
+    fn take(&mut self, input: Input, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
+        match input {
+            Input::Tick => Reply::Noted,
+            Input::Started { epoch, lease } => {
+                let settle = if self.fleet.hosts.is_empty() { now } else { now + self.config.settling };
+                self.fleet_fact(FleetEntry::ControllerStarted { epoch, lease, settle_until: settle }, Actor::System, now, facts);
+                Reply::Noted
+            }
+            Input::Reported { host, report } => {
+                self.reported(host, &report, now, facts);
+                Reply::Noted
+            }
+            Input::Acked { host, ack } => {
+                self.acked(host, &ack, now, facts);
+                Reply::Noted
+            }
+            Input::Gone { host, instance } => {
+                self.heard.gone(host, instance, now);
+                Reply::Noted
+            }
+            Input::Enrol { host, name, machine_id, public_key, labels } => {
+                let entry = FleetEntry::HostEnrolled { host, name: name.clone(), machine_id, public_key, labels };
+                self.fleet_fact(entry, Actor::System, now, facts);
+                Reply::Noted
+            }
+            Input::Approve { host, by } => match self.fleet.hosts.get(&host) {
+                None => Reply::Refused(Refusal::UnknownTarget),
+                Some(known) if known.approved => Reply::Refused(Refusal::NothingToDo),
+                Some(_) => {
+                    self.fleet_fact(FleetEntry::HostApproved { host }, by, now, facts);
+                    self.seen(host, now, facts);
+                    Reply::Noted
+                }
+            },
+            Input::Submit { id, request } => self.submit(id, request, now, facts),
+            Input::Cancel { id, by } => self.cancel(id, by, now, facts),
+            Input::Acknowledge { target, by } => self.acknowledge(target, by, now, facts),
+        }
+    }
+
+    fn submit(&mut self, id: OrchestrationId, request: Request, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
+        let mut blockers = self.explain(&request, now);
+        // Settling passes by itself within seconds: the plan is accepted and its track waits.
+        blockers.retain(|b| b.why != Why::Settling);
+        let heard = self.heard.host(request.target).and_then(|h| h.report.clone());
+        let (Some(report), true) = (heard, blockers.is_empty()) else {
+            return Reply::Refused(Refusal::Blocked { blockers });
+        };
+        let child_count = report.children().unwrap_or_default().iter().filter(|c| c.status.is_up()).count();
+        let by = request.by.clone();
+        let entry = Entry::Accepted {
+            plan: planner::host::plan(&self.config, &request),
+            host_name: self.name_of(request.target).unwrap_or_default(),
+            report: Box::new(report),
+            wait_until: now + self.config.wait_limit,
+            request,
+        };
+        self.own_fact(id, entry, by, now, facts);
+        Reply::Accepted { id, child_count: u32::try_from(child_count).unwrap_or(u32::MAX) }
+    }
+
+    fn cancel(&mut self, id: OrchestrationId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
+        let Some(it) = self.open.get(&id) else { return Reply::Refused(Refusal::NotActive) };
+        if it.tracks.iter().any(|t| t.boot_end_issued()) && !broken::is(Rule::UnwindPastReboot) {
+            return Reply::Refused(Refusal::RebootAlreadyIssued);
+        }
+        if it.cancelled_by.is_some() || it.tracks.iter().all(|t| t.unwinding.is_some()) {
+            return Reply::Refused(Refusal::NothingToDo);
+        }
+        self.own_fact(id, Entry::CancelRequested, by, now, facts);
+        Reply::Noted
+    }
+
+    /// A person's word ends a stranded state and its alarm; it also lets go of what an unreadable orchestration holds.
+    fn acknowledge(&mut self, target: TargetId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
+        let held = self.fleet.locks.get(&target).map(|l| l.orchestration).filter(|id| self.unreadable.contains_key(id));
+        let Some(stranded) = self.fleet.stranded.get(&target) else {
+            let Some(orchestration) = held else { return Reply::Refused(Refusal::NothingToDo) };
+            let position = self.position();
+            self.fleet_fact(FleetEntry::Unlocked { host: target, orchestration, position }, by, now, facts);
+            return Reply::Noted;
+        };
+        let entry = if stranded.ended_at.is_some() {
+            FleetEntry::AlarmAcknowledged { target }
+        } else {
+            let boot = self.heard.host(target).and_then(|h| h.report.as_ref()).map(|r| r.boot);
+            FleetEntry::StrandedEnded { target, proven: false, boot }
+        };
+        self.fleet_fact(entry, by, now, facts);
+        Reply::Noted
+    }
+
+    fn reported(&mut self, host: TargetId, report: &Report, now: Timestamp, facts: &mut Vec<Fact>) {
+        if !self.fleet.hosts.contains_key(&host) || !self.heard.take(host, report, now) {
+            return;
+        }
+        self.seen(host, now, facts);
+        if broken::is(Rule::ProofWithoutClaim) {
+            self.believe_report(host, report, now, facts);
+        }
+    }
+
+    /// Write down what a report changes: another boot, another run of the agent, heard again, no longer stranded.
+    fn seen(&mut self, host: TargetId, now: Timestamp, facts: &mut Vec<Fact>) {
+        let Some(known) = self.fleet.hosts.get(&host).filter(|h| h.approved) else { return };
+        let Some(report) = self.heard.host(host).and_then(|h| h.report.clone()) else { return };
+        let changed = known.boot != Some(report.boot) || known.instance != Some(report.instance) || known.silent_since.is_some();
+        if changed {
+            let entry = FleetEntry::HostSeen { host, boot: report.boot, instance: report.instance };
+            self.fleet_fact(entry, Actor::System, now, facts);
+        }
+        for entry in returned::ends(&self.fleet, host, &report, now) {
+            self.fleet_fact(entry, Actor::System, now, facts);
+        }
+    }
+
+    /// Only reached with a rule broken on purpose.
+    fn believe_report(&mut self, host: TargetId, report: &Report, now: Timestamp, facts: &mut Vec<Fact>) {
+        let found = self.open.values().find_map(|it| {
+            let (place, subject, command) =
+                open_commands(it).find(|(_, _, c)| c.target == host && c.action.kind().ends_boot())?;
+            Some((it.id, place, subject, command.clone()))
+        });
+        if let Some((id, place, subject, command)) = found
+            && command.action.expect_boot() != Some(report.boot)
+        {
+            let ack = Ack {
+                command: command.id,
+                status: AckStatus::Completed,
+                error: None,
+                boot: report.boot,
+                observed: None,
+                already: false,
+                report: Some(report.clone()),
+            };
+            self.own_fact(id, Entry::Acked { place, subject, ack: Box::new(ack), deadline: None }, Actor::System, now, facts);
+        }
+    }
+
+    fn acked(&mut self, host: TargetId, ack: &Ack, now: Timestamp, facts: &mut Vec<Fact>) {
+        if !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
+            return; // bound to the approved identity (E36)
+        }
+        let Some((id, place, subject)) = self.find_command(host, ack) else { return };
+        let Some(deadline) = self.new_deadline(id, place, ack, now) else { return };
+        let entry = Entry::Acked { place, subject, ack: Box::new(ack.clone()), deadline };
+        self.own_fact(id, entry, Actor::System, now, facts);
+    }
+
+    /// The command that is meant, if the ack says anything new about it.
+    fn find_command(&self, host: TargetId, ack: &Ack) -> Option<(OrchestrationId, Place, TargetId)> {
+        for it in self.open.values() {
+            for (number, track) in it.tracks.iter().enumerate() {
+                let number = u32::try_from(number).ok()?;
+                let lists = [(model::Direction::Do, &track.steps), (model::Direction::Undo, &track.undo)];
+                for (direction, list) in lists {
+                    for (step, run) in list.iter().enumerate() {
+                        let place = Place { track: number, step: u32::try_from(step).ok()?, direction };
+                        for (subject, state) in &run.subjects {
+                            let Some(command) = state.command.as_ref().filter(|c| c.id == ack.command && c.target == host) else {
+                                continue;
+                            };
+                            let is_new = match &state.last_ack {
+                                None => true,
+                                Some((_, last)) => !last.status.is_final() && ack.status > last.status,
+                            };
+                            let accepted = state.last_ack.is_some();
+                            return (is_new && is_credible(command, accepted, ack)).then_some((it.id, place, *subject));
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The deadline of a boot's end moves with what is known of it: accepted, begun. `None`: not to be recorded at all.
+    fn new_deadline(&self, id: OrchestrationId, place: Place, ack: &Ack, now: Timestamp) -> Option<Option<Timestamp>> {
+        let it = self.open.get(&id)?;
+        let step = it.track_plan(place.track as usize)?.steps.get(place.step as usize)?;
+        let begin_within = match step.action {
+            StepAction::Reboot { begin_within } | StepAction::Shutdown { begin_within, .. } => begin_within,
+            StepAction::Probe { .. } | StepAction::Stop { .. } | StepAction::Start | StepAction::StopAgain => return Some(None),
+        };
+        Some(match ack.status {
+            AckStatus::Accepted => Some(now + begin_within + self.config.back_within),
+            AckStatus::ExecutionStarted => Some(now + self.config.back_within),
+            AckStatus::Completed | AckStatus::Failed => None,
+        })
+    }
+
+    fn judge_silence(&mut self, now: Timestamp, facts: &mut Vec<Fact>) {
+        if now < self.fleet.settle_until {
+            return;
+        }
+        let silent: Vec<TargetId> = self
+            .fleet
+            .hosts
+            .iter()
+            .filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some())
+            .map(|(id, _)| *id)
+            .filter(|id| now > self.silent_at(*id))
+            .collect();
+        for host in silent {
+            self.fleet_fact(FleetEntry::HostSilent { host }, Actor::System, now, facts);
+        }
+    }
+
+    /// When the host's silence passes the limit.
+    fn silent_at(&self, host: TargetId) -> Timestamp {
+        let last = self.heard.host(host).and_then(|h| h.last).unwrap_or(self.fleet.controller_started_at);
+        last + self.config.active_limit
+    }
+
+    fn advance(&mut self, now: Timestamp, facts: &mut Vec<Fact>) {
+        while facts.len() < FACTS_MAX {
+            let position = self.position();
+            let found = self.open.values().find_map(|it| {
+                let view = self.look(it, now, position);
+                advance::next(&view).map(|out| (it.id, out))
+            });
+            let Some((id, out)) = found else { break };
+            for one in out {
+                match one {
+                    Out::Fleet(entry) => self.fleet_fact(entry, Actor::System, now, facts),
+                    Out::Own(entry) => self.own_fact(id, entry, Actor::System, now, facts),
+                }
+            }
+        }
+    }
+
+    fn look<'a>(&'a self, it: &'a Orchestration, now: Timestamp, position: u64) -> advance::View<'a> {
+        advance::View { config: &self.config, fleet: &self.fleet, heard: &self.heard, orchestration: it, now, position }
+    }
+
+    fn position(&self) -> u64 {
+        self.open.values().map(|o| o.position).chain([self.fleet.position]).max().unwrap_or(0)
+    }
+
+    fn fleet_fact(&mut self, entry: FleetEntry, by: Actor, at: Timestamp, facts: &mut Vec<Fact>) {
+        let record = Record { at, by, entry };
+        if self.fleet.apply(&record).is_ok() {
+            facts.push(Fact::Fleet(record));
+        }
+    }
+
+    fn own_fact(&mut self, id: OrchestrationId, entry: Entry, by: Actor, at: Timestamp, facts: &mut Vec<Fact>) {
+        let record = Record { at, by, entry };
+        let applied = match self.open.get_mut(&id) {
+            Some(it) => it.apply(&record),
+            None => Orchestration::accept(id, &record).map(|it| {
+                self.open.insert(id, it);
+            }),
+        };
+        if applied.is_err() {
+            return;
+        }
+        if matches!(record.entry, Entry::Ended { .. })
+            && let Some(it) = self.open.remove(&id)
+        {
+            self.ended.insert(id, it);
+            if self.ended.len() > ENDED_KEPT {
+                let oldest = self.ended.values().min_by_key(|o| o.accepted_at).map(|o| o.id);
+                oldest.map(|id| self.ended.remove(&id));
+            }
+        }
+        facts.push(Fact::Orchestration(id, record));
     }
 
     /// Every command that should be in flight, computed from the state.
     pub fn wanted(&self) -> Vec<Command> {
-        Vec::new()
+        self.open.values().flat_map(|it| open_commands(it).map(|(_, _, c)| c.clone())).collect()
     }
 
     /// When the engine wants a [`Input::Tick`] at the latest.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+        let position = self.position();
+        let orchestrations = self.open.values().filter_map(|it| advance::due_at(&self.look(it, self.clock, position)));
+        let silent = self.fleet.hosts.iter().filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some());
+        let silences = silent.map(|(id, _)| (self.silent_at(*id) + model::Millis(1)).max(self.fleet.settle_until));
+        let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
+        orchestrations.chain(silences).chain(settling).min()
     }
 
     /// Why this request would not start now; empty exactly when it would.
-    pub fn explain(&self, _request: &Request, _now: Timestamp) -> Vec<Blocker> {
-        Vec::new()
+    pub fn explain(&self, request: &Request, now: Timestamp) -> Vec<Blocker> {
+        let reserved: Reserved = self.open.values().map(|o| (o.request.target, (o.id, o.accepted_at))).collect();
+        let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
+        guard.blockers(request, None)
     }
 
     /// What an accepted orchestration waits for; empty when it waits for nothing.
-    pub fn explain_waiting(&self, _id: OrchestrationId, _now: Timestamp) -> Vec<Blocker> {
-        Vec::new()
+    pub fn explain_waiting(&self, id: OrchestrationId, now: Timestamp) -> Vec<Blocker> {
+        let Some(it) = self.open.get(&id).filter(|o| o.tracks.iter().any(|t| t.started_at.is_none() && t.ended.is_none())) else {
+            return Vec::new();
+        };
+        let reserved = Reserved::new();
+        let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
+        guard.blockers(&it.request, Some(id))
     }
 
     /// One open orchestration, or one that ended in this process's life.
-    pub fn view(&self, _id: OrchestrationId) -> Option<View> {
-        None
+    pub fn view(&self, id: OrchestrationId) -> Option<View> {
+        self.open.get(&id).or_else(|| self.ended.get(&id)).map(show::orchestration)
+    }
+
+    /// Orchestrations that are open.
+    pub fn open(&self) -> impl Iterator<Item = OrchestrationId> {
+        self.open.keys().copied()
+    }
+
+    /// Orchestrations whose journal could not be read, with the reason.
+    pub fn unreadable(&self) -> impl Iterator<Item = (OrchestrationId, &str)> {
+        self.unreadable.iter().map(|(id, why)| (*id, why.as_str()))
+    }
+
+    /// End of settling.
+    pub fn settle_until(&self) -> Timestamp {
+        self.fleet.settle_until
     }
 
     /// All hosts, by name.
-    pub fn hosts(&self, _now: Timestamp) -> Vec<HostView> {
-        Vec::new()
+    pub fn hosts(&self, now: Timestamp) -> Vec<HostView> {
+        let mut list: Vec<HostView> = self.fleet.hosts.keys().filter_map(|id| self.host(*id, now)).collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list
     }
 
     /// The name of a host or child, where it is known.
-    pub fn name_of(&self, _id: TargetId) -> Option<String> {
-        None
+    pub fn name_of(&self, id: TargetId) -> Option<String> {
+        if let Some(host) = self.fleet.hosts.get(&id) {
+            return Some(host.name.clone());
+        }
+        let in_orchestration = self.open.values().chain(self.ended.values()).find_map(|o| o.names().remove(&id));
+        in_orchestration.or_else(|| self.fleet.stranded.get(&id).map(|s| s.name.clone()))
     }
 
     /// One host.
-    pub fn host(&self, _id: TargetId, _now: Timestamp) -> Option<HostView> {
-        None
+    pub fn host(&self, id: TargetId, now: Timestamp) -> Option<HostView> {
+        let reserved = self.open.values().find(|o| o.request.target == id).map(|o| o.id);
+        show::host(&self.config, &self.fleet, &self.heard, id, now).map(|mut view| {
+            view.active_orchestration = view.active_orchestration.or(reserved);
+            view
+        })
+    }
+}
+
+/// Commands of open steps that nobody has answered finally.
+fn open_commands(it: &Orchestration) -> impl Iterator<Item = (Place, TargetId, &Command)> {
+    it.tracks.iter().filter(|t| t.ended.is_none()).flat_map(|track| {
+        track.open().into_iter().flat_map(|(place, run)| {
+            run.subjects.iter().filter_map(move |(id, subject)| {
+                let open = matches!(subject.standing(), Standing::Open);
+                subject.command.as_ref().filter(|_| open).map(|c| (place, *id, c))
+            })
+        })
+    })
+}
+
+/// Whether an ack may change anything. A boot's end is completed by another boot identity alone (G3); and once a command
+/// was accepted, refusals of a repeated or mangled copy say nothing about it.
+fn is_credible(command: &Command, accepted: bool, ack: &Ack) -> bool {
+    let Some(expect_boot) = command.action.expect_boot() else { return true };
+    match (ack.status, ack.error.as_ref().map(|e| e.code)) {
+        (AckStatus::Completed, _) => ack.boot != expect_boot || broken::is(Rule::ProofIgnoresBoot),
+        (
+            AckStatus::Failed,
+            Some(ErrorCode::Retained | ErrorCode::BadSignature | ErrorCode::Malformed | ErrorCode::WrongTarget),
+        ) => !accepted,
+        // The performer lost what it knew: on the same boot the command may still be at work.
+        (AckStatus::Failed, Some(ErrorCode::OutcomeUnknown)) => ack.boot != expect_boot,
+        (AckStatus::Failed, _) => ack.error.is_some(),
+        (AckStatus::Accepted | AckStatus::ExecutionStarted, _) => true,
     }
 }

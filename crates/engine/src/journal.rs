@@ -118,6 +118,8 @@ pub enum FleetEntry {
         host: TargetId,
         /// Was held by.
         orchestration: OrchestrationId,
+        /// Highest position allotted so far: positions stay unique when ended journals are not read again.
+        position: u64,
     },
     /// A reboot or shutdown was commanded; commands count for the lockout, boots do not (ruling 23).
     BootEndCommanded {
@@ -138,6 +140,8 @@ pub enum FleetEntry {
         orchestration: OrchestrationId,
         /// Why.
         reason: String,
+        /// It should be up (`true`) or down.
+        expected_up: bool,
         /// For a host: the boot that was to end, and when the command that could still end it is certainly dead.
         open_boot: Option<OpenBoot>,
     },

@@ -4,12 +4,22 @@
 //! then acts on [`Engine::wanted`]. The state is a pure function of the journals, so a restart is the ordinary path entered
 //! with an empty memory. What is only heard (reports, connections) lives beside it and is never needed to replay.
 
+mod advance;
 mod config;
 mod engine;
 mod explain;
+mod fleet;
+mod flow;
+mod guard;
+mod heard;
 mod input;
 mod journal;
+mod orchestration;
+mod planner;
+mod returned;
+mod show;
 mod story;
+mod track;
 mod view;
 
 pub use config::{Config, LimitGroup};

@@ -1,18 +1,140 @@
 //! The journal in words: one sentence per fact, for people and for the audit log.
 
-use crate::journal::Fact;
+use model::{Action, Command, Direction, TargetId};
+
+use crate::journal::{Entry, Fact, FleetEntry, Outcome};
+use crate::show;
 
 /// The name of a fact's kind, as it stands in the audit log: `step_started`.
-pub fn action_of(_fact: &Fact) -> &'static str {
-    ""
-}
-
-/// One sentence that tells what happened. `name` gives the name of a target, where it is known.
-pub fn tell(_fact: &Fact, _name: &dyn Fn(model::TargetId) -> Option<String>) -> String {
-    String::new()
+pub fn action_of(fact: &Fact) -> &'static str {
+    match fact {
+        Fact::Fleet(r) => match r.entry {
+            FleetEntry::ControllerStarted { .. } => "controller_started",
+            FleetEntry::HostEnrolled { .. } => "host_enrolled",
+            FleetEntry::HostApproved { .. } => "host_approved",
+            FleetEntry::HostSeen { .. } => "host_seen",
+            FleetEntry::HostSilent { .. } => "host_silent",
+            FleetEntry::HostOff { .. } => "host_off",
+            FleetEntry::Locked { .. } => "locked",
+            FleetEntry::Unlocked { .. } => "unlocked",
+            FleetEntry::BootEndCommanded { .. } => "boot_end_commanded",
+            FleetEntry::Stranded { .. } => "stranded",
+            FleetEntry::StrandedEnded { .. } => "stranded_ended",
+            FleetEntry::AlarmAcknowledged { .. } => "alarm_acknowledged",
+        },
+        Fact::Orchestration(_, r) => match r.entry {
+            Entry::Accepted { .. } => "accepted",
+            Entry::TrackStarted { .. } => "track_started",
+            Entry::StepStarted { .. } => "step_started",
+            Entry::CommandIssued { .. } => "command_issued",
+            Entry::Acked { .. } => "acked",
+            Entry::HostGone { .. } => "host_gone",
+            Entry::DeadlinePassed { .. } => "deadline_passed",
+            Entry::ForceStarted { .. } => "force_started",
+            Entry::StepEnded { .. } => "step_ended",
+            Entry::CancelRequested => "cancel_requested",
+            Entry::UnwindStarted { .. } => "unwind_started",
+            Entry::TrackEnded { .. } => "track_ended",
+            Entry::Ended { .. } => "ended",
+        },
+    }
 }
 
 /// Whether the fact tells of something done, rather than of something refused or failed.
-pub fn is_good(_fact: &Fact) -> bool {
-    true
+pub fn is_good(fact: &Fact) -> bool {
+    match fact {
+        Fact::Fleet(r) => !matches!(r.entry, FleetEntry::Stranded { .. } | FleetEntry::HostSilent { .. }),
+        Fact::Orchestration(_, r) => match &r.entry {
+            Entry::Acked { ack, .. } => ack.error.is_none(),
+            Entry::DeadlinePassed { .. } | Entry::UnwindStarted { .. } => false,
+            Entry::TrackEnded { outcome, .. } | Entry::Ended { outcome, .. } => {
+                matches!(outcome, Outcome::Completed | Outcome::Partial)
+            }
+            _ => true,
+        },
+    }
+}
+
+/// One sentence that tells what happened. `name` gives the name of a target, where it is known.
+pub fn tell(fact: &Fact, name: &dyn Fn(TargetId) -> Option<String>) -> String {
+    let named = |id: &TargetId| name(*id).unwrap_or_else(|| id.to_string());
+    match fact {
+        Fact::Fleet(r) => tell_fleet(&r.entry, &named),
+        Fact::Orchestration(_, r) => tell_own(&r.entry, &named),
+    }
+}
+
+fn tell_fleet(entry: &FleetEntry, named: &dyn Fn(&TargetId) -> String) -> String {
+    match entry {
+        FleetEntry::ControllerStarted { epoch, lease, settle_until } => {
+            format!("controller started (epoch {epoch}, lease {lease}); settling until {settle_until}")
+        }
+        FleetEntry::HostEnrolled { name, machine_id, .. } => {
+            format!("host {name} enrolled (machine {machine_id}); it waits for approval")
+        }
+        FleetEntry::HostApproved { host } => format!("host {} approved", named(host)),
+        FleetEntry::HostSeen { host, boot, .. } => format!("host {} is heard, on boot {}", named(host), boot.boot_id()),
+        FleetEntry::HostSilent { host } => format!("host {} is silent", named(host)),
+        FleetEntry::HostOff { host, .. } => format!("host {} is off", named(host)),
+        FleetEntry::Locked { host, orchestration } => format!("host {} is held by {orchestration}", named(host)),
+        FleetEntry::Unlocked { host, orchestration, .. } => format!("{orchestration} lets go of host {}", named(host)),
+        FleetEntry::BootEndCommanded { host, .. } => {
+            format!("a commanded end of the boot of {} counts for its lockout", named(host))
+        }
+        FleetEntry::Stranded { name, reason, .. } => format!("{name} is stranded: {reason}"),
+        FleetEntry::StrandedEnded { target, proven: true, .. } => {
+            format!("{} is back, with proof; its alarm stays", named(target))
+        }
+        FleetEntry::StrandedEnded { target, proven: false, .. } => {
+            format!("a person ended the stranded state of {}", named(target))
+        }
+        FleetEntry::AlarmAcknowledged { target } => format!("the alarm of {} is acknowledged", named(target)),
+    }
+}
+
+fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
+    match entry {
+        Entry::Accepted { request, plan, host_name, report, .. } => {
+            let up = report.children().unwrap_or_default().iter().filter(|c| c.status.is_up()).count();
+            let steps: usize = plan.waves.iter().flat_map(|w| &w.tracks).map(|t| t.steps.len()).sum();
+            let forced = request.options.force.as_ref().map(|f| format!("; forced: {}", f.reason)).unwrap_or_default();
+            format!("{} of {host_name} accepted: {up} running children, {steps} steps{forced}", request.operation)
+        }
+        Entry::TrackStarted { .. } => "admitted; the host is held".to_owned(),
+        Entry::StepStarted { place, round, subjects, deadline, .. } => {
+            let back = if place.direction == Direction::Undo { " backwards" } else { "" };
+            let again = if *round > 1 { format!(", round {round}") } else { String::new() };
+            let who: Vec<String> = subjects.iter().map(named).collect();
+            let who = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
+            format!("step {}{back}{again} on {who}, until {deadline}", place.step + 1)
+        }
+        Entry::CommandIssued { command, .. } => issued(command, named),
+        Entry::Acked { subject, ack, .. } => {
+            let error = ack.error.as_ref().map(|e| format!(": {}: {}", e.code, e.message)).unwrap_or_default();
+            let already = if ack.already { " (was so already)" } else { "" };
+            format!("{} {}{already}{error}", named(subject), show::word(ack.status))
+        }
+        Entry::HostGone { .. } => "the host went away".to_owned(),
+        Entry::DeadlinePassed { place } => format!("the deadline of step {} passed", place.step + 1),
+        Entry::ForceStarted { place, .. } => format!("step {}: those that did not stop are cut off", place.step + 1),
+        Entry::StepEnded { place } => format!("step {} ended", place.step + 1),
+        Entry::CancelRequested => "cancel requested".to_owned(),
+        Entry::UnwindStarted { reason, .. } => format!("taking back what was done: {reason}"),
+        Entry::TrackEnded { track, outcome, .. } => format!("track {} ended: {outcome}", track + 1),
+        Entry::Ended { outcome, error_message: Some(reason) } => format!("{outcome}: {reason}"),
+        Entry::Ended { outcome, error_message: None } => outcome.to_string(),
+    }
+}
+
+fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
+    let who = named(&command.subject);
+    let attempt = if command.attempt > 1 { format!(" (attempt {})", command.attempt) } else { String::new() };
+    match &command.action {
+        Action::Probe => format!("probe {who}{attempt}"),
+        Action::StopChild { force: true, .. } => format!("cut off {who}{attempt}"),
+        Action::StopChild { grace, .. } => format!("stop {who} within {grace}{attempt}"),
+        Action::StartChild { .. } => format!("start {who}{attempt}"),
+        Action::Reboot { expect_boot, .. } => format!("reboot {who}, to end boot {}{attempt}", expect_boot.boot_id()),
+        Action::Shutdown { expect_boot, .. } => format!("shut {who} down, to end boot {}{attempt}", expect_boot.boot_id()),
+    }
 }

@@ -1,0 +1,394 @@
+//! What follows from the state: the next facts of one orchestration, until nothing follows any more.
+//!
+//! Everything here is computed from the state alone, so a controller that starts in the middle goes on as if it had never
+//! stopped (G8).
+
+use model::broken::{self, Rule};
+use model::{
+    AckStatus, Action, ActionKind, Command, CommandId, Direction, Fence, Millis, Operation, Place, Recheck, Step, StepAction,
+    TargetId, TimeoutPolicy, Timestamp, Track,
+};
+
+use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::flow;
+use crate::guard::{Guard, Reserved};
+use crate::heard::Heard;
+use crate::journal::{Entry, FleetEntry, Outcome};
+use crate::orchestration::Orchestration;
+use crate::track::{Standing, StepRun, SubjectRun, TrackState, is_hopeless};
+
+/// What a decision writes.
+#[derive(Clone, Debug)]
+pub(crate) enum Out {
+    Fleet(FleetEntry),
+    Own(Entry),
+}
+
+/// What a decision looks at.
+pub(crate) struct View<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) heard: &'a Heard,
+    pub(crate) orchestration: &'a Orchestration,
+    pub(crate) now: Timestamp,
+    /// Highest position allotted anywhere.
+    pub(crate) position: u64,
+}
+
+impl View<'_> {
+    fn guard(&self) -> Guard<'_> {
+        static NOBODY: Reserved = Reserved::new();
+        Guard { config: self.config, fleet: self.fleet, heard: self.heard, reserved: &NOBODY, now: self.now }
+    }
+}
+
+/// The next facts of this orchestration, or none.
+pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
+    let it = view.orchestration;
+    if it.ended.is_some() {
+        return None;
+    }
+    (0..it.tracks.len()).find_map(|track| next_of_track(view, track)).or_else(|| end(view))
+}
+
+fn end(view: &View<'_>) -> Option<Vec<Out>> {
+    let it = view.orchestration;
+    let mut worst = Outcome::Completed;
+    for track in &it.tracks {
+        let (outcome, ..) = track.ended.as_ref()?;
+        worst = worst.max(*outcome);
+    }
+    let mut out: Vec<Out> = Vec::new();
+    for (host, lock) in &view.fleet.locks {
+        if lock.orchestration == it.id {
+            out.push(Out::Fleet(FleetEntry::Unlocked { host: *host, orchestration: it.id, position: it.position }));
+        }
+    }
+    let messages: Vec<String> = it.tracks.iter().filter_map(|t| t.ended.as_ref()?.1.clone()).collect();
+    let error_message = (!messages.is_empty()).then(|| messages.join("; "));
+    out.push(Out::Own(Entry::Ended { outcome: worst, error_message }));
+    Some(out)
+}
+
+fn next_of_track(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
+    let track = view.orchestration.tracks.get(index)?;
+    let plan = view.orchestration.track_plan(index)?;
+    let number = u32::try_from(index).ok()?;
+    if track.ended.is_some() {
+        return None;
+    }
+    if track.started_at.is_none() {
+        return start_track(view, index, number, plan);
+    }
+    if let Some(out) = cancel(view, number, track) {
+        return Some(out);
+    }
+    match track.open() {
+        Some((place, run)) => {
+            let step = plan.steps.get(place.step as usize)?;
+            within_step(view, plan, step, track, place, run)
+        }
+        None => flow::choose(view, number, plan, track),
+    }
+}
+
+/// Admission at the start of a track; its lock is taken here (design, section 7).
+fn start_track(view: &View<'_>, index: usize, number: u32, plan: &Track) -> Option<Vec<Out>> {
+    let it = view.orchestration;
+    if let Some(by) = &it.cancelled_by {
+        return Some(vec![ended(number, Outcome::Cancelled, format!("cancelled by {by} before it started"))]);
+    }
+    match predecessors(view, index)? {
+        Gate::Open => {}
+        Gate::Closed => return Some(vec![ended(number, Outcome::Skipped, "an earlier track did not end well".to_owned())]),
+    }
+    let blockers = view.guard().blockers(&it.request, Some(it.id));
+    if blockers.is_empty() {
+        let lock = Out::Fleet(FleetEntry::Locked { host: plan.target, orchestration: it.id });
+        let held = view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id);
+        let start = Out::Own(Entry::TrackStarted { track: number });
+        return Some(if held { vec![start] } else { vec![lock, start] });
+    }
+    if view.now >= it.wait_until {
+        let why: Vec<String> = blockers.iter().map(|b| b.why.to_string()).collect();
+        return Some(vec![ended(number, Outcome::Cancelled, format!("waited too long: {}", why.join("; ")))]);
+    }
+    None
+}
+
+enum Gate {
+    Open,
+    Closed,
+}
+
+/// Whether the waves before and the tracks named in `after` have ended, and well; `None` while they have not.
+fn predecessors(view: &View<'_>, index: usize) -> Option<Gate> {
+    let it = view.orchestration;
+    let (wave, _) = it.wave_of(index)?;
+    let first = it.first_of_wave(wave);
+    let after = it.track_plan(index)?.after.iter().map(|a| first + *a as usize);
+    for earlier in (0..first).chain(after) {
+        let (outcome, ..) = it.tracks.get(earlier)?.ended.as_ref()?;
+        if *outcome != Outcome::Completed {
+            return Some(Gate::Closed);
+        }
+    }
+    Some(Gate::Open)
+}
+
+/// A cancel takes back what was done, unless the boot is already being ended (ruling 24).
+fn cancel(view: &View<'_>, number: u32, track: &TrackState) -> Option<Vec<Out>> {
+    let by = view.orchestration.cancelled_by.as_ref()?;
+    if track.unwinding.is_some() || (track.boot_end_issued() && !broken::is(Rule::UnwindPastReboot)) {
+        return None;
+    }
+    Some(unwind(number, track, format!("cancelled by {by}")))
+}
+
+/// Close what is open, and turn back.
+pub(crate) fn unwind(number: u32, track: &TrackState, reason: String) -> Vec<Out> {
+    let mut out = Vec::new();
+    if let Some(place) = track.current {
+        out.push(Out::Own(Entry::StepEnded { place }));
+    }
+    out.push(Out::Own(Entry::UnwindStarted { track: number, reason }));
+    out
+}
+
+pub(crate) fn ended(track: u32, outcome: Outcome, reason: String) -> Out {
+    Out::Own(Entry::TrackEnded { track, outcome, reason: Some(reason) })
+}
+
+/// Issue, retry, judge and close one open step.
+fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Option<Vec<Out>> {
+    if let Some(out) = host_gone(view, plan, step, track, place, run) {
+        return Some(out);
+    }
+    let settled = view.now >= view.fleet.settle_until || broken::is(Rule::NoSettling);
+    let due = settled && view.now >= run.deadline && !broken::is(Rule::NoDeadline);
+    let open: Vec<TargetId> = run.order.iter().copied().filter(|id| !is_over(view, step, track, place, run, *id)).collect();
+    if open.is_empty() {
+        return Some(close(view, step, track, place, run));
+    }
+    if due {
+        return Some(vec![Out::Own(Entry::DeadlinePassed { place })]);
+    }
+    for id in slots(step, track, place, run, &open) {
+        let subject = run.subjects.get(&id)?;
+        if may_issue(view, step, subject) {
+            return Some(issue(view, plan, step, track, place, run, id, subject));
+        }
+    }
+    None
+}
+
+/// Whether nothing more will come of this subject in this round.
+fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: &StepRun, id: TargetId) -> bool {
+    let Some(subject) = run.subjects.get(&id) else { return true };
+    if subject.timed_out {
+        return true;
+    }
+    match subject.standing() {
+        Standing::TimedOut => true,
+        Standing::Idle | Standing::Open => false,
+        Standing::Failed(error, _) => match tries_max(view.config, step, place) {
+            Some(max) => subject.tries >= max || is_hopeless(error.code),
+            None => false,
+        },
+        Standing::Done(_) => match flow::recheck(step, place) {
+            Some(recheck) => flow::is_satisfied(view, recheck, track, run),
+            None => true,
+        },
+    }
+}
+
+/// How many attempts one round has; probes are asked until the deadline, and a boot is ended once.
+fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
+    match (&step.action, place.direction) {
+        (StepAction::Probe { .. }, _) => None,
+        (StepAction::Reboot { .. } | StepAction::Shutdown { .. }, _) => Some(1),
+        (StepAction::Stop { .. } | StepAction::Start | StepAction::StopAgain, _) => Some(config.attempts),
+    }
+}
+
+/// Which open subjects may be acted on now: by priority, so many at once (E24).
+fn slots(step: &Step, track: &TrackState, place: Place, run: &StepRun, open: &[TargetId]) -> Vec<TargetId> {
+    let stops = matches!(step.action, StepAction::Stop { .. } | StepAction::StopAgain) && place.direction == Direction::Do;
+    let priority = |id: &TargetId| {
+        track.children.get(id).map(|c| if stops { c.stop_priority } else { c.start_priority }).unwrap_or_default()
+    };
+    let Some(highest) = open.iter().map(priority).max() else { return Vec::new() };
+    let same: Vec<TargetId> = run.order.iter().copied().filter(|id| open.contains(id) && priority(id) == highest).collect();
+    let limit = if step.parallel == 0 { same.len() } else { step.parallel as usize };
+    same.into_iter().take(limit).collect()
+}
+
+fn may_issue(view: &View<'_>, step: &Step, subject: &SubjectRun) -> bool {
+    match subject.standing() {
+        Standing::Idle => true,
+        Standing::Open | Standing::TimedOut => false,
+        // A probe that did not show what it must, or a failed attempt: again after a pause.
+        Standing::Done(_) => subject.last_ack.as_ref().is_some_and(|(at, _)| view.now >= *at + pause(view.config, step)),
+        Standing::Failed(_, at) => view.now >= at + pause(view.config, step),
+    }
+}
+
+fn pause(config: &Config, step: &Step) -> Millis {
+    match step.action {
+        StepAction::Probe { recheck: Recheck::Restored } => Millis(config.retry_pause.0.min(config.health_hold.0.max(1))),
+        _ => config.retry_pause,
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of them are the place of one decision")]
+fn issue(
+    view: &View<'_>,
+    plan: &Track,
+    step: &Step,
+    track: &TrackState,
+    place: Place,
+    run: &StepRun,
+    subject_id: TargetId,
+    subject: &SubjectRun,
+) -> Vec<Out> {
+    let it = view.orchestration;
+    let Some(action) = action_of(view, step, track, place, run, subject_id) else {
+        // Nothing is known that could be asked: fails closed at the deadline.
+        return vec![Out::Own(Entry::DeadlinePassed { place })];
+    };
+    let attempt = if broken::is(Rule::AttemptNotCounted) { 1 } else { subject.attempt + 1 };
+    let command = Command {
+        id: CommandId::of(it.id, place, subject_id, attempt),
+        target: plan.target,
+        subject: subject_id,
+        orchestration: it.id,
+        attempt,
+        fence: Fence { epoch: view.fleet.epoch, position: run.position },
+        issued_at: view.now,
+        expires_at: view.now + view.config.command_expiry,
+        action,
+    };
+    let mut out = Vec::new();
+    if command.action.kind().ends_boot() {
+        out.push(Out::Fleet(FleetEntry::BootEndCommanded { host: plan.target, command: command.id }));
+    }
+    out.push(Out::Own(Entry::CommandIssued { place, command: Box::new(command) }));
+    out
+}
+
+fn action_of(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: &StepRun, subject: TargetId) -> Option<Action> {
+    let child = || track.children.get(&subject);
+    let ignore_inhibitors = view.orchestration.request.options.force.is_some();
+    let start = || {
+        let child = child()?;
+        let frozen = child.before == model::ChildStatus::Frozen;
+        Some(Action::StartChild { child: child.child.clone(), frozen, limit: view.config.start_limit })
+    };
+    match (&step.action, place.direction) {
+        (StepAction::Probe { .. }, _) => Some(Action::Probe),
+        (StepAction::Start, Direction::Do) | (StepAction::Stop { .. }, Direction::Undo) => start(),
+        (StepAction::Stop { .. } | StepAction::StopAgain, Direction::Do) => {
+            let left = run.deadline.since(view.now);
+            Some(Action::StopChild { child: child()?.child.clone(), grace: left, force: run.force })
+        }
+        (StepAction::Reboot { begin_within }, Direction::Do) => {
+            Some(Action::Reboot { expect_boot: track.boot_before?, begin_within: *begin_within, ignore_inhibitors })
+        }
+        (StepAction::Shutdown { begin_within, .. }, Direction::Do) => {
+            Some(Action::Shutdown { expect_boot: track.boot_before?, begin_within: *begin_within, ignore_inhibitors })
+        }
+        (
+            StepAction::Start | StepAction::StopAgain | StepAction::Reboot { .. } | StepAction::Shutdown { .. },
+            Direction::Undo,
+        ) => None,
+    }
+}
+
+/// The host went away while it was to go (ruling 1); for a shutdown, that and silence are the end (ruling 28).
+fn host_gone(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Option<Vec<Out>> {
+    let kind = match step.action {
+        StepAction::Reboot { .. } => ActionKind::Reboot,
+        StepAction::Shutdown { .. } => ActionKind::Shutdown,
+        StepAction::Probe { .. } | StepAction::Stop { .. } | StepAction::Start | StepAction::StopAgain => return None,
+    };
+    let subject = run.subjects.get(&plan.target)?;
+    if subject.status() != Some(AckStatus::ExecutionStarted) || subject.timed_out {
+        return None;
+    }
+    let silent_for = silence(view, plan.target);
+    if track.gone_at.is_none() {
+        let broke = view.heard.host(plan.target).is_some_and(|h| h.gone_at.is_some());
+        return (broke || silent_for > view.config.active_limit).then(|| vec![Out::Own(Entry::HostGone { track: place.track })]);
+    }
+    let StepAction::Shutdown { silence: enough, .. } = step.action else { return None };
+    if kind != ActionKind::Shutdown || silent_for < enough || view.now < view.fleet.settle_until {
+        return None;
+    }
+    Some(vec![
+        Out::Fleet(FleetEntry::HostOff { host: plan.target, ended_boot: track.boot_before? }),
+        Out::Own(Entry::StepEnded { place }),
+    ])
+}
+
+/// How long the host has been silent, as far as this controller can tell.
+pub(crate) fn silence(view: &View<'_>, host: TargetId) -> Millis {
+    let last = view.heard.host(host).and_then(|h| h.last).unwrap_or(view.fleet.controller_started_at);
+    view.now.since(last)
+}
+
+/// The step is over, unless those that did not stop are to be cut off first.
+fn close(view: &View<'_>, step: &Step, _track: &TrackState, place: Place, run: &StepRun) -> Vec<Out> {
+    if let StepAction::Stop { on_timeout: TimeoutPolicy::ForceStop, force_limit } = step.action
+        && place.direction == Direction::Do
+        && !run.force
+        && run.order.iter().any(|id| run.subjects.get(id).is_some_and(|s| !matches!(s.standing(), Standing::Done(_))))
+    {
+        return vec![Out::Own(Entry::ForceStarted { place, deadline: view.now + force_limit })];
+    }
+    vec![Out::Own(Entry::StepEnded { place })]
+}
+
+/// When something may follow although nothing happens.
+pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
+    let it = view.orchestration;
+    if it.ended.is_some() {
+        return None;
+    }
+    let mut due: Vec<Timestamp> = Vec::new();
+    for (index, track) in it.tracks.iter().enumerate() {
+        if track.ended.is_some() {
+            continue;
+        }
+        if track.started_at.is_none() {
+            due.push(it.wait_until);
+            due.extend(view.guard().blockers(&it.request, Some(it.id)).into_iter().filter_map(|b| b.until));
+            continue;
+        }
+        let (Some((place, run)), Some(plan)) = (track.open(), it.track_plan(index)) else { continue };
+        let Some(step) = plan.steps.get(place.step as usize) else { continue };
+        due.push(run.deadline.max(view.fleet.settle_until));
+        for subject in run.subjects.values() {
+            if let Some((at, _)) = &subject.last_ack {
+                due.push(*at + pause(view.config, step));
+            }
+        }
+        if let (Recheck::Restored, Some(since)) = (flow::recheck(step, place).unwrap_or(Recheck::Admission), track.healthy_since)
+        {
+            due.push(since + view.config.health_hold);
+        }
+        if let StepAction::Reboot { .. } | StepAction::Shutdown { .. } = step.action {
+            let heard = view.heard.host(plan.target).and_then(|h| h.last).unwrap_or(view.fleet.controller_started_at);
+            due.push(heard + view.config.active_limit + Millis(1));
+            if let StepAction::Shutdown { silence, .. } = step.action {
+                due.push((heard + silence).max(view.fleet.settle_until));
+            }
+        }
+    }
+    due.into_iter().filter(|at| *at > view.now).min()
+}
+
+/// Whether the operation leaves the host down on purpose.
+pub(crate) fn leaves_down(operation: Operation) -> bool {
+    operation == Operation::Shutdown
+}

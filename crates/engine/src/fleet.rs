@@ -1,0 +1,168 @@
+//! The state that the fleet journal tells.
+
+use std::collections::BTreeMap;
+
+use model::{BootIdentity, CommandId, InstanceId, Labels, OrchestrationId, TargetId, Timestamp};
+
+use crate::journal::{FleetEntry, OpenBoot, Record};
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fleet {
+    pub(crate) epoch: u64,
+    pub(crate) lease: u64,
+    pub(crate) settle_until: Timestamp,
+    pub(crate) controller_started_at: Timestamp,
+    /// Highest position allotted by orchestrations that have let go.
+    pub(crate) position: u64,
+    pub(crate) hosts: BTreeMap<TargetId, Host>,
+    pub(crate) locks: BTreeMap<TargetId, Lock>,
+    pub(crate) stranded: BTreeMap<TargetId, Stranded>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) machine_id: String,
+    pub(crate) public_key: String,
+    pub(crate) labels: Labels,
+    pub(crate) approved: bool,
+    pub(crate) boot: Option<BootIdentity>,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) silent_since: Option<Timestamp>,
+    pub(crate) off: Option<BootIdentity>,
+    /// Commanded reboots and shutdowns, oldest first, bounded.
+    pub(crate) boot_ends: Vec<(Timestamp, CommandId)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lock {
+    pub(crate) orchestration: OrchestrationId,
+    pub(crate) since: Timestamp,
+}
+
+/// A stranded target, or one that was and whose alarm still stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stranded {
+    pub(crate) host: TargetId,
+    pub(crate) name: String,
+    pub(crate) reason: String,
+    pub(crate) since: Timestamp,
+    pub(crate) expected_up: bool,
+    pub(crate) open_boot: Option<OpenBoot>,
+    pub(crate) ended_at: Option<Timestamp>,
+}
+
+/// Commands older than any window are of no use; so many are kept per host.
+const BOOT_ENDS_KEPT: usize = 64;
+
+impl Fleet {
+    /// Apply one record. An error means that the journal does not follow from itself.
+    pub(crate) fn apply(&mut self, record: &Record<FleetEntry>) -> Result<(), String> {
+        let at = record.at;
+        match &record.entry {
+            FleetEntry::ControllerStarted { epoch, lease, settle_until } => {
+                self.epoch = self.epoch.max(*epoch);
+                self.lease = *lease;
+                self.settle_until = *settle_until;
+                self.controller_started_at = at;
+            }
+            FleetEntry::HostEnrolled { host, name, machine_id, public_key, labels } => {
+                if let Some(known) = self.hosts.get_mut(host) {
+                    // A known machine with a new key: whatever was signed for the old one is under the fence (ruling 27).
+                    self.epoch += 1;
+                    known.name.clone_from(name);
+                    known.public_key.clone_from(public_key);
+                    known.labels.clone_from(labels);
+                    known.approved = false;
+                } else {
+                    let fresh = Host {
+                        name: name.clone(),
+                        machine_id: machine_id.clone(),
+                        public_key: public_key.clone(),
+                        labels: labels.clone(),
+                        approved: false,
+                        boot: None,
+                        instance: None,
+                        silent_since: None,
+                        off: None,
+                        boot_ends: Vec::new(),
+                    };
+                    self.hosts.insert(*host, fresh);
+                }
+            }
+            FleetEntry::HostApproved { host } => self.host_mut(*host)?.approved = true,
+            FleetEntry::HostSeen { host, boot, instance } => {
+                let host = self.host_mut(*host)?;
+                host.boot = Some(*boot);
+                host.instance = Some(*instance);
+                host.silent_since = None;
+                if host.off.is_some_and(|ended| ended != *boot) {
+                    host.off = None;
+                }
+            }
+            FleetEntry::HostSilent { host } => self.host_mut(*host)?.silent_since = Some(at),
+            FleetEntry::HostOff { host, ended_boot } => self.host_mut(*host)?.off = Some(*ended_boot),
+            FleetEntry::Locked { host, orchestration } => {
+                self.host_mut(*host)?;
+                if let Some(other) = self.locks.get(host)
+                    && other.orchestration != *orchestration
+                {
+                    return Err(format!("host {host} is locked by {} and by {orchestration}", other.orchestration));
+                }
+                self.locks.entry(*host).or_insert(Lock { orchestration: *orchestration, since: at });
+            }
+            FleetEntry::Unlocked { host, orchestration, position } => {
+                if self.locks.get(host).is_some_and(|l| l.orchestration == *orchestration) {
+                    self.locks.remove(host);
+                }
+                self.position = self.position.max(*position);
+            }
+            FleetEntry::BootEndCommanded { host, command } => {
+                let ends = &mut self.host_mut(*host)?.boot_ends;
+                if !ends.iter().any(|(_, c)| c == command) {
+                    ends.push((at, *command));
+                }
+                if ends.len() > BOOT_ENDS_KEPT {
+                    ends.remove(0);
+                }
+            }
+            FleetEntry::Stranded { target, host, name, reason, expected_up, open_boot, .. } => {
+                let stranded = Stranded {
+                    host: *host,
+                    name: name.clone(),
+                    reason: reason.clone(),
+                    since: at,
+                    expected_up: *expected_up,
+                    open_boot: *open_boot,
+                    ended_at: None,
+                };
+                self.stranded.insert(*target, stranded);
+            }
+            FleetEntry::StrandedEnded { target, proven, .. } => {
+                if *proven {
+                    if let Some(s) = self.stranded.get_mut(target) {
+                        s.ended_at = Some(at);
+                    }
+                } else {
+                    self.stranded.remove(target);
+                }
+            }
+            FleetEntry::AlarmAcknowledged { target } => {
+                if self.stranded.get(target).is_some_and(|s| s.ended_at.is_some()) {
+                    self.stranded.remove(target);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn host_mut(&mut self, id: TargetId) -> Result<&mut Host, String> {
+        self.hosts.get_mut(&id).ok_or_else(|| format!("host {id} was never enrolled"))
+    }
+
+    /// Why the target is stranded now, if it is.
+    pub(crate) fn stranded_now(&self, target: TargetId) -> Option<&Stranded> {
+        self.stranded.get(&target).filter(|s| s.ended_at.is_none())
+    }
+}

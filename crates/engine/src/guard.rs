@@ -1,0 +1,208 @@
+//! Admission: the one choke point for everything that goes down (ruling 5, E26).
+
+use std::collections::BTreeMap;
+
+use model::broken::{self, Rule};
+use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, TargetId, Timestamp};
+
+use crate::config::{Config, LimitGroup};
+use crate::explain::{Blocker, Why};
+use crate::fleet::{Fleet, Host};
+use crate::heard::Heard;
+
+/// What the guard looks at.
+pub(crate) struct Guard<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) heard: &'a Heard,
+    /// Hosts for which an orchestration was accepted that has not taken its lock yet.
+    pub(crate) reserved: &'a Reserved,
+    pub(crate) now: Timestamp,
+}
+
+/// Accepted orchestrations by host.
+pub(crate) type Reserved = BTreeMap<TargetId, (OrchestrationId, Timestamp)>;
+
+impl Guard<'_> {
+    /// Everything that keeps the request's target from starting, in order; empty exactly when it would start. `own` is the
+    /// orchestration that asks, whose own lock does not stop it.
+    pub(crate) fn blockers(&self, request: &Request, own: Option<OrchestrationId>) -> Vec<Blocker> {
+        let target = request.target;
+        let Some(host) = self.fleet.hosts.get(&target) else { return vec![hard(Why::UnknownTarget)] };
+        let mut list = Vec::new();
+        if !host.approved {
+            list.push(hard(Why::NotApproved));
+        }
+        self.lock(target, own, &mut list);
+        if self.now < self.fleet.settle_until && !broken::is(Rule::NoSettling) {
+            list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
+        }
+        let active = self.active_report(target);
+        if active.is_none() {
+            list.push(Blocker { since: self.heard.host(target).and_then(|h| h.last), ..hard(Why::NotActive) });
+        }
+        if let Some(stranded) = self.fleet.stranded_now(target) {
+            list.push(Blocker { since: Some(stranded.since), ..hard(Why::Stranded { reason: stranded.reason.clone() }) });
+        }
+        self.lockout(host, &mut list);
+        if let Some((report, at)) = active {
+            list.extend(report_blockers(report, at, request, self.now));
+        }
+        self.limit_groups(target, own, &mut list);
+        override_by(request, &mut list);
+        list
+    }
+
+    fn lock(&self, target: TargetId, own: Option<OrchestrationId>, list: &mut Vec<Blocker>) {
+        let locked = self.fleet.locks.get(&target).map(|l| (l.orchestration, l.since));
+        if let Some((orchestration, since)) = locked.or_else(|| self.reserved.get(&target).copied())
+            && Some(orchestration) != own
+            && !broken::is(Rule::NoLock)
+        {
+            list.push(Blocker { since: Some(since), ..hard(Why::Locked { orchestration }) });
+        }
+    }
+
+    fn lockout(&self, host: &Host, list: &mut Vec<Blocker>) {
+        let from = self.now - self.config.lockout_window;
+        let counting: Vec<Timestamp> = host.boot_ends.iter().map(|(at, _)| *at).filter(|at| *at > from).collect();
+        let limit = self.config.lockout_count;
+        if counting.len() < limit as usize || broken::is(Rule::NoLockout) {
+            return;
+        }
+        // One more is allowed when all but `limit - 1` of them have left the window.
+        let frees = counting.len().saturating_sub(limit as usize);
+        let until = counting.get(frees).map(|at| *at + self.config.lockout_window);
+        let counted = u32::try_from(counting.len()).unwrap_or(u32::MAX);
+        list.push(Blocker { since: counting.first().copied(), until, ..soft(Why::Lockout { counted, limit }) });
+    }
+
+    /// The last report of a host that counts as active (ruling 23), with when it was heard.
+    pub(crate) fn active_report(&self, target: TargetId) -> Option<(&Report, Timestamp)> {
+        let heard = self.heard.host(target)?;
+        let last = heard.last?;
+        if self.now.since(last) > self.config.active_limit {
+            return None;
+        }
+        Some((heard.report.as_ref()?, last))
+    }
+
+    fn limit_groups(&self, target: TargetId, own: Option<OrchestrationId>, list: &mut Vec<Blocker>) {
+        for group in &self.config.limit_groups {
+            let (mut unavailable, mut adds, mut of_target) = (0, 0, 0);
+            for (id, member) in self.members(group) {
+                let on_target =
+                    if broken::is(Rule::ChildrenNotCounted) { id == target && member.is_none() } else { id == target };
+                let down = self.is_unavailable(id, member, own);
+                of_target += u32::from(on_target);
+                unavailable += u32::from(down);
+                adds += u32::from(on_target && !down);
+            }
+            let limit = group.max_unavailable;
+            if of_target > limit {
+                list.push(hard(Why::LimitImpossible { group: group.name.clone(), adds: of_target, limit }));
+            } else if of_target > 0 && unavailable + adds > limit {
+                list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds, limit }));
+            }
+        }
+    }
+
+    /// Members of a group: the host, or one child on it by name.
+    fn members<'g>(&'g self, group: &'g LimitGroup) -> impl Iterator<Item = (TargetId, Option<&'g str>)> {
+        let by_label = self
+            .fleet
+            .hosts
+            .iter()
+            .filter(|(_, h)| !group.labels.is_empty() && group.labels.iter().all(|(k, v)| h.labels.get(k) == Some(v)));
+        let by_name = group.children.iter().filter_map(|path| {
+            let (host, child) = path.split_once('/')?;
+            let (id, _) = self.fleet.hosts.iter().find(|(_, h)| h.name == host)?;
+            Some((*id, Some(child)))
+        });
+        by_label.map(|(id, _)| (*id, None)).chain(by_name)
+    }
+
+    /// Unknown, silent, stranded, off and being worked on all count as disrupted (G1).
+    fn is_unavailable(&self, host: TargetId, child: Option<&str>, own: Option<OrchestrationId>) -> bool {
+        let Some(known) = self.fleet.hosts.get(&host) else { return true };
+        if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own) && !broken::is(Rule::NoLock) {
+            return true;
+        }
+        if self.fleet.stranded_now(host).is_some() && !broken::is(Rule::StrandedIsAvailable) {
+            return true;
+        }
+        let active = self.active_report(host);
+        let gone = self.heard.host(host).is_none_or(|h| h.gone_at.is_some());
+        if (active.is_none() || gone || known.off.is_some()) && !broken::is(Rule::SilentIsAvailable) {
+            return true;
+        }
+        let Some(name) = child else { return false };
+        let Some((report, _)) = active else { return false };
+        let Some(found) = report.children().and_then(|list| list.iter().find(|c| c.child.name == name)) else { return true };
+        !found.status.is_up() || self.fleet.stranded_now(found.child.id).is_some() && !broken::is(Rule::StrandedIsAvailable)
+    }
+}
+
+/// What a report itself says against starting. Also judged on the fresh report of the admission probe, before anything is
+/// stopped.
+pub(crate) fn report_blockers(report: &Report, at: Timestamp, request: &Request, now: Timestamp) -> Vec<Blocker> {
+    let mut list = Vec::new();
+    if let Some(opens_in) = report.rate.opens_in_ms
+        && now < at + Millis(opens_in)
+        && !broken::is(Rule::DeviceLimitNotAsked)
+    {
+        list.push(Blocker { until: Some(at + Millis(opens_in)), ..hard(Why::DeviceRateLimit) });
+    }
+    let ends_boot = if request.operation == Operation::Shutdown { ActionKind::Shutdown } else { ActionKind::Reboot };
+    for action in [ActionKind::Probe, ActionKind::StopChild, ActionKind::StartChild, ends_boot] {
+        if !report.actions.contains(&action) {
+            list.push(hard(Why::Unsupported { action }));
+        }
+    }
+    match &report.children {
+        Readable::Unknown(reason) => list.push(hard(Why::ChildrenUnknown { reason: reason.clone() })),
+        Readable::Known(children) => {
+            for child in children.iter().filter(|c| matches!(c.status, ChildStatus::Creating | ChildStatus::Error)) {
+                list.push(hard(Why::ChildNotReady { name: child.child.name.clone(), status: child.status.to_string() }));
+            }
+            let up = children.iter().filter(|c| c.status.is_up()).count();
+            match request.operation {
+                Operation::OrchestratedReboot if up == 0 => list.push(hard(Why::NoRunningChildren)),
+                Operation::Reboot | Operation::Shutdown if up > 0 => {
+                    list.push(hard(Why::ChildrenRunning { count: u32::try_from(up).unwrap_or(u32::MAX) }));
+                }
+                Operation::OrchestratedReboot | Operation::Reboot | Operation::Shutdown => {}
+            }
+        }
+    }
+    if broken::is(Rule::BlockersIgnored) {
+        return list;
+    }
+    match &report.pending_shutdown {
+        Readable::Known(None) => {}
+        Readable::Known(Some(pending)) => {
+            list.push(Blocker { until: pending.at, ..soft(Why::ShutdownPending { kind: pending.kind.clone() }) });
+        }
+        Readable::Unknown(reason) => list.push(soft(Why::CheckFailed { reason: format!("pending shutdown: {reason}") })),
+    }
+    match &report.inhibitors {
+        Readable::Known(list_of) => list.extend(list_of.iter().map(|who| soft(Why::Inhibited { who: who.clone() }))),
+        Readable::Unknown(reason) => list.push(soft(Why::CheckFailed { reason: format!("inhibitors: {reason}") })),
+    }
+    list
+}
+
+/// Leave out what the request overrides (G5).
+pub(crate) fn override_by(request: &Request, list: &mut Vec<Blocker>) {
+    if request.options.force.is_some() {
+        list.retain(|b| !b.forceable);
+    }
+}
+
+fn hard(why: Why) -> Blocker {
+    Blocker { why, since: None, until: None, forceable: false }
+}
+
+fn soft(why: Why) -> Blocker {
+    Blocker { forceable: true, ..hard(why) }
+}

@@ -1,0 +1,3 @@
+//! One planner per dialect; each turns a request into a plan.
+
+pub(crate) mod host;

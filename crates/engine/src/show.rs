@@ -1,0 +1,249 @@
+//! From state to what people are shown; the public phase is computed here (S0-11).
+
+use model::{AckStatus, ChildStatus, Direction, Place, Proof, Recheck, Step, StepAction, TargetId, Timestamp};
+
+use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::heard::Heard;
+use crate::journal::Outcome;
+use crate::orchestration::Orchestration;
+use crate::track::{ChildState, Standing, StepRun, TrackState};
+use crate::view::{
+    Alarm, ChildView, HostState, HostView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView, View,
+};
+
+/// One orchestration. Its track is that of its host: the planner `host` makes one.
+pub(crate) fn orchestration(it: &Orchestration) -> View {
+    let fresh = TrackState::new(0);
+    let track = it.tracks.first().unwrap_or(&fresh);
+    let steps = it.track_plan(0).map(|t| t.steps.as_slice()).unwrap_or_default();
+    let find = |is: fn(&StepAction) -> bool| steps.iter().position(|s| is(&s.action));
+    let ended_of = |index: Option<usize>| index.and_then(|i| track.steps.get(i)).and_then(|r| r.ended_at);
+    let down = find(|a| matches!(a, StepAction::Probe { recheck: Recheck::ChildrenDown }));
+    let ended = it.ended.as_ref();
+    let well = ended.filter(|e| matches!(e.outcome, Outcome::Completed | Outcome::Partial));
+    View {
+        id: it.id,
+        host: it.request.target,
+        host_name: it.host_name.clone(),
+        planner: it.plan.planner,
+        operation: it.request.operation,
+        by: it.request.by.clone(),
+        shutdown_timeout: it.request.options.shutdown_timeout,
+        on_timeout: it.request.options.on_timeout,
+        strict: it.request.options.strict,
+        forced: it.request.options.force.as_ref().map(|f| f.reason.clone()),
+        phase: phase(it, track),
+        outcome: ended.map(|e| e.outcome),
+        error_message: ended.and_then(|e| e.error_message.clone()),
+        proof: it.track_plan(0).map_or(Proof::BootId, |t| t.route.proof()),
+        initiated_at: it.accepted_at,
+        shutdown_completed_at: ended_of(down).filter(|_| track.boot_end_issued() || track.unwinding.is_none()),
+        reboot_issued_at: track.boot_end_issued_at,
+        agent_reconnected_at: track.boot_proven_at,
+        restart_completed_at: well.map(|e| e.at),
+        ended_at: ended.map(|e| e.at),
+        boot_before: track.boot_before,
+        boot_after: track.boot_after,
+        unwinding: track.unwinding.clone(),
+        children: children(it, track, steps),
+        steps: steps.iter().enumerate().map(|(i, step)| step_view(it, track, i, step)).collect(),
+    }
+}
+
+fn phase(it: &Orchestration, track: &TrackState) -> Phase {
+    match it.ended.as_ref().map(|e| e.outcome) {
+        Some(Outcome::Completed | Outcome::Partial) => Phase::Completed,
+        Some(Outcome::Failed | Outcome::Cancelled | Outcome::Skipped) => Phase::Failed,
+        None if track.boot_proven_at.is_some() => Phase::Restarting,
+        None if track.gone_at.is_some() => Phase::PendingRestart,
+        None if track.boot_end_issued() => Phase::Rebooting,
+        None => Phase::ShuttingDown,
+    }
+}
+
+/// The children that were up, at first the accepted report's, then the admission probe's and late ones.
+fn children(it: &Orchestration, track: &TrackState, steps: &[Step]) -> Vec<ChildView> {
+    if track.children.is_empty() {
+        let up = it.report.children().unwrap_or_default().iter().filter(|c| c.status.is_up());
+        let untouched = |c: &model::ChildReport| ChildView {
+            child: c.child.clone(),
+            pre_reboot_status: c.status,
+            stop: StopStatus::Pending,
+            restart: if it.ended.is_some() { RestartStatus::Skipped } else { RestartStatus::Pending },
+            error: None,
+        };
+        return up.map(untouched).collect();
+    }
+    let place = |is: fn(&StepAction) -> bool, direction| {
+        let step = steps.iter().position(|s| is(&s.action)).and_then(|i| u32::try_from(i).ok());
+        step.map(|step| Place { track: 0, step, direction })
+    };
+    let stop = place(|a| matches!(a, StepAction::Stop { .. }), Direction::Do).and_then(|p| track.run(p));
+    let start = place(|a| matches!(a, StepAction::Start), Direction::Do).and_then(|p| track.run(p));
+    let undo = place(|a| matches!(a, StepAction::Stop { .. }), Direction::Undo).and_then(|p| track.run(p));
+    let mut list: Vec<ChildView> = track
+        .children
+        .values()
+        .filter(|c| c.before.is_up())
+        .map(|c| {
+            let begun = if track.unwinding.is_some() { undo } else { start };
+            let (restart, start_error) = restart_of(it, track, c, begun);
+            let (stop, stop_error) = stop_of(c, stop);
+            let error = if restart == RestartStatus::Failed { start_error } else { stop_error };
+            ChildView { child: c.child.clone(), pre_reboot_status: c.before, stop, restart, error }
+        })
+        .collect();
+    list.sort_by(|a, b| a.child.name.cmp(&b.child.name));
+    list
+}
+
+fn stop_of(child: &ChildState, run: Option<&StepRun>) -> (StopStatus, Option<String>) {
+    let Some(subject) = run.and_then(|r| r.subjects.get(&child.child.id)) else { return (StopStatus::Pending, None) };
+    match subject.standing() {
+        Standing::Idle => (StopStatus::Pending, None),
+        Standing::Open => (StopStatus::Stopping, None),
+        Standing::Done(_) if child.forced => (StopStatus::Forced, None),
+        Standing::Done(_) => (StopStatus::Stopped, None),
+        Standing::Failed(..) => (StopStatus::Failed, subject.failure().map(|f| format!("did not stop: {f}"))),
+        Standing::TimedOut => (StopStatus::TimedOut, subject.failure().map(|f| format!("did not stop: {f}"))),
+    }
+}
+
+fn restart_of(
+    it: &Orchestration,
+    track: &TrackState,
+    child: &ChildState,
+    run: Option<&StepRun>,
+) -> (RestartStatus, Option<String>) {
+    let id = child.child.id;
+    let subject = run.and_then(|r| r.subjects.get(&id));
+    let after = track.boot_proven_at.or_else(|| run.and_then(|r| r.first_started_at));
+    let seen =
+        track.report.as_ref().filter(|(at, _)| after.is_some_and(|a| *at >= a)).and_then(|(_, r)| r.child(id)).map(|c| c.status);
+    let over = it.ended.is_some();
+    if over && seen.is_some_and(|s| s == child.before) {
+        return (RestartStatus::Running, None);
+    }
+    match subject.map(|s| s.standing()) {
+        Some(Standing::Done(_)) if !over || seen.is_none_or(ChildStatus::is_up) => (RestartStatus::Running, None),
+        Some(Standing::Done(_)) => {
+            let now = seen.map_or("missing".to_owned(), |s| s.to_string());
+            (RestartStatus::Failed, Some(format!("started, then {now}")))
+        }
+        Some(Standing::Open) if !over => (RestartStatus::Starting, None),
+        Some(Standing::Idle) | None if !over => (RestartStatus::Pending, None),
+        // Never stopped and never rebooted away: it runs on.
+        None if !child.stop_asked && !track.boot_end_issued() => (RestartStatus::Skipped, None),
+        Some(Standing::Idle) | None => (RestartStatus::Skipped, Some("not tried: the host did not get that far".to_owned())),
+        Some(Standing::Open | Standing::Failed(..) | Standing::TimedOut) => {
+            (RestartStatus::Failed, child.start_failed.clone().or_else(|| subject.and_then(|s| s.failure())))
+        }
+    }
+}
+
+fn step_view(it: &Orchestration, track: &TrackState, index: usize, step: &Step) -> StepView {
+    let number = u32::try_from(index).unwrap_or(u32::MAX);
+    let (forth, back) = (track.steps.get(index), track.undo.get(index));
+    let is_open = |d| track.current == Some(Place { track: 0, step: number, direction: d });
+    let begun = |run: Option<&StepRun>| run.is_some_and(|r| r.first_started_at.is_some());
+    let state = if is_open(Direction::Undo) {
+        StepState::Undoing
+    } else if begun(back) {
+        StepState::Undone
+    } else if is_open(Direction::Do) {
+        StepState::Running
+    } else if begun(forth) {
+        StepState::Done
+    } else {
+        StepState::Pending
+    };
+    let run = if begun(back) { back } else { forth }.cloned().unwrap_or_default();
+    let name = |id: TargetId| {
+        if id == it.request.target {
+            return it.host_name.clone();
+        }
+        track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())
+    };
+    StepView {
+        index: number,
+        title: title(step).to_owned(),
+        state,
+        rounds: run.round,
+        started_at: run.first_started_at,
+        ended_at: run.ended_at,
+        deadline: matches!(state, StepState::Running | StepState::Undoing).then_some(run.deadline),
+        subjects: run
+            .order
+            .iter()
+            .filter_map(|id| {
+                let s = run.subjects.get(id)?;
+                let result = match s.standing() {
+                    Standing::Done(ack) if ack.already => Some("already so".to_owned()),
+                    Standing::Done(_) => Some("done".to_owned()),
+                    _ => s.failure(),
+                };
+                Some(SubjectView { id: *id, name: name(*id), attempt: s.attempt, status: s.status(), result })
+            })
+            .collect(),
+    }
+}
+
+/// A step in words.
+pub(crate) fn title(step: &Step) -> &'static str {
+    match step.action {
+        StepAction::Probe { recheck: Recheck::Admission } => "check the host",
+        StepAction::Probe { recheck: Recheck::ChildrenDown } => "check that no child is up",
+        StepAction::Probe { recheck: Recheck::Restored } => "check that all is as before",
+        StepAction::Stop { .. } => "stop running children",
+        StepAction::Start => "start what ran before",
+        StepAction::StopAgain => "stop what the boot started and was down",
+        StepAction::Reboot { .. } => "reboot the host",
+        StepAction::Shutdown { .. } => "shut the host down",
+    }
+}
+
+/// One host.
+pub(crate) fn host(config: &Config, fleet: &Fleet, heard: &Heard, id: TargetId, now: Timestamp) -> Option<HostView> {
+    let known = fleet.hosts.get(&id)?;
+    let live = heard.host(id);
+    let last_heard = live.and_then(|h| h.last);
+    let state = match last_heard {
+        _ if known.off.is_some() => HostState::Off,
+        Some(last) if now.since(last) <= config.active_limit => HostState::Active,
+        Some(_) => HostState::Silent,
+        None if known.silent_since.is_some() => HostState::Silent,
+        None => HostState::Unknown,
+    };
+    let alarms = fleet.stranded.iter().filter(|(_, s)| s.host == id).map(|(target, s)| Alarm {
+        target: *target,
+        name: s.name.clone(),
+        reason: s.reason.clone(),
+        since: s.since,
+        ended_at: s.ended_at,
+    });
+    Some(HostView {
+        id,
+        name: known.name.clone(),
+        machine_id: known.machine_id.clone(),
+        public_key: known.public_key.clone(),
+        labels: known.labels.clone(),
+        approved: known.approved,
+        state,
+        last_heard,
+        report: live.and_then(|h| h.report.clone()),
+        active_orchestration: fleet.locks.get(&id).map(|l| l.orchestration),
+        stranded: fleet.stranded_now(id).map(|s| s.reason.clone()),
+        alarms: alarms.collect(),
+    })
+}
+
+/// Whether the last word of a performer is final, in words for the story.
+pub(crate) fn word(status: AckStatus) -> &'static str {
+    match status {
+        AckStatus::Accepted => "accepted",
+        AckStatus::ExecutionStarted => "began",
+        AckStatus::Completed => "completed",
+        AckStatus::Failed => "failed",
+    }
+}

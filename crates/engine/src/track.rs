@@ -1,0 +1,392 @@
+//! The state of one track: its steps, their subjects, and what is known of the children.
+
+use std::collections::BTreeMap;
+
+use model::broken::{self, Rule};
+use model::{
+    Ack, AckError, AckStatus, BootIdentity, ChildRef, ChildReport, ChildStatus, Command, Direction, ErrorCode, Place, Recheck,
+    Report, StepAction, TargetId, Timestamp, Track,
+};
+
+use crate::journal::Outcome;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TrackState {
+    pub(crate) started_at: Option<Timestamp>,
+    /// Forwards, by index in the plan.
+    pub(crate) steps: Vec<StepRun>,
+    /// Backwards, by index in the plan.
+    pub(crate) undo: Vec<StepRun>,
+    /// The open step.
+    pub(crate) current: Option<Place>,
+    /// The step that ended last.
+    pub(crate) last: Option<Place>,
+    pub(crate) unwinding: Option<String>,
+    /// Children as they were at the admission probe, and late ones that were then stopped too.
+    pub(crate) children: BTreeMap<TargetId, ChildState>,
+    /// What the host last told in answer to this track.
+    pub(crate) report: Option<(Timestamp, Report)>,
+    /// Since when every probe found the host as it was before.
+    pub(crate) healthy_since: Option<Timestamp>,
+    pub(crate) gone_at: Option<Timestamp>,
+    pub(crate) boot_before: Option<BootIdentity>,
+    pub(crate) boot_after: Option<BootIdentity>,
+    pub(crate) boot_end_issued_at: Option<Timestamp>,
+    pub(crate) boot_proven_at: Option<Timestamp>,
+    pub(crate) ended: Option<(Outcome, Option<String>, Timestamp)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChildState {
+    pub(crate) child: ChildRef,
+    pub(crate) before: ChildStatus,
+    pub(crate) autostart: bool,
+    pub(crate) start_priority: i64,
+    pub(crate) stop_priority: i64,
+    /// A stop was issued: it must be up again at every end (G7).
+    pub(crate) stop_asked: bool,
+    /// Attempts to start it are used up.
+    pub(crate) start_failed: Option<String>,
+    /// Attempts to stop it (again) are used up.
+    pub(crate) stop_failed: Option<String>,
+    /// It was cut off.
+    pub(crate) forced: bool,
+}
+
+/// One step in one direction; rounds of it follow one another here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StepRun {
+    pub(crate) round: u32,
+    pub(crate) position: u64,
+    pub(crate) deadline: Timestamp,
+    pub(crate) first_started_at: Option<Timestamp>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) force: bool,
+    /// In the order in which they are acted on.
+    pub(crate) order: Vec<TargetId>,
+    pub(crate) subjects: BTreeMap<TargetId, SubjectRun>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SubjectRun {
+    /// Over all rounds; part of the command's id.
+    pub(crate) attempt: u32,
+    /// In this round.
+    pub(crate) tries: u32,
+    pub(crate) command: Option<Command>,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) last_ack: Option<(Timestamp, Ack)>,
+    pub(crate) timed_out: bool,
+}
+
+/// How a subject stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing<'a> {
+    /// Nothing issued in this round.
+    Idle,
+    /// Issued and not answered finally.
+    Open,
+    /// Completed.
+    Done(&'a Ack),
+    /// Failed, at this time.
+    Failed(&'a AckError, Timestamp),
+    /// The deadline passed first.
+    TimedOut,
+}
+
+impl SubjectRun {
+    pub(crate) fn standing(&self) -> Standing<'_> {
+        if let Some((at, ack)) = &self.last_ack {
+            match (ack.status, &ack.error) {
+                (AckStatus::Completed, _) => return Standing::Done(ack),
+                (AckStatus::Failed, Some(error)) if !self.timed_out => return Standing::Failed(error, *at),
+                _ => {}
+            }
+        }
+        if self.timed_out {
+            Standing::TimedOut
+        } else if self.command.is_some() {
+            Standing::Open
+        } else {
+            Standing::Idle
+        }
+    }
+
+    pub(crate) fn status(&self) -> Option<AckStatus> {
+        self.last_ack.as_ref().map(|(_, a)| a.status)
+    }
+
+    /// Why it is not done, in words.
+    pub(crate) fn failure(&self) -> Option<String> {
+        match self.standing() {
+            Standing::Failed(error, _) => Some(format!("{}: {}", error.code, error.message)),
+            Standing::TimedOut => Some(match &self.last_ack {
+                Some((_, Ack { error: Some(e), .. })) => format!("{}: {}", e.code, e.message),
+                Some((_, ack)) => format!("timed out ({} was the last word)", ack.status),
+                None => "timed out: no answer".to_owned(),
+            }),
+            Standing::Idle | Standing::Open | Standing::Done(_) => None,
+        }
+    }
+}
+
+impl TrackState {
+    pub(crate) fn new(steps: usize) -> Self {
+        Self {
+            started_at: None,
+            steps: vec![StepRun::default(); steps],
+            undo: vec![StepRun::default(); steps],
+            current: None,
+            last: None,
+            unwinding: None,
+            children: BTreeMap::new(),
+            report: None,
+            healthy_since: None,
+            gone_at: None,
+            boot_before: None,
+            boot_after: None,
+            boot_end_issued_at: None,
+            boot_proven_at: None,
+            ended: None,
+        }
+    }
+
+    pub(crate) fn run(&self, place: Place) -> Option<&StepRun> {
+        let list = if place.direction == Direction::Do { &self.steps } else { &self.undo };
+        list.get(place.step as usize)
+    }
+
+    fn run_mut(&mut self, place: Place) -> Result<&mut StepRun, String> {
+        let list = if place.direction == Direction::Do { &mut self.steps } else { &mut self.undo };
+        list.get_mut(place.step as usize).ok_or_else(|| format!("the plan has no {place}"))
+    }
+
+    fn open_run(&mut self, place: Place) -> Result<&mut StepRun, String> {
+        if self.current != Some(place) {
+            return Err(format!("{place} is not open"));
+        }
+        self.run_mut(place)
+    }
+
+    /// The open step with its state.
+    pub(crate) fn open(&self) -> Option<(Place, &StepRun)> {
+        let place = self.current?;
+        Some((place, self.run(place)?))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one journal entry")]
+    pub(crate) fn start_step(
+        &mut self,
+        plan: &Track,
+        place: Place,
+        round: u32,
+        position: u64,
+        subjects: &[TargetId],
+        deadline: Timestamp,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        if let Some(open) = self.current {
+            return Err(format!("{place} begins while {open} is open"));
+        }
+        let action = plan.steps.get(place.step as usize).map(|s| &s.action);
+        if let Some(StepAction::Stop { .. }) = action
+            && place.direction == Direction::Do
+        {
+            self.take_in_late_children(subjects);
+        }
+        self.healthy_since = None;
+        self.current = Some(place);
+        let run = self.run_mut(place)?;
+        run.round = round;
+        run.position = position;
+        run.deadline = deadline;
+        run.first_started_at.get_or_insert(at);
+        run.started_at = at;
+        run.ended_at = None;
+        run.force = false;
+        run.order = subjects.to_vec();
+        for id in subjects {
+            let subject = run.subjects.entry(*id).or_default();
+            *subject = SubjectRun { attempt: subject.attempt, ..SubjectRun::default() };
+        }
+        Ok(())
+    }
+
+    /// A child that appeared after the first probe, or was down then, and is stopped now, was up before (E12).
+    fn take_in_late_children(&mut self, subjects: &[TargetId]) {
+        let Some((_, report)) = &self.report else { return };
+        for id in subjects {
+            let known_up = self.children.get(id).is_some_and(|c| c.before.is_up());
+            if !known_up && let Some(child) = report.child(*id) {
+                self.children.insert(*id, ChildState::of(child));
+            }
+        }
+    }
+
+    pub(crate) fn issue(&mut self, place: Place, command: &Command, at: Timestamp) -> Result<(), String> {
+        let subject_id = command.subject;
+        let run = self.open_run(place)?;
+        let subject = run.subjects.entry(subject_id).or_default();
+        subject.attempt = command.attempt;
+        subject.tries += 1;
+        subject.command = Some(command.clone());
+        subject.issued_at = at;
+        subject.last_ack = None;
+        subject.timed_out = false;
+        match &command.action {
+            model::Action::StopChild { force, .. } => {
+                if let Some(child) = self.children.get_mut(&subject_id) {
+                    child.stop_asked = true;
+                    child.forced |= *force;
+                }
+            }
+            model::Action::Reboot { expect_boot, .. } | model::Action::Shutdown { expect_boot, .. } => {
+                self.boot_before = Some(*expect_boot);
+                self.boot_end_issued_at = Some(at);
+            }
+            model::Action::Probe | model::Action::StartChild { .. } => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ack(
+        &mut self,
+        plan: &Track,
+        place: Place,
+        subject: TargetId,
+        ack: &Ack,
+        deadline: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        let open = self.current == Some(place);
+        let run = self.run_mut(place)?;
+        let Some(state) = run.subjects.get_mut(&subject) else {
+            return Err(format!("{place} has no subject {subject}"));
+        };
+        state.last_ack = Some((at, ack.clone()));
+        if !open {
+            return Ok(()); // late: recorded and shown, it reopens nothing (ruling 9)
+        }
+        if let Some(deadline) = deadline {
+            run.deadline = deadline;
+        }
+        if ack.status == AckStatus::Completed {
+            self.take_in_report(plan, place, ack, at);
+        }
+        Ok(())
+    }
+
+    fn take_in_report(&mut self, plan: &Track, place: Place, ack: &Ack, at: Timestamp) {
+        let action = plan.steps.get(place.step as usize).map(|s| &s.action);
+        if let Some(StepAction::Reboot { .. } | StepAction::Shutdown { .. }) = action {
+            self.boot_after = Some(ack.boot);
+            self.boot_proven_at = Some(at);
+        }
+        let Some(report) = &ack.report else { return };
+        self.report = Some((at, report.clone()));
+        if let Some(StepAction::Probe { recheck: Recheck::Admission }) = action
+            && place.direction == Direction::Do
+        {
+            self.boot_before = Some(report.boot);
+            if let Some(children) = report.children() {
+                self.children = children.iter().map(|c| (c.child.id, ChildState::of(c))).collect();
+            }
+        }
+        let restored = self.unrestored(report).is_some_and(|list| list.is_empty());
+        self.healthy_since = if restored { self.healthy_since.or(Some(at)) } else { None };
+    }
+
+    pub(crate) fn deadline_passed(&mut self, place: Place) -> Result<(), String> {
+        for subject in self.open_run(place)?.subjects.values_mut() {
+            let is_probe = subject.command.as_ref().is_some_and(|c| c.action.kind() == model::ActionKind::Probe);
+            // A probe that was answered and did not show what it must has timed out too.
+            subject.timed_out |= is_probe || !matches!(subject.standing(), Standing::Done(_));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn force(&mut self, place: Place, deadline: Timestamp) -> Result<(), String> {
+        let run = self.open_run(place)?;
+        run.force = true;
+        run.deadline = deadline;
+        for subject in run.subjects.values_mut() {
+            if !matches!(subject.standing(), Standing::Done(_)) {
+                *subject = SubjectRun { attempt: subject.attempt, ..SubjectRun::default() };
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end_step(&mut self, place: Place, at: Timestamp) -> Result<(), String> {
+        let run = self.open_run(place)?;
+        run.ended_at = Some(at);
+        let mut failures = Vec::new();
+        for id in &run.order {
+            if let Some(subject) = run.subjects.get_mut(id) {
+                let started_child = subject.command.as_ref().map(|c| c.action.kind());
+                if let Some(failure) = subject.failure() {
+                    failures.push((*id, started_child, failure));
+                }
+            }
+        }
+        for (id, kind, failure) in failures {
+            if let Some(child) = self.children.get_mut(&id) {
+                match kind {
+                    Some(model::ActionKind::StartChild) => child.start_failed = Some(failure),
+                    _ => child.stop_failed = Some(failure),
+                }
+            }
+        }
+        self.current = None;
+        self.last = Some(place);
+        Ok(())
+    }
+
+    /// Children that are not as they were before, of those that are not given up; `None` when the report does not tell.
+    pub(crate) fn unrestored(&self, report: &Report) -> Option<Vec<(TargetId, bool)>> {
+        report.children()?;
+        let mut list = Vec::new();
+        for (id, child) in &self.children {
+            let now = report.child(*id).map(|c| c.status);
+            if child.before.is_up() {
+                if child.start_failed.is_none() && now != Some(child.before) {
+                    list.push((*id, true));
+                }
+            } else if child.autostart
+                && child.stop_failed.is_none()
+                && now.is_some_and(ChildStatus::is_up)
+                && !broken::is(Rule::BootStartedStayUp)
+            {
+                list.push((*id, false));
+            }
+        }
+        Some(list)
+    }
+
+    /// Whether the command that ends the boot was handed over (ruling 24).
+    pub(crate) fn boot_end_issued(&self) -> bool {
+        self.boot_end_issued_at.is_some()
+    }
+}
+
+impl ChildState {
+    fn of(report: &ChildReport) -> Self {
+        Self {
+            child: report.child.clone(),
+            before: report.status,
+            autostart: report.autostart,
+            start_priority: report.start_priority,
+            stop_priority: report.stop_priority,
+            stop_asked: false,
+            start_failed: None,
+            stop_failed: None,
+            forced: false,
+        }
+    }
+}
+
+/// Errors after which another attempt is of no use.
+pub(crate) fn is_hopeless(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NotFound | ErrorCode::Unsupported | ErrorCode::WrongTarget)
+}

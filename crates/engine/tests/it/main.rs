@@ -1,0 +1,5 @@
+//! Engine scripts and every-cut tests.
+
+mod cuts;
+mod script;
+mod world;

@@ -1,0 +1,130 @@
+//! Hosts as a script describes them: what they would answer, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
+    ErrorCode, InstanceId, PendingShutdown, RateState, Readable, Report, TargetId, Timestamp,
+};
+use uuid::Uuid;
+
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub id: TargetId,
+    pub name: String,
+    pub boot: u128,
+    pub instance: u128,
+    pub sequence: u64,
+    pub children: BTreeMap<String, (ChildStatus, bool)>,
+    pub listing_broken: bool,
+    pub pending: Option<String>,
+    pub inhibitor: Option<String>,
+    pub rate_opens_in_ms: Option<u64>,
+}
+
+pub fn host_id(name: &str) -> TargetId {
+    TargetId(Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()))
+}
+
+impl Host {
+    pub fn new(name: &str) -> Self {
+        Self {
+            id: host_id(name),
+            name: name.to_owned(),
+            boot: 1,
+            instance: 1,
+            sequence: 0,
+            children: BTreeMap::new(),
+            listing_broken: false,
+            pending: None,
+            inhibitor: None,
+            rate_opens_in_ms: None,
+        }
+    }
+
+    pub fn boot(&self) -> BootIdentity {
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_DNS, format!("{}/{}", self.name, self.boot).as_bytes());
+        BootIdentity::new(&id.to_string(), 1).expect("a v5 id is not nil")
+    }
+
+    pub fn child_ref(&self, name: &str) -> ChildRef {
+        let id = TargetId::of_child(self.id, ChildKind::Lxd, name);
+        ChildRef { id, kind: ChildKind::Lxd, name: name.to_owned(), stable_id: name.to_owned() }
+    }
+
+    pub fn report(&mut self, now: Timestamp) -> Report {
+        self.sequence += 1;
+        let children = self.children.iter().map(|(name, (status, autostart))| ChildReport {
+            child: self.child_ref(name),
+            status: *status,
+            autostart: *autostart,
+            start_priority: 0,
+            stop_priority: 0,
+        });
+        Report {
+            boot: self.boot(),
+            instance: InstanceId(Uuid::from_u128(self.instance)),
+            sequence: self.sequence,
+            taken_at: now,
+            agent_version: "0".into(),
+            protocol_version: 1,
+            actions: BTreeSet::from([
+                ActionKind::Probe,
+                ActionKind::StopChild,
+                ActionKind::StartChild,
+                ActionKind::Reboot,
+                ActionKind::Shutdown,
+            ]),
+            engines: BTreeSet::from([ChildKind::Lxd]),
+            children: if self.listing_broken {
+                Readable::Unknown("lxd is not up".into())
+            } else {
+                Readable::Known(children.collect())
+            },
+            pending_shutdown: Readable::Known(self.pending.clone().map(|kind| PendingShutdown { kind, at: None })),
+            inhibitors: Readable::Known(self.inhibitor.clone().into_iter().collect()),
+            rate: RateState { counted: 0, limit: 3, opens_in_ms: self.rate_opens_in_ms },
+        }
+    }
+
+    /// The answer to a command; the world changes as the command means it, when it completes.
+    pub fn answer(&mut self, command: &Command, status: AckStatus, code: Option<ErrorCode>, now: Timestamp) -> Ack {
+        if status == AckStatus::Completed {
+            match &command.action {
+                Action::StopChild { child, .. } => self.set(&child.name, ChildStatus::Stopped),
+                Action::StartChild { child, frozen, .. } => {
+                    self.set(&child.name, if *frozen { ChildStatus::Frozen } else { ChildStatus::Running });
+                }
+                Action::Reboot { .. } => self.reboot(),
+                Action::Shutdown { .. } | Action::Probe => {}
+            }
+        }
+        let with_report =
+            status == AckStatus::Completed && !matches!(command.action, Action::StopChild { .. } | Action::StartChild { .. });
+        let observed = command.action.child().and_then(|c| self.children.get(&c.name)).map(|(s, _)| *s);
+        Ack {
+            command: command.id,
+            status,
+            error: code.map(|code| AckError { code, message: "as the script says".into() }),
+            boot: self.boot(),
+            observed,
+            already: false,
+            report: with_report.then(|| self.report(now)),
+        }
+    }
+
+    /// A new boot: another run of the agent; children that start by themselves are up, others are down.
+    pub fn reboot(&mut self) {
+        self.boot += 1;
+        self.instance += 1;
+        self.sequence = 0;
+        self.pending = None;
+        for (status, autostart) in self.children.values_mut() {
+            *status = if *autostart { ChildStatus::Running } else { ChildStatus::Stopped };
+        }
+    }
+
+    pub fn set(&mut self, child: &str, status: ChildStatus) {
+        self.children.entry(child.to_owned()).or_insert((status, false)).0 = status;
+    }
+}
