@@ -77,11 +77,13 @@ impl Guard<'_> {
         list.push(Blocker { since: counting.first().copied(), until, ..soft(Why::Lockout { counted, limit }) });
     }
 
-    /// The last report of a host that counts as active (ruling 23), with when it was heard.
+    /// The last report of a host that counts as active, with when it was heard: lately enough (ruling 23), its connection
+    /// not broken since, and not shut down by us (E19).
     pub(crate) fn active_report(&self, target: TargetId) -> Option<(&Report, Timestamp)> {
         let heard = self.heard.host(target)?;
         let last = heard.last?;
-        if self.now.since(last) > self.config.active_limit {
+        let off = self.fleet.hosts.get(&target).is_some_and(|h| h.off.is_some());
+        if self.now.since(last) > self.config.active_limit || heard.gone_at.is_some() || off {
             return None;
         }
         Some((heard.report.as_ref()?, last))
@@ -124,7 +126,6 @@ impl Guard<'_> {
 
     /// Unknown, silent, stranded, off and being worked on all count as disrupted (G1).
     fn is_unavailable(&self, host: TargetId, child: Option<&str>, own: Option<OrchestrationId>) -> bool {
-        let Some(known) = self.fleet.hosts.get(&host) else { return true };
         if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own) && !broken::is(Rule::NoLock) {
             return true;
         }
@@ -132,8 +133,7 @@ impl Guard<'_> {
             return true;
         }
         let active = self.active_report(host);
-        let gone = self.heard.host(host).is_none_or(|h| h.gone_at.is_some());
-        if (active.is_none() || gone || known.off.is_some()) && !broken::is(Rule::SilentIsAvailable) {
+        if active.is_none() && !broken::is(Rule::SilentIsAvailable) {
             return true;
         }
         let Some(name) = child else { return false };

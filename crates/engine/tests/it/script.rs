@@ -13,26 +13,26 @@ use uuid::Uuid;
 
 use crate::world::{Host, host_id};
 
-pub struct Shell {
-    pub engine: Engine,
-    pub config: Config,
-    pub hosts: Vec<Host>,
-    pub now: Timestamp,
-    pub fleet: Vec<Record<FleetEntry>>,
-    pub journals: Vec<(OrchestrationId, Vec<Record<Entry>>)>,
-    pub last: Option<OrchestrationId>,
-    pub all: Vec<Fact>,
+pub(crate) struct Shell {
+    pub(crate) engine: Engine,
+    pub(crate) config: Config,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) now: Timestamp,
+    pub(crate) fleet: Vec<Record<FleetEntry>>,
+    pub(crate) journals: Vec<(OrchestrationId, Vec<Record<Entry>>)>,
+    pub(crate) last: Option<OrchestrationId>,
+    pub(crate) all: Vec<Fact>,
     quiet: bool,
     lease: u64,
     out: String,
 }
 
-pub fn user() -> Actor {
+pub(crate) fn user() -> Actor {
     Actor::User("anna".into())
 }
 
 impl Shell {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let engine = Engine::restore(config.clone(), Vec::new(), Vec::new()).expect("empty journals");
         let mut shell = Self {
             engine,
@@ -51,19 +51,19 @@ impl Shell {
         shell
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.lease += 1;
         self.input(Input::Started { epoch: 1, lease: self.lease });
     }
 
     /// Throw the engine away and restore it from the journals, as after a crash.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let open = self.journals.iter().map(|(id, j)| (*id, Ok(j.clone()))).collect();
         self.engine = Engine::restore(self.config.clone(), self.fleet.clone(), open).expect("own journals");
         self.start();
     }
 
-    pub fn input(&mut self, input: Input) -> Reply {
+    pub(crate) fn input(&mut self, input: Input) -> Reply {
         let turn = self.engine.handle(input, self.now);
         for fact in turn.facts {
             if !self.quiet {
@@ -82,7 +82,7 @@ impl Shell {
         host.or_else(child)
     }
 
-    pub fn keep(&mut self, fact: Fact) {
+    pub(crate) fn keep(&mut self, fact: Fact) {
         self.all.push(fact.clone());
         match fact {
             Fact::Fleet(r) => self.fleet.push(r),
@@ -160,7 +160,7 @@ impl Shell {
         }
     }
 
-    pub fn report(&mut self, name: &str) {
+    pub(crate) fn report(&mut self, name: &str) {
         let now = self.now;
         let host = self.host(name);
         let (id, report) = (host.id, host.report(now));
@@ -228,7 +228,7 @@ impl Shell {
     }
 
     /// Time passes in the steps that the engine itself asks for. Hosts keep silent unless the script says otherwise.
-    pub fn wait(&mut self, seconds: u64) {
+    pub(crate) fn wait(&mut self, seconds: u64) {
         let end = self.now + Millis::secs(seconds);
         while let Some(due) = self.engine.poll_timeout().filter(|d| *d <= end) {
             self.now = self.now.max(due);
@@ -243,7 +243,7 @@ impl Shell {
     }
 }
 
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options { shutdown_timeout: Millis::secs(120), on_timeout: TimeoutPolicy::Proceed, strict: false, force: None }
 }
 
@@ -267,8 +267,10 @@ fn play(script: &str, config: &Config) -> String {
 fn scripts_play_as_written() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
     let mut played = 0;
-    for entry in std::fs::read_dir(folder).expect("the scripts") {
-        let path = entry.expect("an entry").path();
+    let mut paths: Vec<_> = std::fs::read_dir(folder).expect("the scripts").map(|e| e.expect("an entry").path()).collect();
+    paths.sort();
+    for path in paths {
+        println!("{}", path.display());
         let script = std::fs::read_to_string(&path).expect("a script");
         let mut config = Config::default();
         if script.contains("# limit role=web 1") {

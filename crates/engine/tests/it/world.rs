@@ -9,25 +9,25 @@ use model::{
 use uuid::Uuid;
 
 #[derive(Clone, Debug)]
-pub struct Host {
-    pub id: TargetId,
-    pub name: String,
-    pub boot: u128,
-    pub instance: u128,
-    pub sequence: u64,
-    pub children: BTreeMap<String, (ChildStatus, bool)>,
-    pub listing_broken: bool,
-    pub pending: Option<String>,
-    pub inhibitor: Option<String>,
-    pub rate_opens_in_ms: Option<u64>,
+pub(crate) struct Host {
+    pub(crate) id: TargetId,
+    pub(crate) name: String,
+    pub(crate) boot: u128,
+    pub(crate) instance: u128,
+    pub(crate) sequence: u64,
+    pub(crate) children: BTreeMap<String, (ChildStatus, bool)>,
+    pub(crate) listing_broken: bool,
+    pub(crate) pending: Option<String>,
+    pub(crate) inhibitor: Option<String>,
+    pub(crate) rate_opens_in_ms: Option<u64>,
 }
 
-pub fn host_id(name: &str) -> TargetId {
+pub(crate) fn host_id(name: &str) -> TargetId {
     TargetId(Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()))
 }
 
 impl Host {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
             id: host_id(name),
             name: name.to_owned(),
@@ -42,17 +42,17 @@ impl Host {
         }
     }
 
-    pub fn boot(&self) -> BootIdentity {
+    pub(crate) fn boot(&self) -> BootIdentity {
         let id = Uuid::new_v5(&Uuid::NAMESPACE_DNS, format!("{}/{}", self.name, self.boot).as_bytes());
         BootIdentity::new(&id.to_string(), 1).expect("a v5 id is not nil")
     }
 
-    pub fn child_ref(&self, name: &str) -> ChildRef {
+    pub(crate) fn child_ref(&self, name: &str) -> ChildRef {
         let id = TargetId::of_child(self.id, ChildKind::Lxd, name);
         ChildRef { id, kind: ChildKind::Lxd, name: name.to_owned(), stable_id: name.to_owned() }
     }
 
-    pub fn report(&mut self, now: Timestamp) -> Report {
+    pub(crate) fn report(&mut self, now: Timestamp) -> Report {
         self.sequence += 1;
         let children = self.children.iter().map(|(name, (status, autostart))| ChildReport {
             child: self.child_ref(name),
@@ -88,7 +88,7 @@ impl Host {
     }
 
     /// The answer to a command; the world changes as the command means it, when it completes.
-    pub fn answer(&mut self, command: &Command, status: AckStatus, code: Option<ErrorCode>, now: Timestamp) -> Ack {
+    pub(crate) fn answer(&mut self, command: &Command, status: AckStatus, code: Option<ErrorCode>, now: Timestamp) -> Ack {
         if status == AckStatus::Completed {
             match &command.action {
                 Action::StopChild { child, .. } => self.set(&child.name, ChildStatus::Stopped),
@@ -114,7 +114,7 @@ impl Host {
     }
 
     /// A new boot: another run of the agent; children that start by themselves are up, others are down.
-    pub fn reboot(&mut self) {
+    pub(crate) fn reboot(&mut self) {
         self.boot += 1;
         self.instance += 1;
         self.sequence = 0;
@@ -124,7 +124,7 @@ impl Host {
         }
     }
 
-    pub fn set(&mut self, child: &str, status: ChildStatus) {
+    pub(crate) fn set(&mut self, child: &str, status: ChildStatus) {
         self.children.entry(child.to_owned()).or_insert((status, false)).0 = status;
     }
 }
