@@ -3,6 +3,7 @@
 mod lab;
 mod stages;
 mod test;
+mod tidy;
 mod traces;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ enum Chore {
         /// Only these stages, in their usual order
         stages: Vec<String>,
     },
+    /// The walls of the house: floors, purity, lengths, names
+    Tidy,
     /// Real systemd hosts that really reboot
     #[command(subcommand)]
     Lab(lab::Order),
@@ -37,6 +40,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Test { stages } => test::run(&stages),
+        Chore::Tidy => tidy::run(),
         Chore::Lab(order) => lab::run(order),
         Chore::LabInner { words } => e2e::inner::main(&e2e::lab::Paths::from_environment(), &words),
     };

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use e2e::lab::{Paths, image, packages, sandbox};
 
 use crate::lab::{self, Lab, cargo};
-use crate::traces;
+use crate::{tidy, traces};
 
 /// A part of the test that is timed and counted.
 pub(crate) struct Stage {
@@ -33,6 +33,7 @@ pub(crate) const ALL: &[Stage] = &[
     Stage { name: "packages", run: install },
     Stage { name: "image", run: images },
     Stage { name: "build", run: build },
+    Stage { name: "tidy", run: walls },
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: units },
     Stage { name: "lab", run: scenarios },
@@ -72,6 +73,11 @@ fn build() -> anyhow::Result<Outcome> {
     let no_run = ["test", "--locked", "--workspace", "--no-run", "--quiet"];
     lab::finish(cargo(&no_run))?;
     Ok(Outcome::Ready)
+}
+
+fn walls() -> anyhow::Result<Outcome> {
+    let (passed, failed) = tidy::check()?;
+    Ok(Outcome::Counted { passed, failed })
 }
 
 fn clippy() -> anyhow::Result<Outcome> {

@@ -1,0 +1,112 @@
+//! Rules about what depends on what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::Tree;
+use crate::lab::cargo;
+
+/// A package of the dependency tree.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    /// Whether it is one of ours.
+    pub(crate) own: bool,
+    /// Names of what it needs to run (not to test), as resolved for this platform.
+    pub(crate) needs: Vec<String>,
+}
+
+/// Our crates by floor. `xtask` and `e2e` stand beside the house.
+const FLOORS: [(&str, u8); 9] = [
+    ("model", 1),
+    ("recipe", 2),
+    ("engine", 2),
+    ("protocol", 2),
+    ("driver", 3),
+    ("agent", 4),
+    ("controller", 4),
+    ("sim", 4),
+    ("cli", 5),
+];
+
+/// Crates that the simulator must build around: the one exception to "strangers on one floor".
+const SIMULATED: &str = "agent";
+
+fn floor(name: &str) -> Option<u8> {
+    FLOORS.iter().find(|(crate_name, _)| *crate_name == name).map(|(_, floor)| *floor)
+}
+
+pub(super) fn read() -> anyhow::Result<Vec<Package>> {
+    let output = cargo(&["metadata", "--format-version", "1", "--locked"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .output()
+        .context("cannot start cargo")?;
+    anyhow::ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let members: BTreeSet<String> = list(&metadata["workspace_members"]).iter().map(&text).collect();
+    let names: BTreeMap<String, String> =
+        list(&metadata["packages"]).iter().map(|package| (text(&package["id"]), text(&package["name"]))).collect();
+    let name = |id: &Value| names.get(&text(id)).cloned().unwrap_or_default();
+    let packages = list(&metadata["resolve"]["nodes"]).into_iter().map(|node| {
+        let normal = |dependency: &&Value| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev");
+        let needs = list(&node["deps"]).iter().filter(normal).map(|dependency| name(&dependency["pkg"])).collect();
+        Package { name: name(&node["id"]), own: members.contains(&text(&node["id"])), needs }
+    });
+    Ok(packages.collect())
+}
+
+pub(super) fn floors(tree: &Tree) -> Vec<String> {
+    let mut broken = Vec::new();
+    for package in tree.packages.iter().filter(|package| package.own) {
+        let Some(own) = floor(&package.name) else {
+            if !["xtask", "e2e"].contains(&package.name.as_str()) {
+                broken.push(format!("{} stands on no floor", package.name));
+            }
+            continue;
+        };
+        for need in &package.needs {
+            let allowed = match (floor(need), need.as_str()) {
+                (Some(_), SIMULATED) if package.name == "sim" => true,
+                (Some(other), _) => other < own,
+                (None, "xtask" | "e2e") => false,
+                (None, _) => true,
+            };
+            if !allowed {
+                broken.push(format!("{} (floor {own}) needs {need}", package.name));
+            }
+        }
+    }
+    broken
+}
+
+fn reached<'a>(tree: &'a Tree, from: &'a str) -> BTreeSet<&'a str> {
+    let mut reached = BTreeSet::new();
+    let mut waiting: Vec<&str> = vec![from];
+    while let Some(name) = waiting.pop() {
+        for package in tree.packages.iter().filter(|package| package.name == name) {
+            waiting.extend(package.needs.iter().map(String::as_str).filter(|need| reached.insert(*need)));
+        }
+    }
+    reached
+}
+
+pub(super) fn no_runtime_below(tree: &Tree) -> Vec<String> {
+    let runtimes = ["tokio", "mio", "async-std", "smol", "async-io"];
+    let low = FLOORS.iter().filter(|(_, floor)| *floor <= 3);
+    low.flat_map(|(name, _)| {
+        let reached = reached(tree, name);
+        runtimes.iter().filter(move |runtime| reached.contains(**runtime)).map(move |runtime| format!("{name} builds {runtime}"))
+    })
+    .collect()
+}
+
+pub(super) fn no_foreign_builds(tree: &Tree) -> Vec<String> {
+    let banned = ["cmake", "openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys", "aws-lc-fips-sys"];
+    let used: BTreeSet<&str> =
+        tree.packages.iter().filter(|package| package.own).flat_map(|package| reached(tree, &package.name)).collect();
+    banned.iter().filter(|name| used.contains(**name)).map(|name| format!("{name} is in the tree")).collect()
+}
