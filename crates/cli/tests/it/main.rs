@@ -1,0 +1,5 @@
+//! Tests of the program as a whole: real processes, no root.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod sandbox;
