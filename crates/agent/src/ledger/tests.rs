@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+
+use model::{
+    Ack, AckStatus, Action, BootIdentity, Command, CommandId, ErrorCode, Fence, Millis, OrchestrationId, TargetId, Timestamp,
+};
+use uuid::Uuid;
+
+use super::*;
+
+fn moment() -> Moment {
+    let boot = BootIdentity::new("0d4f3a52-5c1d-4a39-8ad5-5e0f5f1f9a11", 42).unwrap();
+    let time = Some(Timestamp::from_millis(1_736_937_000_007));
+    Moment { boot, boottime: Millis(61_000), wall: time, controller: None }
+}
+
+fn records() -> Vec<Record> {
+    let (host, id) = (TargetId(Uuid::from_u128(7)), CommandId(Uuid::from_u128(1)));
+    let at = moment();
+    let action = Action::Reboot { expect_boot: at.boot, begin_within: Millis::secs(120), ignore_inhibitors: false };
+    let command = Command {
+        id,
+        target: host,
+        subject: host,
+        action,
+        orchestration: OrchestrationId(Uuid::from_u128(2)),
+        attempt: 1,
+        fence: Fence { epoch: 1, position: 9 },
+        issued_at: Timestamp::from_millis(1_736_937_000_007),
+        expires_at: Timestamp::from_millis(1_736_937_240_007),
+    };
+    let expires_at = command.expires_at;
+    let error = Some(model::AckError { code: ErrorCode::NotBegun, message: "line\nend".to_owned() });
+    let status = AckStatus::Failed;
+    let ack = Ack { command: id, status, error, boot: at.boot, observed: None, already: false, report: None };
+    vec![
+        Record::Header { version: LEDGER_VERSION },
+        Record::Controller { key: "AAAA".to_owned() },
+        Record::Limits {
+            floor: Fence { epoch: 1, position: 3 },
+            fences: BTreeMap::from([(host, Fence { epoch: 1, position: 4 })]),
+            stamps: vec![at],
+            boots: vec![(at.boot, Millis(61_000))],
+        },
+        Record::Claimed { command: Box::new(command), at },
+        Record::Executing { command: id, at: Moment { controller: at.wall, wall: None, ..at } },
+        Record::Ended { ack: Box::new(ack), expires_at, at },
+    ]
+}
+
+/// Written by version 0.1.0; must load for ever.
+#[test]
+fn a_ledger_of_an_old_version_still_loads() {
+    let sample = include_bytes!("../../samples/ledger/0.1.0.ledger");
+    assert_eq!(decode(sample).unwrap(), Decoded { records: records(), torn: 0 });
+}
+
+#[test]
+fn every_cut_drops_the_torn_record_and_nothing_else() {
+    let bytes = encode_all(&records());
+    let ends: Vec<usize> = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
+    for cut in 0..=bytes.len() {
+        let whole = ends.iter().filter(|end| **end <= cut).count();
+        let decoded = decode(&bytes[..cut]).unwrap();
+        assert_eq!(decoded.records, records()[..whole], "cut at {cut}");
+        assert_eq!(decoded.torn, cut - ends[..whole].last().unwrap_or(&0));
+    }
+}
+
+#[test]
+fn damage_before_the_last_record_is_an_error_and_in_it_a_torn_tail() {
+    let bytes = encode_all(&records());
+    let last = encode_all(&records()[..records().len() - 1]).len();
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x04;
+        match decode(&damaged) {
+            Err(Corrupt::Damaged { offset, .. }) => assert!(offset < last && at < last),
+            Ok(decoded) => assert!(at >= last - 1 && decoded.torn > 0, "unseen at {at}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let zeros = [bytes.as_slice(), &[0; 4096]].concat();
+    assert_eq!(decode(&zeros).unwrap(), Decoded { records: records(), torn: 4096 });
+}
+
+#[test]
+fn a_newer_ledger_and_one_without_a_header_are_refused() {
+    let newer = encode(&Record::Header { version: LEDGER_VERSION + 1 });
+    assert_eq!(decode(&newer), Err(Corrupt::Newer(LEDGER_VERSION + 1)));
+    assert!(matches!(decode(&encode_all(&records()[1..])), Err(Corrupt::Damaged { offset: 0, .. })));
+    assert_eq!(decode(b"").unwrap().records, []);
+}
+
+#[test]
+fn the_file_keeps_what_was_written_and_cuts_a_torn_tail() {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    {
+        let mut ledger = FileLedger::open(folder.path()).unwrap();
+        assert_eq!(ledger.load().unwrap(), []);
+        ledger.replace(&records()[..2]).unwrap();
+        for record in &records()[2..] {
+            ledger.append(record).unwrap();
+        }
+        ledger.flush().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(FileLedger::open(folder.path()).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"0000012f 00").unwrap();
+    {
+        let mut ledger = FileLedger::open(folder.path()).unwrap();
+        assert_eq!(ledger.load().unwrap(), records());
+        ledger.append(&records()[4]).unwrap();
+        ledger.flush().unwrap();
+    }
+    let mut ledger = FileLedger::open(folder.path()).unwrap();
+    assert_eq!(ledger.load().unwrap().len(), records().len() + 1);
+}
+
+/// A real full disk: a file system of 64 KiB. Needs the right to mount; elsewhere the machine's tests stand alone.
+#[test]
+fn on_a_really_full_disk_a_failed_write_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = |args: &[&str]| {
+        let status =
+            std::process::Command::new(args[0]).args(&args[1..]).arg(folder.path()).stderr(std::process::Stdio::null()).status();
+        status.is_ok_and(|s| s.success())
+    };
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs"]) {
+        eprintln!("skipped: no right to mount a file system here");
+        return;
+    }
+    let result = std::panic::catch_unwind(|| {
+        let mut ledger = FileLedger::open(folder.path()).unwrap();
+        assert_eq!(ledger.load().unwrap(), []);
+        ledger.replace(&records()).unwrap();
+        let mut written = records().len();
+        let failed = loop {
+            assert!(written < 1000, "the disk is never full");
+            match ledger.append(&records()[3]).and_then(|()| ledger.flush()) {
+                Ok(()) => written += 1,
+                Err(failed) => break failed,
+            }
+        };
+        assert!(failed.undone, "{failed}");
+        let failed = ledger.replace(&records()).unwrap_err();
+        assert!(failed.undone && failed.to_string().contains("disk"), "{failed}");
+        drop(ledger);
+        let mut ledger = FileLedger::open(folder.path()).unwrap();
+        assert_eq!(ledger.load().unwrap().len(), written);
+    });
+    assert!(mount(&["umount"]));
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
+}

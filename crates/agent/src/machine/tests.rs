@@ -1,0 +1,4 @@
+mod bench;
+mod crash;
+mod journey;
+mod refuse;
