@@ -36,6 +36,11 @@ impl BootIdentity {
     pub fn boot_id(&self) -> Uuid {
         self.boot_id
     }
+
+    /// The start of process 1, in clock ticks after the start of the machine's clock since boot.
+    pub fn init_start_ticks(&self) -> u64 {
+        self.init_start_ticks
+    }
 }
 
 impl fmt::Display for BootIdentity {
