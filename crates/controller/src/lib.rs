@@ -1,5 +1,6 @@
 //! The controller: store, broker, control and API.
 
+pub mod api;
 pub mod control;
 pub mod store;
 pub mod transport;

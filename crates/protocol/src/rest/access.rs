@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::Timestamp;
+use model::{OrchestrationId, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Body of `POST /api/v1/login`.
@@ -14,6 +14,9 @@ pub struct LoginRequest {
     pub user: String,
     /// Password.
     pub password: String,
+    /// Replaces the password at once; asked for when the password is good for one login only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_password: Option<String>,
 }
 
 impl std::fmt::Debug for LoginRequest {
@@ -22,78 +25,172 @@ impl std::fmt::Debug for LoginRequest {
     }
 }
 
-/// Answer to the same, and to the making of a token: the only time that the secret is shown.
+/// Answer to the same: a session.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct NewToken {
+pub struct Session {
     /// To be sent as `Authorization: Bearer …`.
     pub token: String,
-    /// What is known of it from now on.
-    #[serde(flatten)]
-    pub info: TokenInfo,
-}
-
-impl std::fmt::Debug for NewToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "NewToken({:?}, secret hidden)", self.info)
-    }
-}
-
-/// A token without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct TokenInfo {
-    /// Its id; not a secret.
-    pub id: String,
-    /// What it was called.
-    pub name: String,
-    /// In whose name it acts.
+    /// User name.
     pub user: String,
-    /// Its role.
+    /// `viewer`, `operator` or `admin`.
     pub role: String,
-    /// Labels that a host must carry to be within its reach; empty: all hosts.
-    pub scope: BTreeMap<String, String>,
-    /// Made.
+    /// What the session may do: `REBOOT_HOST`, …
+    pub permissions: Vec<String>,
+    /// Ends then.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
-    pub created_at: Timestamp,
-    /// Not good after this.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time", required = true))]
-    pub expires_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({:?}, {}, token hidden)", self.user, self.role)
+    }
 }
 
 /// Answer to `GET /api/v1/tokens`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenList {
-    /// The oldest first.
+    /// One's own; all of them for somebody who manages access. Sessions are among them.
     pub tokens: Vec<TokenInfo>,
 }
 
-/// Body of `POST /api/v1/tokens`.
+/// A token without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TokenInfo {
+    /// Names it; not a secret.
+    pub id: i64,
+    /// In whose name it acts.
+    pub user: String,
+    /// What it was called; nothing for a session.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
+    pub name: Option<String>,
+    /// `viewer`, `operator` or `admin`.
+    pub role: String,
+    /// May override what can be overridden.
+    pub may_force: bool,
+    /// Labels that a host must carry to be within its reach, `label=value,…`; `*` for all hosts.
+    pub scope: String,
+    /// Made.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub created_at: Timestamp,
+    /// Ends then.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub expires_at: Timestamp,
+    /// Last shown, to the minute.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time", required = true))]
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Body of `POST /api/v1/tokens`. A token can do at most what its maker can.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenRequest {
-    /// What to call it.
+    /// What to call it; unique among one's tokens.
     pub name: String,
-    /// Its role; not above that of whoever asks.
+    /// `viewer`, `operator` or `admin`.
     pub role: String,
-    /// Labels that a host must carry to be within its reach.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub scope: BTreeMap<String, String>,
-    /// Seconds until it expires; without: 90 days, at most 366 days.
+    /// May override what can be overridden.
+    #[serde(default)]
+    pub may_force: bool,
+    /// Labels that a host must carry to be within its reach, `label=value,…`; without: the maker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Seconds until it ends; without: 90 days, at most 366 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_seconds: Option<u64>,
 }
 
-/// Body of `POST /api/v1/password`. It ends all other sessions of the user.
+/// Answer to the same: the only time that the secret is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewToken {
+    /// Names it from now on.
+    pub id: i64,
+    /// To be sent as `Authorization: Bearer …`.
+    pub token: String,
+    /// Ends then.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewToken({}, secret hidden)", self.id)
+    }
+}
+
+/// Answer to `GET /api/v1/users`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UserList {
+    /// All of them.
+    pub users: Vec<UserInfo>,
+}
+
+/// One user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UserInfo {
+    /// The name.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`.
+    pub role: String,
+    /// May override what can be overridden, beyond the role.
+    pub may_force: bool,
+    /// Labels that a host must carry to be within reach, or `*`.
+    pub scope: String,
+    /// Has a one-time password that was not replaced yet.
+    pub must_change_password: bool,
+    /// Made.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub created_at: Timestamp,
+}
+
+/// Body of `POST /api/v1/users`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UserRequest {
+    /// 1 to 64 of letters, digits, `-`, `_`, `.`, `@`.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`.
+    pub role: String,
+    /// May override what can be overridden, beyond the role.
+    #[serde(default)]
+    pub may_force: bool,
+    /// Labels that a host must carry to be within reach, `label=value,…`; without: all hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+}
+
+/// Answer to the same: the only time that the password is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewUser {
+    /// The name.
+    pub name: String,
+    /// Good for one login, at which it is replaced.
+    pub one_time_password: String,
+}
+
+impl std::fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewUser({:?}, password hidden)", self.name)
+    }
+}
+
+/// Body of `POST /api/v1/password`; the answer is a new session.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PasswordChange {
     /// The password until now.
     pub old_password: String,
-    /// The password from now on; at least 12 characters.
+    /// The password from now on.
     pub new_password: String,
 }
 
@@ -143,34 +240,34 @@ impl std::fmt::Debug for NewEnrolmentToken {
 pub struct AuditPage {
     /// The newest first.
     pub entries: Vec<AuditEntry>,
-    /// Give it as `before` to read on; absent on the last page.
+    /// Give it as `before` to read on; null on the last page.
     #[cfg_attr(feature = "openapi", schema(required = true))]
-    pub next: Option<u64>,
+    pub next: Option<i64>,
 }
 
 /// One entry of the audit log (S0-74, E27).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
-    /// Rises by time.
-    pub id: u64,
+    /// Rises.
+    pub id: i64,
     /// When.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
     pub at: Timestamp,
-    /// A user name, a host, or `system`.
+    /// A user, a host, or `system`.
     pub actor: String,
-    /// What kind: `step_started`, `refused`.
+    /// What kind: `step_started`, `login`, …
     pub action: String,
-    /// What it was about: an id, where there is one.
-    #[cfg_attr(feature = "openapi", schema(required = true))]
-    pub target: Option<String>,
-    /// The orchestration that it belongs to.
-    #[cfg_attr(feature = "openapi", schema(required = true))]
-    pub orchestration: Option<String>,
+    /// On which host or child.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "uuid", required = true))]
+    pub target: Option<TargetId>,
+    /// In which orchestration.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "uuid", required = true))]
+    pub orchestration: Option<OrchestrationId>,
     /// Done, rather than refused or failed.
     pub success: bool,
     /// In words.
-    pub text: String,
+    pub detail: String,
 }
 
 /// Answer to `GET /api/v1/version`.

@@ -78,6 +78,9 @@ impl From<TimeoutPolicy> for OnTimeout {
 pub struct OrchestrationList {
     /// The newest first.
     pub orchestrations: Vec<OrchestrationSummary>,
+    /// Give it as `before` to read on; null on the last page.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
+    pub next: Option<i64>,
 }
 
 /// One line of that list.
@@ -288,7 +291,7 @@ pub struct Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JournalLine {
-    /// Place in the journal, from 0; the id of its server-sent event.
+    /// Place in the journal, from 0.
     pub position: u64,
     /// When.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
@@ -303,12 +306,13 @@ pub struct JournalLine {
     pub good: bool,
 }
 
-/// Data of one server-sent event (`event: progress`) of `GET /api/v1/orchestrations/{orchestration_id}/events`.
+/// Data of the server-sent events of `GET /api/v1/orchestrations/{orchestration_id}/events`: `progress` after each change,
+/// `ended` as the last one. The event's id is the number of journal entries that it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Progress {
-    /// What happened.
-    pub line: JournalLine,
-    /// How the orchestration stands now (not as it stood at that line), its journal left out.
+    /// What happened since the event before.
+    pub lines: Vec<JournalLine>,
+    /// How the orchestration stands now, its journal left out.
     pub orchestration: Orchestration,
 }

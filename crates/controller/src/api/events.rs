@@ -1,0 +1,80 @@
+//! Live progress: the journal of an orchestration as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use engine::View;
+use futures_util::{Stream, StreamExt as _};
+use model::OrchestrationId;
+use protocol::rest::Problem;
+use protocol::rest::orchestrations::Progress;
+
+use super::extract::{PathIds, Who};
+use super::problem::ApiError;
+use super::{Api, documents};
+use crate::control::Principal;
+
+/// A silent stream says so often that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Follow an orchestration
+///
+/// Server-sent events: `progress` after each change and at last `ended`, each with a `Progress` document. The id of an
+/// event is the number of journal entries that it covers: with `Last-Event-ID` nothing comes twice. The stream ends with
+/// the orchestration.
+#[utoipa::path(get, path = "/orchestrations/{orchestration_id}/events", tag = "orchestrations",
+    params(("orchestration_id" = String, Path, format = "uuid"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Id of the last event that was seen")),
+    security(("bearer" = ["VIEW_HOSTS"])),
+    responses((status = 200, body = Progress, content_type = "text/event-stream"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn events(
+    State(api): State<Api>,
+    Who(who): Who,
+    path: PathIds,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let id = OrchestrationId(path.uuid("orchestration_id")?);
+    let after = match headers.get("last-event-id") {
+        None => None,
+        Some(text) => {
+            let number = text.to_str().ok().and_then(|text| text.trim().parse().ok());
+            Some(number.ok_or_else(|| ApiError::bad_request("Last-Event-ID is not a number that this stream gave"))?)
+        }
+    };
+    let mut watched = api.control.watch(&who, id, after).await?;
+    let stream = async_stream::stream! {
+        let mut seen = after.unwrap_or(0);
+        while let Some(state) = watched.next().await {
+            // The view may be ahead of the journal that is read next, or behind it: the position that was read decides.
+            if let Ok(event) = api.progress(&who, &state.view, &mut seen, "progress").await {
+                yield Ok(event);
+            }
+        }
+        // The end is said in any case, also to somebody who has seen every entry. Without it the client asks again.
+        if let Ok(view) = api.control.orchestration(&who, id).await
+            && view.outcome.is_some()
+            && let Ok(event) = api.progress(&who, &view, &mut seen, "ended").await
+        {
+            yield Ok(event);
+        }
+    };
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+impl Api {
+    /// One event with the lines that were not `seen` yet.
+    async fn progress(&self, who: &Principal, view: &View, seen: &mut u64, name: &str) -> Result<Event, ApiError> {
+        let mut lines = self.control.journal(who, view.id).await?;
+        lines.retain(|line| line.position >= *seen);
+        *seen = lines.last().map_or(*seen, |line| line.position + 1);
+        let orchestration = self.orchestration(view, &[]).await?;
+        let progress = Progress { lines: lines.iter().map(documents::line).collect(), orchestration };
+        let data = serde_json::to_string(&progress).unwrap_or_default();
+        Ok(Event::default().event(name).id(seen.to_string()).data(data))
+    }
+}

@@ -1,0 +1,127 @@
+//! The HTTP API: S0's three endpoints, and our own under `/api/v1`.
+//!
+//! Router and OpenAPI document come from the same annotations, and so do the rights: each operation names what it needs in
+//! its `security`, [`access::Table`] is read from the document, and what stands in no table is refused.
+
+mod access;
+mod accounts;
+mod audit;
+mod documents;
+mod events;
+mod extract;
+mod hosts;
+mod orchestrations;
+mod problem;
+mod reboot;
+mod system;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use access::Need;
+pub use problem::ApiError;
+
+use crate::control::Control;
+use access::Table;
+
+/// The largest body that is read, in bytes.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// What handlers share.
+#[derive(Clone)]
+struct Api {
+    control: Control,
+    document: Arc<str>,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Reveille",
+    description = "Takes things down safely, brings them back, and proves that they came back.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Head;
+
+/// S0's three endpoints, which stand under `/api` and `/api/v1` alike (ruling 4).
+fn s0() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(reboot::pre_check))
+        .routes(routes!(reboot::orchestrated))
+        .routes(routes!(reboot::orchestration))
+}
+
+fn native() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(reboot::plain_reboot))
+        .routes(routes!(reboot::shutdown))
+        .routes(routes!(hosts::list))
+        .routes(routes!(hosts::show))
+        .routes(routes!(hosts::approve))
+        .routes(routes!(hosts::acknowledge))
+        .routes(routes!(hosts::explain))
+        .routes(routes!(orchestrations::list))
+        .routes(routes!(orchestrations::show))
+        .routes(routes!(orchestrations::cancel))
+        .routes(routes!(events::events))
+        .routes(routes!(audit::list))
+        .routes(routes!(accounts::login))
+        .routes(routes!(accounts::logout))
+        .routes(routes!(accounts::password))
+        .routes(routes!(accounts::tokens, accounts::create_token))
+        .routes(routes!(accounts::revoke_token))
+        .routes(routes!(accounts::users, accounts::create_user))
+        .routes(routes!(accounts::delete_user))
+        .routes(routes!(accounts::enrolment_token))
+        .routes(routes!(accounts::enrol))
+        .routes(routes!(system::version))
+}
+
+fn all() -> (Router<Api>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
+        .nest("/api", s0())
+        .nest("/api/v1", s0().merge(native()))
+        .routes(routes!(system::openapi))
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
+        .split_for_parts();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    // The same handlers stand under two prefixes, but an operation's id is to be unique.
+    for (path, item) in &mut document.paths.paths {
+        if path.starts_with("/api/host/") {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                operation.operation_id = operation.operation_id.take().map(|id| format!("s0_{id}"));
+            }
+        }
+    }
+    (router, document)
+}
+
+/// The OpenAPI 3.1 document of everything that [`router`] serves.
+pub fn document() -> utoipa::openapi::OpenApi {
+    all().1
+}
+
+/// The router. `GET /readyz` says whether `control` works; everything but a few public routes asks for a token.
+/// Give peers to it as `ConnectInfo<SocketAddr>` (for the audit log).
+pub fn router(control: Control) -> Router {
+    let (router, document) = all();
+    let value = serde_json::to_value(&document).unwrap_or_default();
+    let table = Arc::new(Table::read(&value));
+    let api = Api { control: control.clone(), document: value.to_string().into() };
+    router
+        .fallback(system::no_such_route)
+        .method_not_allowed_fallback(system::no_such_method)
+        .with_state(api)
+        .route_layer(from_fn_with_state(access::Gate { control, table }, access::gate))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(system::within_limits))
+}
