@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckStatus, Actor, Command, ErrorCode, OrchestrationId, Place, Report, Request, StepAction, TargetId, Timestamp,
+    Ack, AckStatus, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Report, Request, StepAction, TargetId, Timestamp,
 };
 
 use crate::advance::{self, Out};
@@ -58,6 +58,9 @@ pub struct Engine {
     heard: Heard,
     /// Time of the last input: journals never run backwards (E34).
     clock: Timestamp,
+    /// How far this engine's time is ahead of the clock that it is given. A clock that was set back moves it, so that time
+    /// goes on from the last entry at its usual pace, and no deadline waits until a wrong clock has caught up.
+    ahead: Millis,
 }
 
 /// The journals of one open orchestration, or why they could not be read.
@@ -83,6 +86,7 @@ impl Engine {
             unreadable: BTreeMap::new(),
             heard: Heard::default(),
             clock: Timestamp::default(),
+            ahead: Millis(0),
         };
         for (position, record) in fleet.iter().enumerate() {
             engine.clock = engine.clock.max(record.at);
@@ -92,6 +96,7 @@ impl Engine {
             match journal.and_then(|records| Orchestration::replay(id, &records)) {
                 Ok(it) if it.ended.is_some() => {}
                 Ok(it) => {
+                    engine.clock = engine.clock.max(it.last_at);
                     engine.open.insert(id, it);
                 }
                 Err(reason) => {
@@ -104,14 +109,20 @@ impl Engine {
 
     /// Decide. The facts are applied to this state at once: when they cannot be made durable, throw the engine away.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Turn {
-        // A clock that was set back must not order entries wrongly; deadlines then wait until it has caught up.
-        let now = now.max(self.clock);
+        self.ahead.0 += self.clock.since(self.time(now)).0;
+        let now = self.time(now);
         self.clock = now;
         let mut facts = Vec::new();
         let reply = self.take(input, now, &mut facts);
         self.judge_silence(now, &mut facts);
         self.advance(now, &mut facts);
         Turn { facts, reply }
+    }
+
+    /// The time that entries, deadlines and expiries are written in, when the given clock shows `now`. Devices must be told
+    /// this time, since they judge expiry by it.
+    pub fn time(&self, now: Timestamp) -> Timestamp {
+        now + self.ahead
     }
 
     fn take(&mut self, input: Input, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
@@ -155,7 +166,7 @@ impl Engine {
     }
 
     fn submit(&mut self, id: OrchestrationId, request: Request, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
-        let mut blockers = self.explain(&request, now);
+        let mut blockers = self.blockers(&request, now);
         // Settling passes by itself within seconds: the plan is accepted and its track waits.
         blockers.retain(|b| b.why != Why::Settling);
         let heard = self.heard.host(request.target).and_then(|h| h.report.clone());
@@ -336,11 +347,15 @@ impl Engine {
                 advance::next(&view).map(|out| (it.id, out))
             });
             let Some((id, out)) = found else { break };
+            let before = facts.len();
             for one in out {
                 match one {
                     Out::Fleet(entry) => self.fleet_fact(entry, Actor::System, now, facts),
                     Out::Own(entry) => self.own_fact(id, entry, Actor::System, now, facts),
                 }
+            }
+            if facts.len() == before {
+                break; // a decision that its own journal refuses would be taken for ever
             }
         }
     }
@@ -388,18 +403,22 @@ impl Engine {
         self.open.values().flat_map(|it| open_commands(it).map(|(_, _, c)| c.clone())).collect()
     }
 
-    /// When the engine wants a [`Input::Tick`] at the latest.
+    /// When the engine wants a [`Input::Tick`] at the latest, by the clock that it is given.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let position = self.position();
         let orchestrations = self.open.values().filter_map(|it| advance::due_at(&self.look(it, self.clock, position)));
         let silent = self.fleet.hosts.iter().filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some());
         let silences = silent.map(|(id, _)| (self.silent_at(*id) + model::Millis(1)).max(self.fleet.settle_until));
         let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
-        orchestrations.chain(silences).chain(settling).min()
+        orchestrations.chain(silences).chain(settling).min().map(|at| at - self.ahead)
     }
 
     /// Why this request would not start now; empty exactly when it would.
     pub fn explain(&self, request: &Request, now: Timestamp) -> Vec<Blocker> {
+        self.blockers(request, self.time(now))
+    }
+
+    fn blockers(&self, request: &Request, now: Timestamp) -> Vec<Blocker> {
         let reserved: Reserved = self.open.values().map(|o| (o.request.target, (o.id, o.accepted_at))).collect();
         let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
         guard.blockers(request, None)
@@ -411,6 +430,7 @@ impl Engine {
             return Vec::new();
         };
         let reserved = Reserved::new();
+        let now = self.time(now);
         let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
         guard.blockers(&it.request, Some(id))
     }
@@ -454,10 +474,12 @@ impl Engine {
     /// One host.
     pub fn host(&self, id: TargetId, now: Timestamp) -> Option<HostView> {
         let reserved = self.open.values().find(|o| o.request.target == id).map(|o| o.id);
-        show::host(&self.config, &self.fleet, &self.heard, id, now).map(|mut view| {
-            view.active_orchestration = view.active_orchestration.or(reserved);
-            view
-        })
+        let mut view = show::host(&self.config, &self.fleet, &self.heard, id, self.time(now))?;
+        view.active_orchestration = view.active_orchestration.or(reserved);
+        if let Some(why) = view.active_orchestration.and_then(|id| self.unreadable.get(&id)) {
+            view.stranded.get_or_insert_with(|| format!("the journal of the orchestration that holds it cannot be read: {why}"));
+        }
+        Some(view)
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Orchestration {
     pub(crate) cancelled_by: Option<Actor>,
     /// Highest position that its commands carry.
     pub(crate) position: u64,
+    /// When its last record was written.
+    pub(crate) last_at: Timestamp,
     pub(crate) ended: Option<Ended>,
 }
 
@@ -50,6 +52,7 @@ impl Orchestration {
             tracks,
             cancelled_by: None,
             position: 0,
+            last_at: record.at,
             ended: None,
         })
     }
@@ -67,6 +70,7 @@ impl Orchestration {
     /// Apply one record after the first.
     pub(crate) fn apply(&mut self, record: &Record<Entry>) -> Result<(), String> {
         let at = record.at;
+        self.last_at = at;
         match &record.entry {
             Entry::Accepted { .. } => return Err("accepted twice".into()),
             Entry::TrackStarted { track } => self.track_mut(*track)?.started_at = Some(at),

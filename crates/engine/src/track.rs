@@ -344,10 +344,12 @@ impl TrackState {
     }
 
     /// Children that are not as they were before, of those that are not given up; `None` when the report does not tell.
+    /// Taken back, only what this plan stopped is its business. `true` for those that should be up.
     pub(crate) fn unrestored(&self, report: &Report) -> Option<Vec<(TargetId, bool)>> {
         report.children()?;
         let mut list = Vec::new();
-        for (id, child) in &self.children {
+        let ours = |child: &ChildState| self.unwinding.is_none() || child.stop_asked;
+        for (id, child) in self.children.iter().filter(|(_, c)| ours(c)) {
             let now = report.child(*id).map(|c| c.status);
             if child.before.is_up() {
                 if child.start_failed.is_none() && now != Some(child.before) {

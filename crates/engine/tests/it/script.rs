@@ -119,6 +119,10 @@ impl Shell {
             }
             ["ack", kind, subject, status, code @ ..] => self.ack(kind, subject, status, code.first().copied()),
             ["restart"] => self.restart(),
+            ["clock", seconds] => {
+                let back: u64 = seconds.trim_start_matches('-').parse().expect("seconds");
+                self.now = self.now - Millis::secs(back);
+            }
             [wait] if wait.starts_with('+') => {
                 self.wait(wait.trim_start_matches('+').trim_end_matches('s').parse().expect("seconds"))
             }
