@@ -171,7 +171,7 @@ impl From<Scope> for String {
     }
 }
 
-/// `label=value,…`, at least one; `None` for anything else.
+/// `label=value,…`, at least one; `None` for anything else. Neither part holds a `=` or white space at its ends.
 pub(super) fn parse_labels(text: &str) -> Option<Labels> {
     let mut labels = Labels::new();
     for part in text.split(',') {
@@ -205,6 +205,8 @@ impl Principal {
     /// Whether it has the permission, scope apart.
     pub fn has(&self, permission: Permission) -> bool {
         match permission {
+            // An API token of an administrator forces only if it was made for that.
+            Permission::Force if self.name.contains('/') => self.may_force && self.role.grants(Permission::RebootHost),
             Permission::Force => self.role.grants(Permission::Force) || (self.may_force && self.role.grants(Permission::RebootHost)),
             other => self.role.grants(other),
         }
@@ -213,6 +215,11 @@ impl Principal {
     /// Everything that it may do.
     pub fn permissions(&self) -> Vec<Permission> {
         Permission::ALL.into_iter().filter(|permission| self.has(*permission)).collect()
+    }
+
+    /// The user that it stands for, without the name of a token.
+    pub fn user(&self) -> &str {
+        self.name.split('/').next().unwrap_or(&self.name)
     }
 
     /// As journals and the audit log name it.

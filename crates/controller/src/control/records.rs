@@ -1,76 +1,10 @@
 //! What goes in and out of [`super::Control`].
 
 use engine::View;
-use model::{Labels, Millis, OrchestrationId, TargetId, Timestamp};
+use model::{Labels, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::access::{Permission, Role, Scope};
-
-/// One page of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page<T> {
-    /// In the list's order.
-    pub items: Vec<T>,
-    /// Give this as `before` for the next page; `None` when there is none.
-    pub next: Option<i64>,
-}
-
-/// Which orchestrations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OrchestrationFilter {
-    /// On this host.
-    pub host: Option<TargetId>,
-    /// Only those that are open (`true`) or over (`false`).
-    pub active: Option<bool>,
-    /// Continue a list.
-    pub before: Option<i64>,
-    /// At most so many: 1 to 500; 0 is 50.
-    pub limit: u32,
-}
-
-/// Which lines of the audit log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuditFilter {
-    /// Of this actor.
-    pub actor: Option<String>,
-    /// Of this action.
-    pub action: Option<String>,
-    /// On this host or child.
-    pub target: Option<TargetId>,
-    /// In this orchestration.
-    pub orchestration: Option<OrchestrationId>,
-    /// Only what was done (`true`), or refused or failed (`false`).
-    pub success: Option<bool>,
-    /// At or after.
-    pub since: Option<Timestamp>,
-    /// Before.
-    pub until: Option<Timestamp>,
-    /// Continue a list.
-    pub before: Option<i64>,
-    /// At most so many: 1 to 500; 0 is 50.
-    pub limit: u32,
-}
-
-/// One line of the audit log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditLine {
-    /// Grows.
-    pub id: i64,
-    /// When.
-    pub at: Timestamp,
-    /// Who.
-    pub actor: String,
-    /// What kind of thing: `step_started`, `login`.
-    pub action: String,
-    /// On which host or child.
-    pub target: Option<TargetId>,
-    /// In which orchestration.
-    pub orchestration: Option<OrchestrationId>,
-    /// Done, or refused or failed.
-    pub success: bool,
-    /// In words.
-    pub detail: String,
-}
 
 /// One entry of a journal, in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +86,8 @@ pub struct EnrolmentToken {
 /// A session.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedIn {
+    /// The user.
+    pub user: String,
     /// To be sent as `Authorization: Bearer …`.
     pub token: String,
     /// Ends then.

@@ -35,6 +35,18 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// When the engine accepts a new orchestration for a host, one that cannot be read no longer stands in its way.
+    async fn close_unreadable(&self, transaction: &mut Transaction<'static, Sqlite>, view: &View) -> Result<(), StoreError> {
+        for id in self.unreadable.iter().filter(|id| **id != view.id) {
+            let close = sqlx::query("UPDATE orchestration SET open = 0, ended_at = $3 WHERE id = $1 AND host = $2 AND open = 1");
+            let close = close.bind(id.to_string()).bind(view.host.to_string()).bind(view.initiated_at.millis());
+            close.execute(&mut **transaction).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+}
+
 impl Store for SqliteStore {
     async fn lead(&mut self) -> Result<u64, StoreError> {
         let mut transaction = self.database.write().await?;
@@ -107,6 +119,7 @@ impl Store for SqliteStore {
         }
         let mut changes = Vec::with_capacity(batch.views.len());
         for view in &batch.views {
+            self.close_unreadable(&mut transaction, view).await?;
             let sequence = put_view(&mut transaction, view).await?;
             changes.push(Change { sequence, view: std::sync::Arc::new(view.clone()) });
         }

@@ -1,0 +1,41 @@
+//! Which hosts there are, with name, labels and key, without asking the engine each time. Rebuilt whenever one of these can
+//! have changed.
+
+use std::collections::BTreeMap;
+
+use engine::Engine;
+use model::{Labels, TargetId, Timestamp};
+use protocol::native::PublicKey;
+
+use super::access::Scope;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory {
+    pub(super) hosts: BTreeMap<TargetId, Known>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) labels: Labels,
+    pub(super) approved: bool,
+    pub(super) public_key: String,
+    /// `None` if the text is no key: then nothing of this host is believed.
+    pub(super) key: Option<PublicKey>,
+}
+
+impl Directory {
+    pub(super) fn of(engine: &Engine, now: Timestamp) -> Self {
+        let hosts = engine.hosts(now).into_iter().map(|host| {
+            let key = host.public_key.parse().ok();
+            let known = Known { name: host.name, labels: host.labels, approved: host.approved, public_key: host.public_key, key };
+            (host.id, known)
+        });
+        Self { hosts: hosts.collect() }
+    }
+
+    /// Whether a host is in scope; one that is not known is in the scope of all hosts only.
+    pub(super) fn is_in(&self, scope: &Scope, host: TargetId) -> bool {
+        scope.is_all() || self.hosts.get(&host).is_some_and(|known| scope.covers(&known.labels))
+    }
+}

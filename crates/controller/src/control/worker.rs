@@ -1,0 +1,264 @@
+//! The task that owns the driver: one turn after the other (design, section 5).
+//!
+//! Whatever fails in a turn throws the driver away and starts it again from the store, with back-off and readiness off;
+//! what waits meanwhile is answered "unavailable". The process never ends for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::{Driver, StartError, StoreError};
+use engine::{Engine, Input, Reply};
+use model::{Millis, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::courier::Courier;
+use super::directory::Directory;
+use super::{ControlError, Ready, Shared};
+use crate::store::SqliteStore;
+
+/// Inputs that are decided and appended together.
+const BATCH: usize = 512;
+/// Messages that wait for the worker.
+pub(super) const QUEUE: usize = 4096;
+/// The clock may be set while we sleep: look at it so often.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// A timer that is always due must not burn a core.
+const SLEEP_MIN: Duration = Duration::from_millis(10);
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The answer to an input.
+pub(super) type Answer = oneshot::Sender<Result<Reply, ControlError>>;
+/// Looked at on the engine right before the input is decided.
+pub(super) type Check = Box<dyn FnOnce(&Engine, Timestamp) -> Result<(), ControlError> + Send>;
+/// A look at the engine.
+pub(super) type Look = Box<dyn FnOnce(&Engine, Timestamp) + Send>;
+
+pub(super) enum Message {
+    /// Decide this.
+    Input {
+        input: Input,
+        check: Option<Check>,
+        answer: Option<Answer>,
+    },
+    /// Let this look.
+    Look(Look),
+}
+
+pub(super) struct Worker {
+    pub(super) config: engine::Config,
+    pub(super) resend: Millis,
+    pub(super) shared: Arc<Shared>,
+    pub(super) courier: Courier,
+    pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+type Running = Driver<SqliteStore, Courier>;
+
+impl Worker {
+    pub(super) async fn start(&self) -> Result<Running, StartError> {
+        let store = SqliteStore::new(self.shared.database.clone());
+        let now = self.shared.clock.now();
+        let driver = Driver::start(self.config.clone(), store, self.courier.clone(), self.resend, now).await?;
+        self.shared.set_directory(Directory::of(driver.engine(), now));
+        self.shared.set_ready(None);
+        Ok(driver)
+    }
+
+    /// Until it is told to stop. `first` is the driver as it was started, or why it could not be yet.
+    pub(super) async fn run(mut self, first: Result<Running, String>) {
+        let mut next = first;
+        let mut pause = BACK_OFF.0;
+        loop {
+            let reason = match next {
+                Ok(driver) => {
+                    let since = self.shared.clock.now();
+                    let Some(reason) = self.serve(driver).await else { break };
+                    if self.shared.clock.now().since(since) > Millis::secs(60) {
+                        pause = BACK_OFF.0;
+                    }
+                    reason
+                }
+                Err(reason) => reason,
+            };
+            tracing::error!("the engine is started again from its store: {reason}");
+            self.shared.set_ready(Some(reason));
+            if self.wait(pause).await {
+                break;
+            }
+            pause = (pause * 2).min(BACK_OFF.1);
+            next = self.start().await.map_err(|error| error.to_string());
+        }
+        self.shared.set_ready(Some("the controller is stopping".to_owned()));
+    }
+
+    /// Turns until one fails (gives the reason) or all is to end (`None`).
+    async fn serve(&mut self, mut driver: Running) -> Option<String> {
+        let steps = self.shared.clock.steps();
+        let mut waiting = Vec::with_capacity(BATCH);
+        loop {
+            let due = driver.poll_timeout();
+            let sleep = due.map_or(SLEEP_MAX, |at| at.since(self.shared.clock.now()).duration().clamp(SLEEP_MIN, SLEEP_MAX));
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => return None,
+                count = self.messages.recv_many(&mut waiting, BATCH) => {
+                    if count == 0 {
+                        return None;
+                    }
+                }
+                () = tokio::time::sleep(sleep) => {}
+            }
+            let now = self.shared.clock.now();
+            if self.shared.clock.steps() != steps {
+                for message in waiting.drain(..) {
+                    refuse(message);
+                }
+                return Some("the system clock was set; deadlines are judged after settling".to_owned());
+            }
+            let mut turn = TurnInputs::default();
+            if due.is_some_and(|at| at <= now) {
+                turn.push(Input::Tick, None);
+            }
+            let mut looks = Vec::new();
+            let mut failed = None;
+            for message in waiting.drain(..) {
+                if failed.is_some() {
+                    refuse(message);
+                    continue;
+                }
+                match message {
+                    Message::Look(look) => looks.push(look),
+                    Message::Input { input, check: None, answer } => turn.push(input, answer),
+                    Message::Input { input, check: Some(check), answer } => {
+                        // What was said before it counts in the check.
+                        failed = self.turn(&mut driver, &mut turn, now).await.err();
+                        match if failed.is_some() { Err(down()) } else { check(driver.engine(), now) } {
+                            Ok(()) => turn.push(input, answer),
+                            Err(error) => reply(answer, Err(error)),
+                        }
+                    }
+                }
+            }
+            if failed.is_none() {
+                failed = self.turn(&mut driver, &mut turn, now).await.err();
+            }
+            if failed.is_some() {
+                return failed;
+            }
+            for look in looks {
+                look(driver.engine(), now);
+            }
+        }
+    }
+
+    async fn turn(&self, driver: &mut Running, turn: &mut TurnInputs, now: Timestamp) -> Result<(), String> {
+        let TurnInputs { inputs, answers } = std::mem::take(turn);
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        let changes_hosts = inputs.iter().any(|input| matches!(input, Input::Enrol { .. } | Input::Approve { .. }));
+        match driver.turn(inputs, now).await {
+            Ok(replies) => {
+                if changes_hosts {
+                    self.shared.set_directory(Directory::of(driver.engine(), now));
+                }
+                for (answer, said) in answers.into_iter().zip(replies) {
+                    reply(answer, Ok(said));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                for answer in answers {
+                    reply(answer, Err(unknown()));
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Waits, and answers what comes meanwhile; `true` when all is to end.
+    async fn wait(&mut self, pause: Duration) -> bool {
+        let sleep = tokio::time::sleep(pause);
+        tokio::pin!(sleep);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => return true,
+                () = &mut sleep => return false,
+                message = self.messages.recv() => match message {
+                    Some(message) => refuse(message),
+                    None => return true,
+                },
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct TurnInputs {
+    inputs: Vec<Input>,
+    answers: Vec<Option<Answer>>,
+}
+
+impl TurnInputs {
+    fn push(&mut self, input: Input, answer: Option<Answer>) {
+        self.inputs.push(input);
+        self.answers.push(answer);
+    }
+}
+
+/// Returns when all is to end.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that everybody who could say so is gone.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+fn reply(answer: Option<Answer>, said: Result<Reply, ControlError>) {
+    if let Some(answer) = answer {
+        // Whoever asked may have gone.
+        drop(answer.send(said));
+    }
+}
+
+fn refuse(message: Message) {
+    match message {
+        Message::Input { answer, .. } => reply(answer, Err(down())),
+        // Whoever looks sees that it was dropped.
+        Message::Look(_) => {}
+    }
+}
+
+fn unknown() -> ControlError {
+    ControlError::Unavailable("it could not be written down; look whether it was taken before you try again in a few seconds".to_owned())
+}
+
+fn down() -> ControlError {
+    ControlError::Unavailable("the controller is starting again from its store; nothing was done: try again in a few seconds".to_owned())
+}
+
+/// Whether the very first start may be tried again, rather than refused with the reason.
+pub(super) fn may_pass(error: &StartError) -> bool {
+    let store = match error {
+        StartError::Store(store) => store,
+        StartError::Turn(turn) => &turn.0,
+        StartError::Restore(_) => return false,
+    };
+    matches!(store, StoreError::Full(_))
+}
+
+impl Shared {
+    fn set_directory(&self, directory: Directory) {
+        *self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(directory));
+    }
+
+    fn set_ready(&self, reason: Option<String>) {
+        let now = self.clock.now();
+        self.ready.send_if_modified(|ready| {
+            let changed = ready.ready != reason.is_none();
+            let since = if changed { now } else { ready.since };
+            *ready = Ready { ready: reason.is_none(), reason, since };
+            changed
+        });
+    }
+}
