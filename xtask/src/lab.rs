@@ -12,6 +12,9 @@ use e2e::lab::sandbox::{self, Sandbox};
 use e2e::lab::{Paths, packages};
 use e2e::runner::{self, Tally};
 
+/// Scenarios mostly wait; on two cores three of them disturb each other little.
+pub(crate) const JOBS: u8 = 3;
+
 #[derive(Subcommand)]
 pub(crate) enum Order {
     /// Takes an old lab down and brings a new one up, with a plain host and a parent with three LXD children
@@ -38,6 +41,9 @@ pub(crate) enum Order {
         /// Leave the hosts of the scenarios for a look at them (in a lab that is up)
         #[arg(long)]
         keep: bool,
+        /// How many run beside each other
+        #[arg(long, default_value_t = JOBS)]
+        jobs: u8,
         /// Only list the scenarios
         #[arg(long)]
         list: bool,
@@ -73,11 +79,11 @@ pub(crate) fn run(order: Order) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Order::Test { names, keep, list: false } => {
+        Order::Test { names, keep, jobs, list: false } => {
             runner::select(&names)?;
             build()?;
             let lab = Lab::ready(&paths)?;
-            let tally = lab.scenarios(&names, keep)?;
+            let tally = lab.scenarios(&names, keep, jobs)?;
             ensure!(tally.failed == 0, "{} of {} scenarios failed", tally.failed, tally.failed + tally.passed);
             Ok(())
         }
@@ -108,7 +114,7 @@ fn prepare(paths: &Paths) -> anyhow::Result<Image> {
 
 /// The programs that scenarios put to work, beside this one.
 pub(crate) fn build() -> anyhow::Result<()> {
-    finish(cargo(&["build", "--locked", "-p", "cli", "-p", "agent"]))
+    finish(cargo(&["build", "--locked", "--quiet", "-p", "cli", "-p", "agent"]))
 }
 
 /// The cargo that started us.
@@ -161,8 +167,9 @@ impl Lab {
     }
 
     /// Runs scenarios and passes on what they say.
-    pub(crate) fn scenarios(&self, names: &[String], keep: bool) -> anyhow::Result<Tally> {
-        let mut job = vec!["scenarios", if keep { "keep" } else { "clean" }];
+    pub(crate) fn scenarios(&self, names: &[String], keep: bool, jobs: u8) -> anyhow::Result<Tally> {
+        let jobs = jobs.to_string();
+        let mut job = vec!["scenarios", if keep { "keep" } else { "clean" }, &jobs];
         job.extend(names.iter().map(String::as_str));
         let mut command = self.sandbox.enter(Path::new("/"), own_words(&job)?);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;

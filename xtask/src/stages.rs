@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use e2e::lab::{Paths, image, packages, sandbox};
 
-use crate::lab::{self, Lab, cargo};
+use crate::lab::{self, JOBS, Lab, cargo};
 use crate::{tidy, traces};
 
 /// A part of the test that is timed and counted.
@@ -147,7 +147,7 @@ fn scenarios() -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let lab = Lab::fresh(&paths)?;
     println!("the lab is up after {:.1} s", start.elapsed().as_secs_f32());
-    let told = lab.scenarios(&[], false)?;
+    let told = lab.scenarios(&[], false, JOBS)?;
     ensure!(told.passed + told.failed > 0, "no scenario ran");
     Ok(Outcome::Counted { passed: traces.passed + told.passed, failed: traces.failed + told.failed })
 }

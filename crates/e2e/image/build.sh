@@ -43,7 +43,10 @@ ln -sf /lib/systemd/system/multi-user.target base/etc/systemd/system/default.tar
 cat > base/usr/local/sbin/lab-net <<'U'
 #!/bin/sh
 set -e
+ip=$(cat /etc/lab/ip)
 for d in host0 eth0; do [ -e /sys/class/net/$d ] && nic=$d; done
+# One hardware address for each address: a later host with the same one is found at once, by whoever knew the earlier.
+ip link set "$nic" address "02:77:00:00:01:$(printf %02x "${ip##*.}")"
 if [ -e /etc/lab/bridge ]; then
   # Pin the address: a bridge takes the lowest of its ports', so each child that joins would change it.
   ip link add br0 address "$(cat /sys/class/net/$nic/address)" type bridge
@@ -51,7 +54,7 @@ if [ -e /etc/lab/bridge ]; then
   nic=br0
 fi
 ip link set lo up
-ip addr add "$(cat /etc/lab/ip)/24" dev "$nic"
+ip addr add "$ip/24" dev "$nic"
 ip link set "$nic" up
 ip route add default via 10.77.0.1
 U

@@ -16,6 +16,12 @@ pub(crate) struct Package {
     pub(crate) own: bool,
     /// Names of what it needs to run (not to test), as resolved for this platform.
     pub(crate) needs: Vec<String>,
+    /// Names of what its tests need; of our own packages only.
+    pub(crate) tests_need: Vec<String>,
+    /// What it asks of others, as `package/feature`; of our own packages only.
+    pub(crate) asks: Vec<String>,
+    /// Its features that are on by themselves.
+    pub(crate) defaults: Vec<String>,
 }
 
 /// Our crates by floor. `xtask` and `e2e` stand beside the house.
@@ -51,10 +57,28 @@ pub(super) fn read() -> anyhow::Result<Vec<Package>> {
     let names: BTreeMap<String, String> =
         list(&metadata["packages"]).iter().map(|package| (text(&package["id"]), text(&package["name"]))).collect();
     let name = |id: &Value| names.get(&text(id)).cloned().unwrap_or_default();
+    let manifests: BTreeMap<String, Value> =
+        list(&metadata["packages"]).into_iter().map(|package| (text(&package["id"]), package)).collect();
     let packages = list(&metadata["resolve"]["nodes"]).into_iter().map(|node| {
-        let normal = |dependency: &&Value| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev");
-        let needs = list(&node["deps"]).iter().filter(normal).map(|dependency| name(&dependency["pkg"])).collect();
-        Package { name: name(&node["id"]), own: members.contains(&text(&node["id"])), needs }
+        let of_kind = |test: bool| {
+            let wanted = |dependency: &&Value| list(&dependency["dep_kinds"]).iter().any(|kind| (kind["kind"] == "dev") == test);
+            list(&node["deps"]).iter().filter(wanted).map(|dependency| name(&dependency["pkg"])).collect::<Vec<_>>()
+        };
+        let own = members.contains(&text(&node["id"]));
+        let manifest = manifests.get(&text(&node["id"])).cloned().unwrap_or_default();
+        let asks = list(&manifest["dependencies"]).into_iter().flat_map(|dependency| {
+            let features = list(&dependency["features"]);
+            let whom = text(&dependency["name"]);
+            features.into_iter().map(move |feature| format!("{whom}/{}", feature.as_str().unwrap_or_default()))
+        });
+        Package {
+            name: name(&node["id"]),
+            own,
+            needs: of_kind(false),
+            tests_need: if own { of_kind(true) } else { Vec::new() },
+            asks: if own { asks.collect() } else { Vec::new() },
+            defaults: list(&manifest["features"]["default"]).iter().map(text).collect(),
+        }
     });
     Ok(packages.collect())
 }
@@ -109,4 +133,33 @@ pub(super) fn no_foreign_builds(tree: &Tree) -> Vec<String> {
     let used: BTreeSet<&str> =
         tree.packages.iter().filter(|package| package.own).flat_map(|package| reached(tree, &package.name)).collect();
     banned.iter().filter(|name| used.contains(**name)).map(|name| format!("{name} is in the tree")).collect()
+}
+
+/// Tests may use crates of their own floor (the controller's speak with a real agent), as long as nothing leads back.
+pub(super) fn floors_of_tests(tree: &Tree) -> Vec<String> {
+    let mut broken = Vec::new();
+    for package in tree.packages.iter().filter(|package| package.own) {
+        let Some(own) = floor(&package.name) else { continue };
+        for need in &package.tests_need {
+            let up = floor(need).is_some_and(|other| other > own) || ["xtask", "e2e"].contains(&need.as_str());
+            if up || (floor(need).is_some() && reached(tree, need).contains(package.name.as_str())) {
+                broken.push(format!("the tests of {} (floor {own}) need {need}", package.name));
+            }
+        }
+    }
+    broken
+}
+
+/// The hook that breaks a rule on purpose is for the simulator alone (and for crates that pass the wish on to a lower one).
+pub(super) fn mutations(tree: &Tree) -> Vec<String> {
+    let others = tree.packages.iter().filter(|package| package.own && package.name != "sim");
+    others.filter(|package| package.asks.iter().any(|ask| ask.ends_with("/mutations"))).map(|p| p.name.clone()).collect()
+}
+
+pub(super) fn defaults(tree: &Tree) -> Vec<String> {
+    let only_asked_for = ["pause-points", "mutations"];
+    let own = tree.packages.iter().filter(|package| package.own);
+    own.filter(|package| package.defaults.iter().any(|feature| only_asked_for.contains(&feature.as_str())))
+        .map(|package| format!("{} is built with {} by itself", package.name, package.defaults.join(", ")))
+        .collect()
 }

@@ -85,16 +85,16 @@ impl Host {
     }
 
     /// The three of the first journey: c1 (autostart not set) and c2 (autostart) running, c3 stopped with autostart on.
-    /// Their addresses are `10.77.0.FIRST` and the two after it.
+    /// Their addresses are `10.77.0.NUMBER`.
     ///
     /// # Errors
     ///
     /// When LXD refuses.
-    pub fn three_children(&self, first: u8) -> anyhow::Result<()> {
+    pub fn three_children(&self, numbers: [u8; 3]) -> anyhow::Result<()> {
         self.lxd_init()?;
-        self.child_create("c1", first, Autostart::Restore)?;
-        self.child_create("c2", first + 1, Autostart::Yes)?;
-        self.child_create("c3", first + 2, Autostart::Yes)?;
+        self.child_create("c1", numbers[0], Autostart::Restore)?;
+        self.child_create("c2", numbers[1], Autostart::Yes)?;
+        self.child_create("c3", numbers[2], Autostart::Yes)?;
         self.child_start("c1")?;
         self.child_start("c2")
     }

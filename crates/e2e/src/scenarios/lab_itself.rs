@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::lab::{Host, HostSpec};
+use crate::lab::{Host, Kind};
 use crate::runner::{Scenario, World};
 use crate::wait;
 
@@ -38,7 +38,7 @@ fn ask_for_reboot(host: &Host) -> anyhow::Result<()> {
 }
 
 fn plain_host_reboots(world: &World) -> anyhow::Result<()> {
-    let host = world.boot(HostSpec::plain("plain", 21))?;
+    let host = world.boot("plain", Kind::Plain)?;
     let before = host.boot_id().context("no boot id")?;
     let uptime = |host: &Host| anyhow::Ok(host.sh("cut -d. -f1 /proc/uptime")?.trim().parse::<u64>()?);
     ensure!(uptime(&host)? < 120, "a fresh host has an uptime of its own");
@@ -56,7 +56,7 @@ fn plain_host_reboots(world: &World) -> anyhow::Result<()> {
 }
 
 fn host_held_down(world: &World) -> anyhow::Result<()> {
-    let host = world.boot(HostSpec::plain("held", 22))?;
+    let host = world.boot("held", Kind::Plain)?;
     let first = host.boot_id().context("no boot id")?;
 
     host.hold()?;
@@ -86,8 +86,8 @@ fn host_held_down(world: &World) -> anyhow::Result<()> {
 }
 
 fn children_over_a_bare_reboot(world: &World) -> anyhow::Result<()> {
-    let host = world.boot(HostSpec::parent("bare", 23))?;
-    host.three_children(24)?;
+    let host = world.boot("bare", Kind::Parent)?;
+    world.three_children(&host)?;
     let statuses = || -> anyhow::Result<Vec<String>> {
         Ok(host.children()?.into_iter().map(|child| format!("{} {}", child.name, child.status)).collect())
     };
