@@ -6,7 +6,9 @@ use protocol::rest::hosts::{Alarm, Blocker, Child, Host, HostState};
 use protocol::rest::orchestrations::{
     JournalLine, OrchestratedChild, Orchestration, OrchestrationSummary, Outcome, Step, StepState, StopStatus, Subject,
 };
-use protocol::rest::{ChildRestart, ChildSnapshot, RebootOrchestration, RebootPreCheck, RebootStatus, RestartStatus, RunningChild};
+use protocol::rest::{
+    ChildRestart, ChildSnapshot, RebootOrchestration, RebootPreCheck, RebootStatus, RestartStatus, RunningChild,
+};
 
 use crate::control;
 

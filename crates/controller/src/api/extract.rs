@@ -17,7 +17,8 @@ pub(super) struct Who(pub(super) Principal);
 impl<S: Send + Sync> FromRequestParts<S> for Who {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let missing = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "this route let somebody in without asking for a token");
+        let missing =
+            || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "this route let somebody in without asking for a token");
         parts.extensions.get::<Principal>().cloned().map(Self).ok_or_else(missing)
     }
 }

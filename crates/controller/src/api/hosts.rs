@@ -60,12 +60,7 @@ pub(super) async fn show(State(api): State<Api>, Who(who): Who, path: PathIds) -
     security(("bearer" = ["MANAGE_HOSTS"])),
     responses((status = 200, body = Host),
         (status = 409, description = "Another key waits for approval, or it is approved already", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn approve(
-    State(api): State<Api>,
-    Who(who): Who,
-    path: PathIds,
-    body: Body,
-) -> Result<Json<Host>, ApiError> {
+pub(super) async fn approve(State(api): State<Api>, Who(who): Who, path: PathIds, body: Body) -> Result<Json<Host>, ApiError> {
     let id = TargetId(path.uuid("host_id")?);
     api.control.authorize(&who, Permission::ManageHosts, Some(id)).await?;
     let sent: Approve = body.json()?;

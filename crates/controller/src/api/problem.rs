@@ -54,7 +54,8 @@ impl ApiError {
             Why::UnknownTarget => Self::named(StatusCode::NOT_FOUND, "not_found", "Host not found"),
             Why::Locked { orchestration } => {
                 let text = format!("orchestration {orchestration} is active on this host: wait for it or cancel it");
-                Self::named(StatusCode::CONFLICT, "active_orchestration", text).with("orchestration_id", orchestration.to_string())
+                Self::named(StatusCode::CONFLICT, "active_orchestration", text)
+                    .with("orchestration_id", orchestration.to_string())
             }
             Why::NotActive => Self::named(StatusCode::BAD_REQUEST, "not_active", "Host is not active"),
             Why::NoRunningChildren => Self::named(
@@ -69,7 +70,8 @@ impl ApiError {
             _ => Self::named(StatusCode::CONFLICT, "blocked", all),
         };
         // The last one to go decides when a new attempt makes sense; it is unknown if one of them is.
-        let retry_at = blockers.iter().map(|blocker| blocker.until).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+        let retry_at =
+            blockers.iter().map(|blocker| blocker.until).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
         let error = match retry_at.or(first.until) {
             Some(at) => error.with("retry_at", at.to_string()),
             None => error,
@@ -150,7 +152,8 @@ mod tests {
     #[test]
     fn the_first_blocker_decides_the_status_and_all_are_listed() {
         let id = OrchestrationId(uuid::Uuid::from_u128(7));
-        let locked = ApiError::blocked(&[blocker(Why::Locked { orchestration: id }, None), blocker(Why::NotActive, None)]).problem;
+        let locked =
+            ApiError::blocked(&[blocker(Why::Locked { orchestration: id }, None), blocker(Why::NotActive, None)]).problem;
         assert_eq!((locked.status, &locked.extensions["orchestration_id"]), (409, &id.to_string().into()));
         assert_eq!(locked.extensions["blockers"].as_array().unwrap().len(), 2);
         assert_eq!(locked.extensions["blockers"][0]["orchestration"], id.to_string());

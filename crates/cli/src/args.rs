@@ -1,0 +1,289 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use model::OrchestrationId;
+
+const GLOBAL: &str = "Server and output";
+
+/// Takes things down safely, brings them back, and proves that they came back.
+#[derive(Debug, Parser)]
+#[command(name = "reveille", version, after_help = crate::exit::help(), max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every client command understands.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Address of the server, https://HOST:PORT (default: the one of the last login)
+    #[arg(long, global = true, env = "REVEILLE_SERVER", hide_env_values = true, value_name = "URL", help_heading = GLOBAL)]
+    pub(crate) server: Option<String>,
+    /// CA certificate of the server, PEM (default: the one of the last login)
+    #[arg(long, global = true, env = "REVEILLE_CA", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) ca: Option<PathBuf>,
+    /// How to print answers
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Text, help_heading = GLOBAL)]
+    pub(crate) output: Output,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// One JSON document on standard output
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Log in and keep the token for later commands
+    Login(Login),
+    /// End the token of the last login and forget it
+    Logout,
+    /// List hosts and their children
+    Hosts {
+        /// An id, a name, or label=value,… (default: all)
+        selector: Option<String>,
+    },
+    /// Approve a host after comparing the fingerprint of its key
+    Approve {
+        /// An id, a name, or label=value,…
+        host: String,
+        /// Approve without asking, if the fingerprint is this one
+        #[arg(long, value_name = "FINGERPRINT")]
+        fingerprint: Option<String>,
+    },
+    /// Make a token with which one host can enrol once
+    EnrolToken {
+        /// The name that the host will have
+        name: String,
+        /// A label that the host will have; may be repeated
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+        labels: Vec<(String, String)>,
+        /// Seconds until the token expires (default: one hour)
+        #[arg(long, value_name = "SECONDS")]
+        expires_in_secs: Option<u64>,
+    },
+    /// Reboot a host safely: stop its children, reboot, start them again, prove it
+    Reboot(Reboot),
+    /// Shut down a host that has no running children
+    Shutdown(Shutdown),
+    /// List orchestrations
+    Orchestrations {
+        /// Only those of this host
+        #[arg(long, value_name = "TARGET")]
+        host: Option<String>,
+        /// Only those that are not over
+        #[arg(long)]
+        active: bool,
+    },
+    /// Follow an orchestration until it is over
+    Watch {
+        /// Its id
+        id: OrchestrationId,
+    },
+    /// Cancel an orchestration: what was stopped is started again
+    Cancel {
+        /// Its id
+        id: OrchestrationId,
+    },
+    /// Say why a target would not start now
+    Explain {
+        /// An id, a name, or label=value,…
+        target: String,
+        /// What would be done (default: whichever reboot fits)
+        #[arg(long, value_enum)]
+        operation: Option<OperationArg>,
+    },
+    /// Show the audit log, the newest entry first
+    Audit(Audit),
+    /// Say that a stranded host or child is fine, and that its alarm was seen
+    Acknowledge {
+        /// The host: an id, a name, or label=value,…
+        target: String,
+        /// Only this child of it, by name or id
+        #[arg(long)]
+        child: Option<String>,
+    },
+    /// Manage API tokens
+    #[command(subcommand)]
+    Tokens(Tokens),
+    #[command(flatten)]
+    Sandbox(crate::sandbox::SandboxCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// Address of the server, https://HOST:PORT
+    pub(crate) url: String,
+    /// User name
+    #[arg(long, default_value = "admin")]
+    pub(crate) user: String,
+    /// Fingerprint of the server's CA, as the server shows it at its start (sha256:…)
+    #[arg(long, value_name = "FINGERPRINT", conflicts_with = "ca")]
+    pub(crate) ca_fingerprint: Option<String>,
+    /// Read the password from this file, `-` for standard input (default: ask for it)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Replace the password by the one in this file; asked for when the password is good for one login only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reboot {
+    /// An id, a name, or label=value,…
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// How long the children have to stop, in seconds (default: 120)
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout_secs: Option<u64>,
+    /// What happens when they do not stop (default: proceed)
+    #[arg(long, value_enum)]
+    pub(crate) on_timeout: Option<OnTimeoutArg>,
+    /// Any child that does not come back makes the whole fail
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shutdown {
+    /// An id, a name, or label=value,…
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+/// What reboot and shutdown share.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Show the plan and what blocks it, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Start it and do not follow it
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Override what can be overridden, for this reason; audited
+    #[arg(long, value_name = "REASON")]
+    pub(crate) force: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnTimeoutArg {
+    /// Reboot all the same
+    Proceed,
+    /// Cut them off
+    ForceStop,
+    /// Start again what was stopped, and give up
+    Abort,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OperationArg {
+    /// Stop the running children, reboot, start them again
+    OrchestratedReboot,
+    /// Reboot a host without running children
+    Reboot,
+    /// Shut down a host without running children
+    Shutdown,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Only what this user or host did, or `system`
+    #[arg(long)]
+    pub(crate) actor: Option<String>,
+    /// Only this kind of entry, such as `refused`
+    #[arg(long)]
+    pub(crate) action: Option<String>,
+    /// Only what belongs to this orchestration
+    #[arg(long, value_name = "ID")]
+    pub(crate) orchestration: Option<OrchestrationId>,
+    /// How many entries, 1 to 500
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: u32,
+    /// Read on before this entry
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<i64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tokens {
+    /// List tokens
+    List,
+    /// Make a token; its secret is shown once
+    Create {
+        /// What to call it
+        name: String,
+        /// Its role: viewer, operator or admin
+        #[arg(long)]
+        role: String,
+        /// It may override what can be overridden
+        #[arg(long)]
+        may_force: bool,
+        /// Labels that hosts must carry to be within its reach, label=value,… (default: as for you)
+        #[arg(long)]
+        scope: Option<String>,
+        /// Seconds until it expires (default: 90 days)
+        #[arg(long, value_name = "SECONDS")]
+        expires_in_secs: Option<u64>,
+    },
+    /// Make a token useless at once
+    Revoke {
+        /// Its number, as the list shows it
+        id: i64,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_its_help_is_as_it_was() {
+        let mut command = Cli::command().term_width(100);
+        command.clone().debug_assert();
+        command.build();
+        let mut text = command.render_help().to_string();
+        for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            let name = sub.get_name().to_owned();
+            text.push_str(&format!("\n===== {name}\n{}", sub.render_help()));
+        }
+        // Hidden commands are not for operators: none of them may show.
+        assert!(!text.contains("sandbox"), "{text}");
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_password_is_never_an_argument() {
+        for argument in Cli::command().find_subcommand("login").unwrap().get_arguments() {
+            let name = argument.get_id().as_str();
+            assert!(!name.contains("password") || name.ends_with("_file"), "{name}");
+        }
+    }
+
+    #[test]
+    fn labels_are_key_and_value() {
+        assert_eq!(key_value("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert!(key_value("a").is_err() && key_value("=b").is_err());
+    }
+}

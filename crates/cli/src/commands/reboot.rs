@@ -1,0 +1,110 @@
+//! `reboot` and `shutdown`: show, ask, start, follow.
+
+use model::Operation;
+use protocol::rest::hosts::{Blocker, Host};
+use protocol::rest::orchestrations::{ForceOption, OnTimeout, RebootOptions};
+
+use crate::args::{OnTimeoutArg, Output, Reboot, Run, Shutdown};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::render;
+use crate::{follow, terminal};
+
+pub(super) async fn reboot(client: &Client, output: Output, args: Reboot) -> Result<Exit, CliError> {
+    let options = RebootOptions {
+        shutdown_timeout_seconds: args.timeout_secs,
+        on_timeout: args.on_timeout.map(|policy| match policy {
+            OnTimeoutArg::Proceed => OnTimeout::Proceed,
+            OnTimeoutArg::ForceStop => OnTimeout::ForceStop,
+            OnTimeoutArg::Abort => OnTimeout::Abort,
+        }),
+        strict: args.strict,
+        force: force(&args.run),
+    };
+    let host = client.one_host(&args.target).await?;
+    run(client, output, &host, None, options, &args.run).await
+}
+
+pub(super) async fn shutdown(client: &Client, output: Output, args: Shutdown) -> Result<Exit, CliError> {
+    let options = RebootOptions { force: force(&args.run), ..RebootOptions::default() };
+    let host = client.one_host(&args.target).await?;
+    run(client, output, &host, Some(Operation::Shutdown), options, &args.run).await
+}
+
+fn force(run: &Run) -> Option<ForceOption> {
+    run.force.clone().map(|reason| ForceOption { reason })
+}
+
+async fn run(
+    client: &Client,
+    output: Output,
+    host: &Host,
+    operation: Option<Operation>,
+    options: RebootOptions,
+    run: &Run,
+) -> Result<Exit, CliError> {
+    let pre_check = client.pre_check(host.id).await?;
+    let fitting = if pre_check.has_running_children { Operation::OrchestratedReboot } else { Operation::Reboot };
+    let operation = operation.unwrap_or(fitting);
+    let explanation = client.explain(host.id, Some(operation), options.force.is_some()).await?;
+    let plan = || render::plan::plan(host, &pre_check, &explanation, &options);
+    if run.dry_run {
+        let document =
+            serde_json::json!({ "host": host, "pre_check": pre_check, "explanation": explanation, "options": options });
+        terminal::answer(output, &document, plan)?;
+        return Ok(if explanation.would_start { Exit::Done } else { Exit::Refused });
+    }
+    if output == Output::Text {
+        terminal::print(&plan())?;
+    }
+    if !explanation.would_start {
+        return Err(blocked(host, &explanation.blockers, output));
+    }
+    if !run.yes {
+        let question = format!("\nGo on with the {operation} of {}?", host.name);
+        tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
+    }
+    let started = client.start(host.id, operation, &options).await?;
+    let id = started.orchestration_id;
+    if run.detach {
+        terminal::answer(output, &started, || render::orchestration::detached(id))?;
+        return Ok(Exit::Done);
+    }
+    if output == Output::Text {
+        terminal::print(&format!("\nOrchestration {id}; Ctrl-C detaches and does not cancel it.\n"))?;
+    }
+    follow::follow(client, id, output).await
+}
+
+/// The refusal, with what can be done about it.
+fn blocked(host: &Host, blockers: &[Blocker], output: Output) -> CliError {
+    let mut error = CliError::new(Exit::Refused, format!("{} cannot go down now: nothing was done", host.name));
+    let active = blockers.iter().find_map(|blocker| blocker.details.get("orchestration")?.as_str());
+    let hint = match (active, blockers.iter().all(|blocker| blocker.forceable)) {
+        (Some(id), _) => format!("follow the orchestration that holds it with `reveille watch {id}`"),
+        (None, true) => "all of it can be overridden with --force REASON, which is audited".to_owned(),
+        (None, false) => format!("`reveille explain {}` shows when this changes", host.name),
+    };
+    // In text the plan above has listed them already.
+    if output == Output::Json {
+        error.blockers = blockers.to_vec();
+    }
+    error.hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+
+    #[test]
+    fn a_refusal_says_what_can_be_done() {
+        let hint = |blockers: &[Blocker]| blocked(&samples::host(), blockers, Output::Text).hint.unwrap();
+        let mut blockers = samples::blockers();
+        assert_eq!(hint(&blockers), "`reveille explain shop-01` shows when this changes");
+        assert!(hint(&blockers[1..]).contains("--force"));
+        blockers[0].details.insert("orchestration".to_owned(), "abc".into());
+        assert!(hint(&blockers).contains("reveille watch abc"));
+    }
+}
