@@ -1,1 +1,28 @@
-//! A fleet, its network, disks and clocks on a seed, around the production engine, driver and agent machine.
+//! A deterministic simulator of a fleet: controllers, agents, hosts with children, network, disks and clocks on a seed, around
+//! the production engine, driver turn and agent machine.
+//!
+//! It contains no decision of its own: controllers run [`driver::Driver::turn`], agents run `Machine::handle` over a ledger
+//! read by `ledger::decode`, and the world only does what it is told, what the seed lets go wrong, and nothing else. The
+//! checks look at the truth of that world and at the journals.
+
+mod agents;
+mod backend;
+mod check;
+mod controllers;
+mod disk;
+mod fault;
+pub mod kept;
+mod net;
+mod rng;
+mod scenario;
+mod sim;
+mod strikes;
+pub mod sweep;
+mod tools;
+mod world;
+
+pub use check::{Guarantee, Violation};
+pub use fault::{Counts, CrashPoint, End, Fault};
+pub use scenario::Scenario;
+pub use sim::{Mode, Outcome, run};
+pub use sweep::Sweep;

@@ -1,0 +1,140 @@
+//! G2 and G9: what an agent does, judged by the truth about the command that it does it for.
+
+use agent::ledger::{self, Record};
+use model::{BootIdentity, Command, CommandId};
+use protocol::native::{ControllerBody, Refused};
+
+use super::{Claim, Guarantee};
+use crate::net::short;
+use crate::sim::Sim;
+use crate::world::Cause;
+
+/// Clocks of two controllers, and the way of a message.
+const SLACK: i64 = 3_500;
+/// Ruling 23, and its owner's promise: so many commanded reboots in so long, in milliseconds.
+const RATE: (usize, i64) = (3, 900_000);
+
+impl Sim {
+    pub(crate) fn checks_delivered(&mut self, host: usize, opened: &Result<Box<ControllerBody>, Refused>, retained: bool) {
+        if let Ok(body) = opened
+            && let ControllerBody::Command { command } = &**body
+            && command.target == self.hosts[host].id
+        {
+            *self.checks.delivered.entry(command.id).or_default() |= !retained;
+        }
+    }
+
+    /// A claim was written; it counts once it is flushed.
+    pub(crate) fn checks_written(&mut self, host: usize, record: &Record) {
+        if let Record::Claimed { command, .. } = record {
+            let claim = Claim {
+                host,
+                boot: self.hosts[host].boots.len() - 1,
+                at: self.now,
+                ends_boot: command.action.kind().ends_boot(),
+                subject: command.subject,
+                fence: command.fence,
+            };
+            self.checks.unflushed.push((command.id, claim));
+        }
+    }
+
+    pub(crate) fn checks_ledger_flushed(&mut self, host: usize) {
+        let (own, others) = std::mem::take(&mut self.checks.unflushed).into_iter().partition(|(_, c)| c.host == host);
+        self.checks.unflushed = others;
+        for (id, claim) in own {
+            self.checks.claims.entry(id).or_insert(claim);
+        }
+    }
+
+    /// An agent runs a tool for a command.
+    pub(crate) fn checks_performs(&mut self, host: usize, command: &Command) {
+        if let Err((guarantee, words)) = self.judge_performance(host, command) {
+            let words = format!("{} runs {} ({}): {words}", self.hosts[host].name, command.action.kind(), short(command.id));
+            self.fail(guarantee, words);
+        }
+    }
+
+    fn judge_performance(&self, host: usize, command: &Command) -> Result<(), (Guarantee, String)> {
+        let it = &self.hosts[host];
+        let Some(issued) = self.checks.issued.get(&command.id) else {
+            return Err((Guarantee::G9, "no controller ever journaled this command".to_owned()));
+        };
+        if issued.command != *command || command.target != it.id {
+            return Err((Guarantee::G9, "it is not what was journaled, or meant for another host".to_owned()));
+        }
+        if self.checks.delivered.get(&command.id) != Some(&true) {
+            return Err((Guarantee::G9, "it came only as a retained message".to_owned()));
+        }
+        self.judge_claim(host, command)?;
+        let set = self.hosts[host].clock_stepped_at.is_none() && !self.checks.controller_clock_stepped;
+        if set && self.now > issued.expires + SLACK {
+            let late = (self.now - issued.expires) / 1000;
+            return Err((Guarantee::G9, format!("it had expired {late} s ago")));
+        }
+        let ends_boot = command.action.kind().ends_boot();
+        if let Some(expected) = command.action.expect_boot()
+            && expected != it.boot().identity
+        {
+            return Err((Guarantee::G2, format!("it was to end boot {expected}, and the host is on {}", it.boot().identity)));
+        }
+        let newer = self.checks.claims.iter().find(|(id, c)| {
+            let same = c.host == host && **id != command.id && c.fence > command.fence;
+            same && (c.ends_boot || ends_boot || c.subject == command.subject)
+        });
+        if let Some((id, claim)) = newer {
+            return Err((Guarantee::G9, format!("fence {} is under {} of {}", command.fence, claim.fence, short(*id))));
+        }
+        if ends_boot && !(self.checks.controller_clock_stepped && it.clock_stepped_at.is_some()) {
+            let recent = |c: &Claim| c.host == host && c.ends_boot && self.now - c.at < RATE.1;
+            let counted = self.checks.claims.iter().filter(|(id, c)| **id != command.id && recent(c)).count();
+            if counted >= RATE.0 {
+                return Err((Guarantee::G9, format!("{counted} commanded reboots came before it within 15 min")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The claim is on disk before anything is done, and nothing is done again that is known to be over (G2, G8).
+    fn judge_claim(&self, host: usize, command: &Command) -> Result<(), (Guarantee, String)> {
+        let records = match ledger::decode(self.hosts[host].disk.durable()) {
+            Ok(decoded) => decoded.records,
+            Err(error) => return Err((Guarantee::G8, format!("its ledger does not read: {error}"))),
+        };
+        let mut claimed = false;
+        for record in &records {
+            match record {
+                Record::Claimed { command: c, .. } if c.id == command.id => claimed = true,
+                Record::Ended { ack, .. } if ack.command == command.id => {
+                    return Err((Guarantee::G2, format!("its outcome was known already: {}", ack.status)));
+                }
+                _ => {}
+            }
+        }
+        if claimed { Ok(()) } else { Err((Guarantee::G2, "its claim is not safe on disk".to_owned())) }
+    }
+
+    /// A boot ends.
+    pub(crate) fn checks_boot_ends(&mut self, host: usize, cause: Cause) {
+        let Cause::Command(id) = cause else { return };
+        let count = {
+            let count = self.checks.boots_ended.entry(id).or_default();
+            *count += 1;
+            *count
+        };
+        if count > 1 {
+            let words = format!("command {} ended {count} boots of {}", short(id), self.hosts[host].name);
+            return self.fail(Guarantee::G2, words);
+        }
+        let expected: Option<BootIdentity> = self.checks.issued.get(&id).and_then(|i| i.command.action.expect_boot());
+        if expected != Some(self.hosts[host].boot().identity) {
+            let words = format!("command {} ended another boot of {} than it was meant to", short(id), self.hosts[host].name);
+            self.fail(Guarantee::G2, words);
+        }
+    }
+
+    /// The reading for a probe begins.
+    pub(crate) fn checks_probe_taken(&mut self, host: usize, command: CommandId) {
+        self.mix(host as u64 ^ command.0.as_u128() as u64);
+    }
+}

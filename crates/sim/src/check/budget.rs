@@ -1,0 +1,93 @@
+//! G1: no start brings a limit group over its limit, and none happens while the controller settles.
+
+use model::{OrchestrationId, Timestamp};
+
+use super::{Guarantee, Watch};
+use crate::sim::Sim;
+
+/// A message may wait so long in a controller's hands before it counts as heard.
+const SLACK: i64 = 2_000;
+
+impl Sim {
+    /// A track begins: from here on its host and everything on it may go down.
+    pub(super) fn check_start(&mut self, controller: usize, id: OrchestrationId, at: Timestamp) {
+        let Some(watch) = self.checks.watched.get(&id) else { return };
+        let host = watch.host;
+        let other = self.checks.watched.iter().find(|(other, w)| **other != id && is_working(w) && w.host == host);
+        if let Some((other, _)) = other {
+            let words = format!("{id} begins on {} while {other} works there", self.hosts[host].name);
+            return self.fail(Guarantee::G5, words);
+        }
+        if at < self.checks.settle_until {
+            let words = format!("{id} begins at {at}, before settling ends at {}", self.checks.settle_until);
+            return self.fail(Guarantee::G1, words);
+        }
+        let mut over = None;
+        for group in &self.checks.groups {
+            let (mut down, mut adds) = (Vec::new(), Vec::new());
+            for (index, child) in &group.members {
+                let name = child.clone().unwrap_or_else(|| self.hosts[*index].name.clone());
+                if let Some(why) = self.surely_unavailable(controller, *index, child.as_deref(), id) {
+                    down.push(format!("{name} ({why})"));
+                } else if *index == host {
+                    adds.push(name);
+                }
+            }
+            if !adds.is_empty() && down.len() + adds.len() > group.limit as usize {
+                over = Some(format!(
+                    "{id} begins on {}: group {} has {} unavailable, and {} goes down with it; its limit is {}",
+                    self.hosts[host].name,
+                    group.name,
+                    down.join(", "),
+                    adds.join(", "),
+                    group.limit
+                ));
+            }
+        }
+        if let Some(words) = over {
+            self.fail(Guarantee::G1, words);
+        }
+    }
+
+    /// Why a member is unavailable beyond doubt, by the truth, and as far as a controller could know it.
+    fn surely_unavailable(&self, controller: usize, host: usize, child: Option<&str>, own: OrchestrationId) -> Option<&'static str> {
+        let it = &self.hosts[host];
+        if self.checks.watched.iter().any(|(id, w)| *id != own && is_working(w) && w.host == host) {
+            return Some("being worked on");
+        }
+        if self.checks.stranded.contains_key(&it.id) {
+            return Some("stranded");
+        }
+        if self.checks.off.contains(&it.id) {
+            return Some("off");
+        }
+        let limit = self.scenario.config.active_limit.0 as i64 + SLACK;
+        let ears = &self.controllers[controller];
+        match ears.heard.get(&it.id) {
+            None => return Some("not heard since the controller started"),
+            Some(at) if self.now - at > limit => return Some("silent"),
+            Some(_) => {}
+        }
+        let down_since = it.boot().ended.map(|(at, _)| at).filter(|_| !it.is_up());
+        if down_since.is_some_and(|since| self.now - since > limit + 1_000_000) {
+            return Some("down");
+        }
+        let name = child?;
+        let known = it.children.iter().find(|c| c.who.name == name)?;
+        if self.checks.stranded.contains_key(&known.who.id) {
+            return Some("stranded");
+        }
+        let report = ears.reports.get(&it.id)?;
+        let listed = report.children()?;
+        match listed.iter().find(|c| c.child.name == name) {
+            Some(found) if found.status.is_up() => None,
+            Some(_) => Some("reported down"),
+            None => Some("missing from the report"),
+        }
+    }
+}
+
+/// Begun and not over.
+fn is_working(watch: &Watch) -> bool {
+    watch.started_at.is_some() && watch.ended.is_none()
+}

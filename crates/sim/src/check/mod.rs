@@ -1,0 +1,407 @@
+//! The guarantees, checked after every step against the truth of the world and the journals; the engine's own opinion
+//! counts for nothing here.
+
+mod agent;
+mod budget;
+mod gates;
+mod outcome;
+mod replay;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
+use model::{
+    ActionKind, Command, CommandId, Direction, Fence, OrchestrationId, Plan, Recheck, Report, Request, StepAction, TargetId,
+    Timestamp,
+};
+
+use crate::backend::Commit;
+use crate::fault::{End, Fault};
+use crate::scenario::{MINUTE, Scenario};
+use crate::sim::Sim;
+use crate::world::{Host, Time};
+
+/// Which guarantee (design, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Guarantee {
+    /// Budget.
+    G1,
+    /// At most once.
+    G2,
+    /// Proof.
+    G3,
+    /// Gates.
+    G5,
+    /// End.
+    G6,
+    /// Restoration.
+    G7,
+    /// Replay.
+    G8,
+    /// The agent defends itself.
+    G9,
+    /// Nobody reaches further than their right.
+    G10,
+    /// When nothing goes wrong, everything ends well (the journey itself).
+    Journey,
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::G1 => "G1 budget",
+            Self::G2 => "G2 at most once",
+            Self::G3 => "G3 proof",
+            Self::G5 => "G5 gates",
+            Self::G6 => "G6 end",
+            Self::G7 => "G7 restoration",
+            Self::G8 => "G8 replay",
+            Self::G9 => "G9 the agent defends itself",
+            Self::G10 => "G10 nobody reaches further",
+            Self::Journey => "journey",
+        })
+    }
+}
+
+/// A guarantee that did not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which.
+    pub guarantee: Guarantee,
+    /// In words.
+    pub words: String,
+    /// When, in true time.
+    pub at: Time,
+}
+
+/// A group with its members as (host index, name of a child).
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) limit: u32,
+    pub(crate) members: Vec<(usize, Option<String>)>,
+}
+
+/// One orchestration as its journal tells it.
+pub(crate) struct Watch {
+    pub(crate) host: usize,
+    pub(crate) request: Request,
+    pub(crate) plan: Plan,
+    pub(crate) accepted_at: Time,
+    pub(crate) started_at: Option<Time>,
+    /// The answer of its first probe.
+    pub(crate) admission: Option<Report>,
+    /// Children that it ordered to stop.
+    pub(crate) stopped: BTreeSet<TargetId>,
+    /// Its commands that end a boot.
+    pub(crate) boot_commands: Vec<CommandId>,
+    /// A command that disrupts was issued.
+    pub(crate) disrupted: bool,
+    pub(crate) reboot_done: bool,
+    /// Answers of probes of the health gate after the reboot.
+    pub(crate) gate_probes: u32,
+    pub(crate) last_probe: Option<Report>,
+    pub(crate) ended: Option<Outcome>,
+}
+
+/// A claim on an agent's disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) host: usize,
+    pub(crate) boot: usize,
+    pub(crate) at: Time,
+    pub(crate) ends_boot: bool,
+    pub(crate) subject: TargetId,
+    pub(crate) fence: Fence,
+}
+
+/// A command as it was journaled.
+pub(crate) struct Issued {
+    pub(crate) command: Command,
+    /// True time after which nobody may begin it.
+    pub(crate) expires: Time,
+}
+
+/// What the checks remember.
+pub(crate) struct Checks {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) watched: BTreeMap<OrchestrationId, Watch>,
+    pub(crate) issued: BTreeMap<CommandId, Issued>,
+    pub(crate) claims: BTreeMap<CommandId, Claim>,
+    pub(crate) unflushed: Vec<(CommandId, Claim)>,
+    /// Commands that reached their host fresh, and as retained messages only.
+    pub(crate) delivered: BTreeMap<CommandId, bool>,
+    pub(crate) boots_ended: BTreeMap<CommandId, u32>,
+    pub(crate) stranded: BTreeMap<TargetId, String>,
+    pub(crate) off: BTreeSet<TargetId>,
+    pub(crate) boot_ends: BTreeMap<TargetId, Vec<Timestamp>>,
+    pub(crate) settle_until: Timestamp,
+    pub(crate) controller_clock_stepped: bool,
+    pub(crate) explained: Option<(OrchestrationId, Vec<Blocker>)>,
+}
+
+impl Checks {
+    pub(crate) fn new(hosts: &[Host], scenario: &Scenario) -> Self {
+        let groups = scenario.config.limit_groups.iter().map(|g| {
+            let by_label = hosts.iter().enumerate().filter(|(_, h)| g.labels.iter().all(|(k, v)| h.labels.get(k) == Some(v)));
+            let by_name = g.children.iter().filter_map(|path| {
+                let (host, child) = path.split_once('/')?;
+                Some((hosts.iter().position(|h| h.name == host)?, Some(child.to_owned())))
+            });
+            Group {
+                name: g.name.clone(),
+                limit: g.max_unavailable,
+                members: by_label.map(|(i, _)| (i, None)).chain(by_name).collect(),
+            }
+        });
+        Self {
+            groups: groups.collect(),
+            watched: BTreeMap::new(),
+            issued: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            unflushed: Vec::new(),
+            delivered: BTreeMap::new(),
+            boots_ended: BTreeMap::new(),
+            stranded: BTreeMap::new(),
+            off: BTreeSet::new(),
+            boot_ends: BTreeMap::new(),
+            settle_until: Timestamp::from_millis(0),
+            controller_clock_stepped: false,
+            explained: None,
+        }
+    }
+
+    /// The journals are gone; what devices and people saw is not.
+    pub(crate) fn database_replaced(&mut self) {
+        self.watched.clear();
+        self.stranded.clear();
+        self.off.clear();
+        self.boot_ends.clear();
+    }
+
+    /// The orchestration that has begun or waits on a host.
+    pub(crate) fn active_on(&self, host: TargetId) -> Option<OrchestrationId> {
+        self.watched.iter().find(|(_, w)| w.ended.is_none() && w.request.target == host).map(|(id, _)| *id)
+    }
+}
+
+impl Sim {
+    /// Everything that one transaction wrote, fact by fact.
+    pub(crate) fn check_commit(&mut self, controller: usize, commit: Commit) {
+        self.counts.records += commit.facts.len() as u64;
+        let explained = self.checks.explained.take();
+        let mut started = false;
+        for fact in &commit.facts {
+            self.mix(engine::action_of(fact).len() as u64 ^ (self.now as u64) << 8);
+            self.note(|s| {
+                let at = if let Fact::Orchestration(id, _) = fact { format!("{}: ", &id.to_string()[..4]) } else { String::new() };
+                format!("  journal: {at}{}", engine::tell(fact, &|id| s.name_of(id)))
+            });
+            match fact {
+                Fact::Fleet(record) => self.check_fleet(record),
+                Fact::Orchestration(id, record) => {
+                    if explained.as_ref().is_some_and(|(e, _)| e == id) {
+                        started |= matches!(record.entry, Entry::TrackStarted { .. });
+                    }
+                    self.check_entry(controller, *id, record);
+                }
+            }
+        }
+        if let Some((id, blockers)) = explained {
+            self.check_explained(id, &blockers, started);
+        }
+        self.check_samples(&commit);
+        self.check_replay(commit.by);
+    }
+
+    fn check_fleet(&mut self, record: &Record<FleetEntry>) {
+        let checks = &mut self.checks;
+        match &record.entry {
+            FleetEntry::ControllerStarted { settle_until, .. } => checks.settle_until = *settle_until,
+            FleetEntry::HostOff { host, .. } => {
+                checks.off.insert(*host);
+                self.counts.end(End::HostOff);
+            }
+            FleetEntry::HostSeen { host, .. } => {
+                checks.off.remove(host);
+            }
+            FleetEntry::BootEndCommanded { host, .. } => checks.boot_ends.entry(*host).or_default().push(record.at),
+            FleetEntry::Stranded { target, reason, .. } => {
+                checks.stranded.insert(*target, reason.clone());
+                self.counts.end(End::Stranded);
+            }
+            FleetEntry::StrandedEnded { target, proven, .. } => {
+                checks.stranded.remove(target);
+                if *proven {
+                    self.counts.end(End::StrandedEnded);
+                    self.check_stranded_ended(*target);
+                }
+            }
+            // A person's word let go of what an unreadable orchestration held.
+            FleetEntry::Unlocked { orchestration, .. } if self.forgotten.contains(orchestration) => {
+                checks.watched.remove(orchestration);
+            }
+            FleetEntry::Unlocked { .. }
+            | FleetEntry::HostEnrolled { .. }
+            | FleetEntry::HostApproved { .. }
+            | FleetEntry::HostSilent { .. }
+            | FleetEntry::Locked { .. }
+            | FleetEntry::AlarmAcknowledged { .. } => {}
+        }
+    }
+
+    fn check_entry(&mut self, controller: usize, id: OrchestrationId, record: &Record<Entry>) {
+        if let Entry::Accepted { request, plan, .. } = &record.entry {
+            return self.watch(id, request, plan);
+        }
+        let now = self.now;
+        let Some(watch) = self.checks.watched.get_mut(&id) else { return };
+        match &record.entry {
+            Entry::TrackStarted { .. } => {
+                if now > watch.accepted_at {
+                    self.counts.end(End::Waited);
+                }
+                watch.started_at = Some(now);
+                self.check_start(controller, id, record.at);
+            }
+            Entry::CommandIssued { place, command } => {
+                let kind = command.action.kind();
+                let offset = self.controllers[controller].clock_offset;
+                let expires = command.expires_at.millis() - offset;
+                self.checks.issued.insert(command.id, Issued { command: (**command).clone(), expires });
+                if kind == ActionKind::StopChild && place.direction == Direction::Do && !is_stop_again(&watch.plan, place.step) {
+                    watch.stopped.insert(command.subject);
+                }
+                if kind.ends_boot() {
+                    watch.boot_commands.push(command.id);
+                }
+                let first = kind.is_disruptive() && place.direction == Direction::Do && !watch.disrupted;
+                watch.disrupted |= first;
+                if first {
+                    self.check_first_disruption(id, command);
+                }
+            }
+            Entry::Acked { place, ack, .. } => {
+                if let Some(StepAction::Reboot { .. }) = step_of(&watch.plan, place.step) {
+                    watch.reboot_done |= ack.status == model::AckStatus::Completed;
+                }
+                if let Some(report) = &ack.report {
+                    let recheck = match step_of(&watch.plan, place.step) {
+                        Some(StepAction::Probe { recheck }) if place.direction == Direction::Do => Some(*recheck),
+                        _ => None,
+                    };
+                    if recheck == Some(Recheck::Admission) {
+                        watch.admission = Some(report.clone());
+                    }
+                    if recheck == Some(Recheck::Restored) && watch.reboot_done {
+                        watch.gate_probes += 1;
+                    }
+                    watch.last_probe = Some(report.clone());
+                }
+            }
+            Entry::ForceStarted { .. } => self.counts.end(End::ForceStopped),
+            Entry::UnwindStarted { .. } => self.counts.end(End::Unwound),
+            Entry::Ended { outcome, error_message } => {
+                watch.ended = Some(*outcome);
+                self.counts.end(match outcome {
+                    Outcome::Completed => End::Completed,
+                    Outcome::Partial => End::Partial,
+                    Outcome::Failed | Outcome::Skipped => End::Failed,
+                    Outcome::Cancelled => End::Cancelled,
+                });
+                self.check_end(controller, id, *outcome, error_message.as_deref().unwrap_or_default());
+            }
+            Entry::Accepted { .. }
+            | Entry::StepStarted { .. }
+            | Entry::HostGone { .. }
+            | Entry::DeadlinePassed { .. }
+            | Entry::StepEnded { .. }
+            | Entry::CancelRequested
+            | Entry::TrackEnded { .. } => {}
+        }
+    }
+
+    fn watch(&mut self, id: OrchestrationId, request: &Request, plan: &Plan) {
+        let Some(host) = self.host_index(request.target) else { return };
+        let watch = Watch {
+            host,
+            request: request.clone(),
+            plan: plan.clone(),
+            accepted_at: self.now,
+            started_at: None,
+            admission: None,
+            stopped: BTreeSet::new(),
+            boot_commands: Vec::new(),
+            disrupted: false,
+            reboot_done: false,
+            gate_probes: 0,
+            last_probe: None,
+            ended: None,
+        };
+        self.checks.watched.insert(id, watch);
+        if !self.accepted.iter().any(|(known, _)| *known == id) {
+            self.accepted.push((id, host));
+        }
+    }
+
+    /// G6: when faults are over, whatever is open ends within its own deadlines.
+    pub(crate) fn liveness(&mut self) -> bool {
+        let asked_all = self.scenario.asks.last().is_none_or(|a| a.at + 5 * MINUTE < self.now);
+        let mut late = None;
+        let mut open = false;
+        for (id, watch) in &self.checks.watched {
+            if watch.ended.is_some() || self.forgotten.contains(id) {
+                continue;
+            }
+            open = true;
+            let limits: u64 = watch.plan.waves.iter().flat_map(|w| &w.tracks).flat_map(|t| &t.steps).map(|s| s.limit.0).sum();
+            let config = &self.scenario.config;
+            let sum = config.wait_limit.0 + 4 * limits + 4 * config.settling.0 + 30 * MINUTE as u64;
+            let from = watch.accepted_at.max(self.scenario.faults_end) + self.clock_set_back();
+            if self.now > from + sum as i64 {
+                late = Some(*id);
+            }
+        }
+        if let Some(id) = late {
+            let words = format!("orchestration {id} is still open long after its deadlines and the end of all faults");
+            self.fail(Guarantee::G6, words);
+        }
+        asked_all && !open
+    }
+
+    /// Deadlines are the controller's wall time: a clock set back by an hour makes them an hour later.
+    fn clock_set_back(&self) -> i64 {
+        if self.checks.controller_clock_stepped { 4 * 60 * MINUTE } else { 0 }
+    }
+
+    /// Where the plan on a host stands, in the words of the faults.
+    pub(crate) fn checks_phase_of(&self, host: usize) -> Fault {
+        let id = self.hosts[host].id;
+        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.started_at.is_some() && w.request.target == id);
+        match active {
+            None => Fault::ForeignReboot,
+            Some(w) if w.reboot_done => Fault::ForeignRebootAfter,
+            Some(w) if !w.boot_commands.is_empty() => Fault::ForeignRebootDuring,
+            Some(_) => Fault::ForeignRebootBefore,
+        }
+    }
+
+    /// A child that starts with the host was started by a boot.
+    pub(crate) fn checks_boot_started(&mut self, host: usize, child: TargetId) {
+        let id = self.hosts[host].id;
+        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.request.target == id && !w.boot_commands.is_empty());
+        let was_down = active.and_then(|w| w.admission.as_ref()).and_then(|r| r.child(child)).is_some_and(|c| !c.status.is_up());
+        if was_down {
+            self.counts.fault(Fault::BootStartedDownChild);
+        }
+    }
+}
+
+fn step_of(plan: &Plan, step: u32) -> Option<&StepAction> {
+    // Each plan of this planner has one track.
+    plan.waves.first()?.tracks.first()?.steps.get(step as usize).map(|s| &s.action)
+}
+
+fn is_stop_again(plan: &Plan, step: u32) -> bool {
+    matches!(step_of(plan, step), Some(StepAction::StopAgain))
+}
