@@ -316,7 +316,9 @@ fn host_gone(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, pla
     if subject.status() != Some(AckStatus::ExecutionStarted) || subject.timed_out {
         return None;
     }
-    let silent_for = silence(view, plan.target);
+    // Begun, and then silent (ruling 28): what was silent before says nothing.
+    let begun = subject.last_ack.as_ref().map_or(view.now, |(at, _)| *at);
+    let silent_for = silence(view, plan.target).min(view.now.since(begun));
     if track.gone_at.is_none() {
         let broke = view.heard.host(plan.target).is_some_and(|h| h.gone_at.is_some());
         return (broke || silent_for > view.config.active_limit).then(|| vec![Out::Own(Entry::HostGone { track: place.track })]);
@@ -378,7 +380,9 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
             due.push(since + view.config.health_hold);
         }
         if let StepAction::Reboot { .. } | StepAction::Shutdown { .. } = step.action {
-            let heard = view.heard.host(plan.target).and_then(|h| h.last).unwrap_or(view.fleet.controller_started_at);
+            let begun = run.subjects.get(&plan.target).and_then(|s| s.last_ack.as_ref()).map(|(at, _)| *at);
+            let last = view.heard.host(plan.target).and_then(|h| h.last).unwrap_or(view.fleet.controller_started_at);
+            let heard = begun.map_or(last, |begun| begun.max(last));
             due.push(heard + view.config.active_limit + Millis(1));
             if let StepAction::Shutdown { silence, .. } = step.action {
                 due.push((heard + silence).max(view.fleet.settle_until));

@@ -268,6 +268,7 @@ impl Engine {
         if !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
             return; // bound to the approved identity (E36)
         }
+        self.heard.touch(host, now);
         let Some((id, place, subject)) = self.find_command(host, ack) else { return };
         let Some(deadline) = self.new_deadline(id, place, ack, now) else { return };
         let entry = Entry::Acked { place, subject, ack: Box::new(ack.clone()), deadline };

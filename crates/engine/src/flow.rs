@@ -229,7 +229,7 @@ impl Cursor<'_> {
             (Outcome::Completed, None)
         } else if failed == 0 {
             (Outcome::Failed, Some("the host rebooted but was not seen healthy in time".to_owned()))
-        } else if it.request.options.strict || none_came_up || !self.is_heard_since_boot() {
+        } else if it.request.options.strict || none_came_up || !self.is_known() {
             (Outcome::Failed, Some(troubles.join("; ")))
         } else {
             (Outcome::Partial, Some(troubles.join("; ")))
@@ -238,12 +238,12 @@ impl Cursor<'_> {
         out
     }
 
-    fn is_heard_since_boot(&self) -> bool {
-        self.track.report.as_ref().is_some_and(|(at, r)| Some(*at) >= self.track.boot_proven_at && r.children().is_some())
+    fn is_known(&self) -> bool {
+        self.track.known().is_some()
     }
 
     fn is_down(&self, id: TargetId) -> bool {
-        let seen = self.track.report.as_ref().and_then(|(_, r)| r.child(id));
+        let seen = self.track.known().and_then(|r| r.child(id));
         !seen.is_some_and(|c| c.status.is_up())
     }
 
@@ -252,17 +252,15 @@ impl Cursor<'_> {
         let mut out = Vec::new();
         let mut troubles = Vec::new();
         for (id, child) in &self.track.children {
-            let listed = self.track.report.as_ref().filter(|(_, r)| r.children().is_some());
-            let now = listed.and_then(|(_, r)| r.child(*id)).map(|c| c.status);
+            let known = self.track.known();
+            let now = known.and_then(|r| r.child(*id)).map(|c| c.status);
             let unwinding = self.track.unwinding.is_some();
             let wrong = if child.before.is_up() {
                 // Taken back on the same boot, only what this plan stopped is its business.
                 now != Some(child.before) && (!unwinding || child.stop_asked)
             } else {
-                !unwinding
-                    && child.autostart
-                    && now.is_some_and(model::ChildStatus::is_up)
-                    && !broken::is(Rule::BootStartedStayUp)
+                let may_be_up = known.is_none() || now.is_some_and(model::ChildStatus::is_up);
+                !unwinding && child.autostart && may_be_up && !broken::is(Rule::BootStartedStayUp)
             };
             if !wrong {
                 continue;
@@ -271,6 +269,9 @@ impl Cursor<'_> {
             let failure = if expected_up { &child.start_failed } else { &child.stop_failed };
             let why = match (failure, now) {
                 (Some(failure), _) => failure.clone(),
+                (None, None) if known.is_none() => {
+                    format!("is not known to be as before ({}): the host has not told since", child.before)
+                }
                 (None, Some(now)) => format!("is {now}, was {}", child.before),
                 (None, None) => "is missing from the list of children".to_owned(),
             };

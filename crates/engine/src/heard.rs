@@ -52,6 +52,13 @@ impl Heard {
         true
     }
 
+    /// It answered a command: it is there, though nothing new is known of it.
+    pub(crate) fn touch(&mut self, id: TargetId, now: Timestamp) {
+        if let Some(host) = self.hosts.get_mut(&id).filter(|h| h.report.is_some()) {
+            host.last = Some(now);
+        }
+    }
+
     /// Its connection broke; the word of an earlier run of its agent says nothing.
     pub(crate) fn gone(&mut self, id: TargetId, instance: InstanceId, now: Timestamp) {
         if let Some(host) = self.hosts.get_mut(&id)

@@ -26,6 +26,9 @@ pub(crate) struct TrackState {
     pub(crate) children: BTreeMap<TargetId, ChildState>,
     /// What the host last told in answer to this track.
     pub(crate) report: Option<(Timestamp, Report)>,
+    /// When that was the answer to a probe, and the last time before or after it that anything was done to the host or a child.
+    pub(crate) probed_at: Option<Timestamp>,
+    pub(crate) disturbed_at: Option<Timestamp>,
     /// Since when every probe found the host as it was before.
     pub(crate) healthy_since: Option<Timestamp>,
     pub(crate) gone_at: Option<Timestamp>,
@@ -142,6 +145,8 @@ impl TrackState {
             unwinding: None,
             children: BTreeMap::new(),
             report: None,
+            probed_at: None,
+            disturbed_at: None,
             healthy_since: None,
             gone_at: None,
             boot_before: None,
@@ -234,6 +239,9 @@ impl TrackState {
         subject.issued_at = at;
         subject.last_ack = None;
         subject.timed_out = false;
+        if command.action.kind().is_disruptive() {
+            self.disturbed_at = Some(at);
+        }
         match &command.action {
             model::Action::StopChild { force, .. } => {
                 if let Some(child) = self.children.get_mut(&subject_id) {
@@ -265,11 +273,15 @@ impl TrackState {
             return Err(format!("{place} has no subject {subject}"));
         };
         state.last_ack = Some((at, ack.clone()));
+        let disruptive = state.command.as_ref().is_some_and(|c| c.action.kind().is_disruptive());
+        if disruptive {
+            self.disturbed_at = Some(at);
+        }
         if !open {
             return Ok(()); // late: recorded and shown, it reopens nothing (ruling 9)
         }
         if let Some(deadline) = deadline {
-            run.deadline = deadline;
+            self.run_mut(place)?.deadline = deadline;
         }
         if ack.status == AckStatus::Completed {
             self.take_in_report(plan, place, ack, at);
@@ -285,6 +297,9 @@ impl TrackState {
         }
         let Some(report) = &ack.report else { return };
         self.report = Some((at, report.clone()));
+        if let Some(StepAction::Probe { .. }) = action {
+            self.probed_at = Some(at);
+        }
         if let Some(StepAction::Probe { recheck: Recheck::Admission }) = action
             && place.direction == Direction::Do
         {
@@ -364,6 +379,13 @@ impl TrackState {
             }
         }
         Some(list)
+    }
+
+    /// What a probe found after the last thing that was done; `None`: it is not known how the children are.
+    pub(crate) fn known(&self) -> Option<&Report> {
+        let (at, report) = self.report.as_ref()?;
+        let fresh = self.probed_at == Some(*at) && self.disturbed_at.is_none_or(|d| *at >= d);
+        (fresh && report.children().is_some()).then_some(report)
     }
 
     /// Whether the command that ends the boot was handed over (ruling 24).
