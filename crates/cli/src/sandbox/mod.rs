@@ -31,17 +31,17 @@ pub(crate) const BOOT_ID_FILE: &str = "boot_id";
 #[derive(Debug, Subcommand)]
 pub(crate) enum SandboxCommand {
     /// Run a sandbox host (a process tree for demonstrations, not a real machine) until it is shut down
-    #[command(hide = true)]
-    SandboxHost(HostArgs),
+    #[command(name = "sandbox-host", hide = true)]
+    Host(HostArgs),
     /// Control a sandbox host; answers are JSON on standard output
-    #[command(hide = true)]
-    SandboxCtl(CtlArgs),
+    #[command(name = "sandbox-ctl", hide = true)]
+    Ctl(CtlArgs),
     /// Be a child of a sandbox host
-    #[command(hide = true)]
-    SandboxChild(ChildArgs),
+    #[command(name = "sandbox-child", hide = true)]
+    Child(ChildArgs),
     /// Run a program that ends when the supervisor of its sandbox host ends
-    #[command(hide = true)]
-    SandboxExec(ExecArgs),
+    #[command(name = "sandbox-exec", hide = true)]
+    Exec(ExecArgs),
 }
 
 /// Of the supervisor.
@@ -169,10 +169,10 @@ impl SandboxError {
 /// Runs one of the commands to its end; errors go to standard error, with exit code 1. Blocks the calling thread.
 pub(crate) fn run(command: SandboxCommand) -> ExitCode {
     let done = match command {
-        SandboxCommand::SandboxHost(args) => host::run(&args),
-        SandboxCommand::SandboxCtl(args) => ctl(&args),
-        SandboxCommand::SandboxChild(args) => child::run(&args),
-        SandboxCommand::SandboxExec(args) => process::exec(&args),
+        SandboxCommand::Host(args) => host::run(&args),
+        SandboxCommand::Ctl(args) => ctl(&args),
+        SandboxCommand::Child(args) => child::run(&args),
+        SandboxCommand::Exec(args) => process::exec(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

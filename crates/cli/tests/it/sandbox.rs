@@ -191,6 +191,25 @@ fn a_reboot_kills_everything_and_boots_anew() {
 }
 
 #[test]
+fn of_two_orders_at_once_one_is_taken() {
+    let host = Host::up(r#"{"boot_delay_ms": 0}"#);
+    let old = host.boot().unwrap();
+    let mut callers: Vec<UnixStream> = (0..8).map(|_| UnixStream::connect(host.path().join("control.sock")).unwrap()).collect();
+    callers.iter_mut().for_each(|c| c.write_all(b"{\"op\":\"reboot\"}\n").unwrap());
+    let taken = callers.iter_mut().filter_map(|caller| {
+        caller.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).unwrap();
+        answer.contains("ordered").then_some(())
+    });
+    // A caller that came late may have met the next boot; each boot takes one.
+    let (taken, log) = (taken.count(), || std::fs::read_to_string(host.path().join("host.log")).unwrap());
+    until("another boot", || host.boot().filter(|b| *b != old));
+    host.settled();
+    assert_eq!(log().matches("going down (reboot)").count(), taken, "{}", log());
+}
+
+#[test]
 fn while_it_goes_down_it_says_so_and_while_it_is_down_it_answers_nothing_else() {
     let host = Host::up(
         r#"{"boot_delay_ms": 600000, "stop_grace_ms": 1500,
@@ -300,9 +319,12 @@ fn its_directory_and_socket_are_its_owners_alone_and_one_supervisor_holds_them()
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(host.path().to_owned()), 0o700);
     assert_eq!(mode(host.path().join("control.sock")), 0o600);
-    let second = supervise(host.path()).output().unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another supervisor"));
+    let mut second = supervise(host.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = until("the second supervisor gives up", || second.try_wait().unwrap());
+    let mut said = String::new();
+    second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(ended.code(), Some(1));
+    assert!(said.contains("another supervisor"), "{said}");
     host.settled();
 }
 

@@ -108,6 +108,7 @@ fn what_cannot_be_read_is_unknown_never_nothing() {
     for bad in broken(&preparing.stdout) {
         unknown(read(&state, &jobs, &bad, &scheduled).1);
     }
+    unknown(read(&state, &jobs, &said(r#"{"type":"v","data":false}"#), &scheduled).1);
     unknown(read(&state, &jobs, &recorded(BUS_GONE), &scheduled).1);
     unknown(read(&state, &jobs, &preparing, &recorded(SCHEDULED_GONE)).1);
     unknown(read(&state, &said("2306 reboot.tar"), &preparing, &scheduled).1);
