@@ -1,6 +1,8 @@
 //! The controller: store, broker, control and API.
 
 pub mod api;
+pub mod app;
+pub mod config;
 pub mod control;
 pub mod store;
 pub mod transport;

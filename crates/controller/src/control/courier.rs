@@ -3,7 +3,7 @@
 //! Handing over never waits for a device. Each host has its lane, so that commands to one host keep their order and a host
 //! that takes nothing holds up few others. What is dropped is sent again by the driver.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use driver::SendError;
@@ -36,6 +36,9 @@ impl Publisher for Broker {
     }
 }
 
+/// The broker, while there is one.
+pub(super) type Link = Arc<RwLock<Option<Arc<dyn Publisher>>>>;
+
 struct Parcel {
     host: TargetId,
     payload: Vec<u8>,
@@ -50,13 +53,14 @@ pub(super) struct Courier {
 
 impl Courier {
     /// Starts the lanes; they end with the last clone. Until there is a publisher nothing leaves.
-    pub(super) fn start(key: Arc<ControllerKey>, publisher: &Arc<OnceLock<Arc<dyn Publisher>>>) -> Self {
+    pub(super) fn start(key: Arc<ControllerKey>, link: &Link) -> Self {
         let lanes = (0..LANES).map(|_| {
             let (to_lane, mut parcels) = mpsc::channel::<Parcel>(LANE_LENGTH);
-            let publisher = Arc::clone(publisher);
+            let link = Arc::clone(link);
             tokio::spawn(async move {
                 while let Some(Parcel { host, payload }) = parcels.recv().await {
-                    let Some(publisher) = publisher.get() else { continue };
+                    let publisher = link.read().unwrap_or_else(PoisonError::into_inner).clone();
+                    let Some(publisher) = publisher else { continue };
                     match tokio::time::timeout(PUBLISH_LIMIT, publisher.publish(host, payload)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => tracing::warn!(%host, "not published: {error}"),

@@ -1,5 +1,7 @@
 //! Enrolment: a token, once, and the device's own key (ruling 27).
 
+use std::sync::PoisonError;
+
 use engine::{Input, Reply};
 use model::{Labels, Millis, TargetId};
 use protocol::enrol::{EnrolAnswer, EnrolRequest, Token};
@@ -104,7 +106,7 @@ impl Control {
             Reply::Refused(refusal) => return Err(ControlError::Refused(refusal)),
         }
         // Whoever is connected under this id did so with the key before.
-        if let Some(publisher) = self.shared.publisher.get() {
+        if let Some(publisher) = &*self.shared.publisher.read().unwrap_or_else(PoisonError::into_inner) {
             publisher.kick(host);
         }
         Ok(EnrolAnswer {

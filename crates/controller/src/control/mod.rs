@@ -26,7 +26,7 @@ use driver::{StartError, StoreError};
 use model::{Millis, TargetId, Timestamp};
 use protocol::native::ControllerKey;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 pub use access::{BadScope, Permission, Principal, Role, Scope, UnknownRole};
 pub use accounts::{ADMINISTRATOR, ensure_administrator};
@@ -46,6 +46,9 @@ use directory::Directory;
 use refusals::Refusals;
 use secret::Passwords;
 use worker::{Message, Worker};
+
+/// Refusals that wait at the end are written in this time.
+const FINISH_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What control is made of.
 pub struct ControlConfig {
@@ -92,7 +95,7 @@ struct Shared {
     directory: RwLock<Option<Arc<Directory>>>,
     ready: watch::Sender<Ready>,
     stopping: watch::Sender<bool>,
-    publisher: Arc<OnceLock<Arc<dyn Publisher>>>,
+    publisher: courier::Link,
     addresses: OnceLock<Addresses>,
     public_key: protocol::native::PublicKey,
     licensing: Licensing,
@@ -106,28 +109,32 @@ struct Shared {
 pub struct ControlTask {
     worker: JoinHandle<()>,
     refusals: JoinHandle<()>,
-    stopping: watch::Sender<bool>,
+    shared: Arc<Shared>,
 }
 
 impl ControlTask {
-    /// Ends the turn that is under way, and then all. Refusals that were noted are written when all handles are gone.
+    /// Ends the turn that is under way, then the engine's task and all streams. Requests are answered "unavailable" from
+    /// here on.
     ///
     /// # Errors
-    /// When the worker had panicked.
-    pub async fn stop(self) -> Result<(), tokio::task::JoinError> {
-        self.stopping.send_replace(true);
-        let ended = self.worker.await;
-        // Handles may outlive us in connections that are being cut; what they refuse now is only logged.
-        let written = tokio::time::timeout(std::time::Duration::from_secs(2), self.refusals).await;
-        if written.is_err() {
-            tracing::debug!("handles on control are still held at the end");
-        }
-        ended
+    /// When the task had panicked.
+    pub async fn stop(&mut self) -> Result<(), JoinError> {
+        self.shared.stopping.send_replace(true);
+        (&mut self.worker).await
     }
 
-    /// Returns when the worker ends by itself, which it does only by a panic.
+    /// After [`ControlTask::stop`], when nobody can be refused any more: writes what was refused to the end, and lets go of
+    /// the broker.
+    pub async fn finish(self) {
+        drop(self.shared.publisher.write().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.shared);
+        if tokio::time::timeout(FINISH_LIMIT, self.refusals).await.is_err() {
+            tracing::warn!("somebody still holds control at the end; its last refusals may not be in the audit log");
+        }
+    }
+
+    /// Returns when the engine's task ends by itself, which it does only by a panic.
     pub async fn ended(&mut self) {
-        // A second await of a finished handle is not allowed; nobody stops after this.
         if let Err(error) = (&mut self.worker).await {
             tracing::error!("the engine's task failed: {error}");
         }
@@ -144,7 +151,7 @@ impl Control {
         let clock = Clock::new();
         let ready = Ready { ready: false, reason: Some("the controller is starting".to_owned()), since: clock.now() };
         let passwords = Passwords::new().await.map_err(|error| StoreError::Other(error.to_string()))?;
-        let publisher = Arc::new(OnceLock::new());
+        let publisher = courier::Link::default();
         let courier = Courier::start(Arc::clone(&config.key), &publisher);
         let (refusals, refusals_task) = Refusals::start(database.clone());
         let (messages, receiver) = mpsc::channel(worker::QUEUE);
@@ -176,16 +183,17 @@ impl Control {
             Err(error) if worker::may_pass(&error) => Err(error.to_string()),
             Err(error) => return Err(error),
         };
-        let stopping = shared.stopping.clone();
-        let task = ControlTask { worker: tokio::spawn(worker.run(first)), refusals: refusals_task, stopping };
+        let task = ControlTask { worker: tokio::spawn(worker.run(first)), refusals: refusals_task, shared: Arc::clone(&shared) };
         Ok((Self { shared, messages, courier, refusals }, task))
     }
 
     /// Names the broker and the addresses, once, when both listen.
     pub fn attach(&self, publisher: Arc<dyn Publisher>, addresses: Addresses) {
-        if self.shared.publisher.set(publisher).is_err() || self.shared.addresses.set(addresses).is_err() {
+        if self.shared.addresses.set(addresses).is_err() {
             tracing::error!("control was attached twice; the second broker is not used");
+            return;
         }
+        *self.shared.publisher.write().unwrap_or_else(PoisonError::into_inner) = Some(publisher);
     }
 
     /// Writes down that an attempt was refused (G10). Repeats of one actor and action within a minute are counted and

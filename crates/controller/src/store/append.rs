@@ -53,7 +53,7 @@ impl Store for SqliteStore {
         let lease = meta(&mut transaction, "lease").await?;
         // An older copy of the database was put in place of the one that was used here last: commands that the lost part
         // had sent must not count as newer than ours (design, section 5).
-        let led = self.database.lock().led_lease();
+        let led = self.database.led_lease();
         if led > lease {
             let epoch = meta(&mut transaction, "epoch").await?;
             let raised = epoch.saturating_add(1).max(u64::try_from(self.database.inner.opened_at.millis() / 1000).unwrap_or(0));
@@ -63,7 +63,7 @@ impl Store for SqliteStore {
         let lease = lease.max(led).saturating_add(1);
         set_meta(&mut transaction, "lease", lease).await?;
         transaction.commit().await.map_err(store_error)?;
-        if let Err(error) = self.database.lock().write(lease) {
+        if let Err(error) = self.database.remember_lease(lease) {
             return Err(StoreError::Other(format!("cannot write the lock file: {error}")));
         }
         Ok(lease)

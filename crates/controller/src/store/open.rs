@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use driver::StoreError;
@@ -103,7 +103,7 @@ fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
-/// An open database; cheap to clone. The lock is held until the last clone is gone.
+/// An open database; cheap to clone. The lock is held until it is closed, or the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(super) inner: Arc<Inner>,
@@ -118,7 +118,8 @@ pub(super) struct Inner {
     pub(super) opened_at: Timestamp,
     #[cfg(feature = "pause-points")]
     pub(super) pause_dir: PathBuf,
-    lock: Mutex<Lock>,
+    /// `None` once closed.
+    lock: Mutex<Option<Lock>>,
 }
 
 impl Database {
@@ -158,15 +159,16 @@ impl Database {
             opened_at: options.now,
             #[cfg(feature = "pause-points")]
             pause_dir: options.pause_dir,
-            lock: Mutex::new(lock),
+            lock: Mutex::new(Some(lock)),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Closes all connections and writes the log back into the file. The lock goes with the last clone.
+    /// Closes all connections, writes the log back into the file and lets the lock go. Other clones can do nothing more.
     pub async fn close(&self) {
         self.inner.readers.close().await;
         self.inner.writer.close().await;
+        *self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What was committed, as it is committed.
@@ -178,8 +180,15 @@ impl Database {
         self.inner.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Lock> {
-        self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The highest lease under which this database was led here.
+    pub(super) fn led_lease(&self) -> u64 {
+        let mut lock = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_mut().map_or(0, Lock::led_lease)
+    }
+
+    pub(super) fn remember_lease(&self, lease: u64) -> io::Result<()> {
+        let mut lock = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_mut().map_or(Ok(()), |lock| lock.write(lease))
     }
 }
 

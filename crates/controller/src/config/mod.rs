@@ -1,0 +1,227 @@
+//! The server's configuration: a TOML file, and over it environment variables. Every key has a default; unknown keys are
+//! errors. All durations are milliseconds.
+
+mod env;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use model::Millis;
+use serde::{Deserialize, Serialize};
+
+pub use env::PREFIX;
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Where everything that must outlive the process stands: database, keys, certificates. Made with mode 0700.
+    pub state_dir: PathBuf,
+    /// The HTTPS API.
+    pub api: ApiConfig,
+    /// The MQTT broker.
+    pub mqtt: MqttConfig,
+    /// The server's certificate.
+    pub tls: TlsConfig,
+    /// How commands leave.
+    pub commands: CommandsConfig,
+    /// The engine's pace and limits.
+    pub engine: engine::Config,
+    /// Licensing (ruling 3).
+    pub licensing: LicensingConfig,
+}
+
+/// The HTTPS API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiConfig {
+    /// Addresses to listen on; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// How devices and people reach it, `https://HOST:PORT`. Without it: the first name of the certificate and the first port.
+    pub url: Option<String>,
+    /// Most connections at a time.
+    pub max_connections: usize,
+}
+
+/// The MQTT broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttConfig {
+    /// Addresses to listen on; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// How devices reach it. Without it: the first name of the certificate.
+    pub host: Option<String>,
+    /// Without it: the first port that is listened on.
+    pub port: Option<u16>,
+    /// Most connections at a time.
+    pub max_connections: usize,
+}
+
+/// The server's certificate, which the built-in CA makes and renews.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Host names and IP addresses under which devices and people reach the server. Without any: the host's name,
+    /// `localhost`, `127.0.0.1` and `::1`.
+    pub names: Vec<String>,
+}
+
+/// How commands leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommandsConfig {
+    /// First pause before a command that nobody answered is sent again; doubled up to sixteen times it.
+    pub resend: Millis,
+}
+
+/// Licensing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LicensingConfig {
+    /// Modules must be granted by a license; without it everything is enabled.
+    pub required: bool,
+    /// The license.
+    pub license_file: Option<PathBuf>,
+    /// Public key (Ed25519, base64) that licenses must be signed with.
+    pub issuer_key: Option<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/reveille"),
+            api: ApiConfig::default(),
+            mqtt: MqttConfig::default(),
+            tls: TlsConfig::default(),
+            commands: CommandsConfig::default(),
+            engine: engine::Config::default(),
+            licensing: LicensingConfig::default(),
+        }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self { listen: vec![SocketAddr::from(([0, 0, 0, 0], 8443))], url: None, max_connections: 1024 }
+    }
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self { listen: vec![SocketAddr::from(([0, 0, 0, 0], 8883))], host: None, port: None, max_connections: 16 * 1024 }
+    }
+}
+
+impl Default for CommandsConfig {
+    fn default() -> Self {
+        Self { resend: Millis::secs(2) }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not understood; shows line, key, and what is allowed.
+    #[error("in the configuration {}:\n{detail}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Where and what.
+        detail: String,
+    },
+    /// An environment variable is not understood.
+    #[error("environment variable {name}: {detail}")]
+    Variable {
+        /// Which.
+        name: String,
+        /// What.
+        detail: String,
+    },
+    /// A value that makes no sense.
+    #[error("configuration key `{key}`: {detail}")]
+    Value {
+        /// Which.
+        key: &'static str,
+        /// What is wrong and what is allowed.
+        detail: String,
+    },
+}
+
+impl ServerConfig {
+    /// Reads the file, if there is one to be read, and what the environment says over it, and checks the values.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let text = match file {
+            Some(path) => Some((path, std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?)),
+            None => None,
+        };
+        Self::read(text.as_ref().map(|(path, text)| (*path, text.as_str())), variables)
+    }
+
+    fn read(file: Option<(&Path, &str)>, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut table = toml::Table::new();
+        if let Some((path, text)) = file {
+            // The text first, as it stands: its errors show the line.
+            let wrong = |error: toml::de::Error| ConfigError::File { path: path.to_owned(), detail: error.to_string() };
+            toml::from_str::<Self>(text).map_err(wrong)?;
+            table = toml::from_str(text).map_err(wrong)?;
+        }
+        env::put_over(&mut table, variables)?;
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Value { key: "(all)", detail: error.to_string() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let must = |fits: bool, key, detail: &str| if fits { Ok(()) } else { Err(ConfigError::Value { key, detail: detail.to_owned() }) };
+        let engine = &self.engine;
+        must(self.state_dir.is_absolute(), "state_dir", "must be an absolute path")?;
+        must(!self.api.listen.is_empty(), "api.listen", "needs at least one address, \"0.0.0.0:8443\" for one")?;
+        must(!self.mqtt.listen.is_empty(), "mqtt.listen", "needs at least one address, \"0.0.0.0:8883\" for one")?;
+        must(self.api.max_connections > 0, "api.max_connections", "must be at least 1")?;
+        must(self.mqtt.max_connections > 0, "mqtt.max_connections", "must be at least 1")?;
+        let https = self.api.url.as_deref().is_none_or(|url| url.strip_prefix("https://").is_some_and(|host| !host.is_empty()));
+        must(https, "api.url", "must begin with https:// and name a host")?;
+        must(self.commands.resend >= Millis(100), "commands.resend", "must be at least 100 ms")?;
+        must(engine.heartbeat >= Millis(100), "engine.heartbeat", "must be at least 100 ms")?;
+        must(engine.active_limit > engine.heartbeat, "engine.active_limit", "must be longer than engine.heartbeat, or every host is silent between two reports")?;
+        must(engine.attempts >= 1, "engine.attempts", "must be at least 1")?;
+        must(engine.lockout_count >= 1, "engine.lockout_count", "must be at least 1, or nothing can ever be rebooted")?;
+        for (key, span) in [
+            ("engine.command_expiry", engine.command_expiry),
+            ("engine.probe_limit", engine.probe_limit),
+            ("engine.force_limit", engine.force_limit),
+            ("engine.begin_within", engine.begin_within),
+            ("engine.back_within", engine.back_within),
+            ("engine.start_limit", engine.start_limit),
+            ("engine.health_gate", engine.health_gate),
+            ("engine.wait_limit", engine.wait_limit),
+        ] {
+            must(span > Millis(0), key, "must be longer than 0 ms")?;
+        }
+        for group in &engine.limit_groups {
+            let detail = format!("the group {:?} allows 0 unavailable members, so that nothing in it could ever be rebooted; at least 1", group.name);
+            must(group.max_unavailable >= 1, "engine.limit_group.max_unavailable", &detail)?;
+            let detail = format!("the group {:?} has neither labels nor children", group.name);
+            must(!group.labels.is_empty() || !group.children.is_empty(), "engine.limit_group", &detail)?;
+        }
+        let license = &self.licensing;
+        let complete = !license.required || (license.license_file.is_some() && license.issuer_key.is_some());
+        must(complete, "licensing.required", "needs licensing.license_file and licensing.issuer_key beside it")?;
+        let key = license.issuer_key.as_deref().is_none_or(|key| key.parse::<protocol::native::PublicKey>().is_ok());
+        must(key, "licensing.issuer_key", "must be an Ed25519 public key, 32 bytes in base64")
+    }
+}
+
+#[cfg(test)]
+mod tests;
