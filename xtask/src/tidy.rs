@@ -51,7 +51,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("the simulator calls the production engine, driver and agent", text::simulator),
     ("the simulator decides nothing", text::simulator_decides),
     ("the controller's modules use each other downwards only", modules::controller),
-    ("only the courier of the driver publishes", text::control_sends_nothing),
+    ("only the courier of the driver publishes", modules::control_sends_nothing),
     ("no circle of imports inside a crate", modules::circles),
     ("no file is longer than 600 lines before its tests", text::length),
     ("no file is named after nothing", code::names),

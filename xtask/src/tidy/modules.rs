@@ -29,9 +29,11 @@ pub(super) fn controller(tree: &Tree) -> Vec<String> {
         if module == "main" || module == "bin" {
             continue;
         }
-        broken.extend(uses.into_iter().filter(|(used, _)| !allowed.contains(&used.as_str())).map(|(used, place)| {
-            format!("{place}: {module} uses {used}")
-        }));
+        broken.extend(
+            uses.into_iter()
+                .filter(|(used, _)| !allowed.contains(&used.as_str()))
+                .map(|(used, place)| format!("{place}: {module} uses {used}")),
+        );
     }
     let faces = in_crates(tree, |name| name == "controller").filter(|file| ["api", "ui"].contains(&module_of(file)));
     broken.extend(faces.flat_map(|file| file.mentions(&["driver::", "sqlx", "mqtt5"])));
@@ -55,8 +57,11 @@ pub(super) fn circles(tree: &Tree) -> Vec<String> {
             if !reached.contains(*module) || told.contains(*module) {
                 continue;
             }
-            let circle: Vec<&String> =
-                reach.iter().filter(|(other, back)| reached.contains(**other) && back.contains(*module)).map(|(other, _)| *other).collect();
+            let circle: Vec<&String> = reach
+                .iter()
+                .filter(|(other, back)| reached.contains(**other) && back.contains(*module))
+                .map(|(other, _)| *other)
+                .collect();
             let within = |one: &String, other: &String| uses.get(one).and_then(|used| used.get(other));
             let places: Vec<String> = circle
                 .iter()
@@ -104,8 +109,8 @@ fn uses_of(tree: &Tree, name: &str) -> Uses {
         // How many times `super::` leads to the root of the crate.
         let depth = inside.trim_end_matches(".rs").trim_end_matches("/mod").split('/').count();
         let roots = ["crate::".to_owned(), "super::".repeat(depth)];
-        for (number, line) in file.code() {
-            for word in roots.iter().flat_map(|root| after(line, root)) {
+        for (number, line) in whole_imports(file) {
+            for word in roots.iter().flat_map(|root| after(&line, root)) {
                 let module = modules.get(word).copied().or_else(|| from_root.get(word).copied());
                 if let Some(module) = module.filter(|module| *module != own) {
                     let place = format!("{}:{number}", file.path);
@@ -116,6 +121,18 @@ fn uses_of(tree: &Tree, name: &str) -> Uses {
         uses.entry(own.to_owned()).or_default();
     }
     uses
+}
+
+/// The lines of a file, with each import on one line.
+fn whole_imports(file: &File) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    for (number, line) in file.code() {
+        match lines.last_mut().filter(|(_, last)| last.contains("use ") && last.contains("::{") && !last.ends_with(';')) {
+            Some((_, last)) => last.push_str(line.trim()),
+            None => lines.push((number, line.trim_end().to_owned())),
+        }
+    }
+    lines
 }
 
 /// The first words that follow `root` in a line: `crate::a::b`, `crate::{a::b, c}`.

@@ -114,7 +114,7 @@ pub(super) fn thin_edge_topics(tree: &Tree) -> Vec<String> {
 
 /// Topics of the native dialect, and the words of a command as they stand in its JSON.
 pub(super) fn wire(tree: &Tree) -> Vec<String> {
-    let words = ["reveille/v1", "\"expect_boot\"", "\"expires_at\"", "\"fence\""];
+    let words = ["reveille/v1", "\"expect_boot\"", "\"begin_within\"", "\"fence\""];
     in_crates(tree, |name| !["protocol", "e2e"].contains(&name)).flat_map(|file| file.mentions(&words)).collect()
 }
 
@@ -125,9 +125,9 @@ pub(super) fn simulator(tree: &Tree) -> Vec<String> {
     missing.map(|call| format!("crates/sim nowhere calls {call}")).collect()
 }
 
-/// Names of what decides. The simulator may look at results, but not go by the reasons for them.
+/// Words of plans and of the engine's own journal entries. The simulator may count replies, but not go by the plan.
 pub(super) fn simulator_decides(tree: &Tree) -> Vec<String> {
-    let deciding = ["Why::", "Blocker {", "StepAction::", "Recheck::", "FleetEntry::Locked", "Entry::StepStarted {"];
+    let deciding = ["Blocker {", "StepAction::", "Recheck::", "FleetEntry::Locked", "Entry::StepStarted {"];
     let in_simulator = in_crates(tree, |name| name == "sim");
     // What checks the guarantees reads the journals, and has to know their words.
     in_simulator.filter(|file| !file.path.contains("/check")).flat_map(|file| file.mentions(&deciding)).collect()
