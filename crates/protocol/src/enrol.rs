@@ -21,7 +21,8 @@ pub const PATH: &str = "/api/v1/enrol";
 pub struct Token {
     /// Address of the controller, `https://HOST:PORT`.
     pub url: String,
-    /// SHA-256 of the controller's CA certificate (DER), 64 lower-case hex digits: the only thing that the device trusts.
+    /// SHA-256 of the controller's CA certificate (DER), 64 lower-case hex digits (`sha256:` before them is let pass): the
+    /// only thing that the device trusts.
     pub ca_fingerprint: String,
     /// The secret part.
     pub secret: String,
@@ -64,7 +65,10 @@ impl FromStr for Token {
     fn from_str(text: &str) -> Result<Self, TokenError> {
         let encoded = text.trim().strip_prefix("rvl1.").ok_or(TokenError::NotAToken)?;
         let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::NotAToken)?;
-        let token: Self = serde_json::from_slice(&json).map_err(|_| TokenError::NotAToken)?;
+        let mut token: Self = serde_json::from_slice(&json).map_err(|_| TokenError::NotAToken)?;
+        if let Some(hex) = token.ca_fingerprint.strip_prefix("sha256:") {
+            token.ca_fingerprint = hex.to_owned();
+        }
         if !token.url.starts_with("https://") {
             return Err(TokenError::NotHttps(token.url));
         }
@@ -163,6 +167,8 @@ mod tests {
         }
         let plain = Token { url: "http://controller.example".to_owned(), ..token() };
         assert!(matches!(plain.to_string().parse::<Token>(), Err(TokenError::NotHttps(_))));
+        let named = Token { ca_fingerprint: format!("sha256:{}", token().ca_fingerprint), ..token() };
+        assert_eq!(named.to_string().parse::<Token>().unwrap(), token());
         let short = Token { ca_fingerprint: "ab".to_owned(), ..token() };
         assert_eq!(short.to_string().parse::<Token>(), Err(TokenError::BadFingerprint));
     }

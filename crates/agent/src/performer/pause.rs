@@ -1,0 +1,67 @@
+//! Places where a test can hold the agent and kill it for real. Not in any build that is shipped: the feature
+//! `pause-points` is never on by default.
+
+use std::path::Path;
+use std::time::Duration;
+
+use model::Command;
+use tracing::warn;
+
+use crate::ledger::Record;
+
+/// A test that forgot its file must not hold a host for ever.
+const LONGEST: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits while `pause-NAME` exists; `paused-NAME` shows that it does.
+pub(super) async fn at(state: &Path, name: &str) {
+    let (wanted, shown) = (state.join(format!("pause-{name}")), state.join(format!("paused-{name}")));
+    if !wanted.exists() {
+        return;
+    }
+    warn!(name, "paused by a test");
+    drop(std::fs::write(&shown, b""));
+    let gone = async {
+        while wanted.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    drop(tokio::time::timeout(LONGEST, gone).await);
+    drop(std::fs::remove_file(&shown));
+}
+
+pub(super) async fn before_append(state: &Path, record: &Record) {
+    if let Record::Claimed { command, .. } = record
+        && command.action.kind().ends_boot()
+    {
+        at(state, "before_claim").await;
+    }
+}
+
+pub(super) async fn before_perform(state: &Path, command: &Command) {
+    if command.action.kind().ends_boot() {
+        at(state, "after_claim").await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_holds_while_the_file_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        at(folder.path(), "x").await;
+        let (wanted, shown) = (folder.path().join("pause-x"), folder.path().join("paused-x"));
+        std::fs::write(&wanted, b"").unwrap();
+        let path = folder.path().to_owned();
+        let held = tokio::spawn(async move { at(&path, "x").await });
+        while !shown.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
+        assert!(!held.is_finished());
+        std::fs::remove_file(&wanted).unwrap();
+        tokio::time::timeout(Duration::from_secs(60), held).await.unwrap().unwrap();
+        assert!(!shown.exists());
+    }
+}

@@ -1,0 +1,158 @@
+//! Running the tools of a recipe.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use model::Millis;
+use recipe::{Invocation, Next, Output, Script};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+/// No recipe reads more than this; a tool that says more is broken.
+const MOST_SAID: u64 = 4 * 1024 * 1024;
+/// After a tool has ended, something that it left behind may still hold its output open; that is not waited for longer.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+
+/// Performs a recipe to its end. It always ends, since each run has a limit and the recipe's waiting does.
+pub async fn perform<T: Clone>(mut script: Script<T>) -> T {
+    let begun = Instant::now();
+    let elapsed = || Millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let mut last = None;
+    loop {
+        match script.next(last.as_ref(), elapsed()) {
+            Next::Run(invocation) => last = Some(run(&invocation).await),
+            Next::Wait(time) => {
+                // A recipe that asks again at once must not starve the rest.
+                tokio::time::sleep(time.duration().max(Duration::from_millis(1))).await;
+                last = None;
+            }
+            Next::Done(done) => return done,
+        }
+    }
+}
+
+/// Runs one tool in a process group of its own, which is killed at the limit.
+pub async fn run(invocation: &Invocation) -> Output {
+    let failed = |exit, stderr: String| Output { exit, stderr, ..Output::default() };
+    let Some((program, arguments)) = invocation.argv.split_first() else {
+        return failed(Some(127), "no program is named".to_owned());
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).envs(invocation.env.iter().map(|(k, v)| (k, v)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return failed(Some(127), format!("{program}: no such program"));
+        }
+        Err(error) => return failed(Some(126), format!("{program}: {error}")),
+    };
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let stdout = tokio::spawn(said(child.stdout.take()));
+    let stderr = tokio::spawn(said(child.stderr.take()));
+    let ended = tokio::time::timeout(invocation.limit.duration(), child.wait()).await;
+    let timed_out = ended.is_err();
+    let exit = match ended {
+        Ok(Ok(status)) => status.code(),
+        Ok(Err(_)) => None,
+        Err(_) => {
+            if let Some(group) = group {
+                // It may have ended at this very moment; then there is nothing left to kill.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            drop(tokio::time::timeout(STRAGGLERS, child.wait()).await);
+            None
+        }
+    };
+    let (stdout, stderr) = (collect(stdout).await, collect(stderr).await);
+    match (stdout, stderr) {
+        (Ok(stdout), Ok(stderr)) => Output { exit, stdout, stderr, timed_out },
+        (Err(why), _) | (_, Err(why)) => Output { exit: None, stdout: String::new(), stderr: why, timed_out },
+    }
+}
+
+async fn said(stream: Option<impl AsyncRead + Unpin>) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        let read = stream.take(MOST_SAID + 1).read_to_end(&mut bytes).await;
+        read.map_err(|e| format!("its output cannot be read: {e}"))?;
+    }
+    if bytes.len() as u64 > MOST_SAID {
+        return Err(format!("it said more than {MOST_SAID} bytes"));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+async fn collect(mut reader: tokio::task::JoinHandle<Result<String, String>>) -> Result<String, String> {
+    match tokio::time::timeout(STRAGGLERS, &mut reader).await {
+        Ok(Ok(said)) => said,
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => {
+            reader.abort();
+            Err("something that it started still holds its output open".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, limit: Millis) -> Invocation {
+        let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+        Invocation { argv, env: vec![("WORD".to_owned(), "yes".to_owned())], limit }
+    }
+
+    #[tokio::test]
+    async fn exit_output_and_environment_are_brought() {
+        let output = run(&sh("echo $WORD; echo no >&2; exit 3", Millis::secs(60))).await;
+        assert_eq!(output, Output { exit: Some(3), stdout: "yes\n".into(), stderr: "no\n".into(), timed_out: false });
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_127() {
+        let argv = vec!["/nonexistent/tool".to_owned()];
+        let output = run(&Invocation { argv, env: Vec::new(), limit: Millis::secs(60) }).await;
+        assert_eq!(output.exit, Some(127));
+        assert!(output.stderr.contains("no such program"));
+    }
+
+    #[tokio::test]
+    async fn at_its_limit_the_whole_group_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+        let output = run(&sh(&script, Millis(700))).await;
+        assert!(output.timed_out && output.exit.is_none(), "{output:?}");
+        let pid: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        let gone = || !std::path::Path::new(&format!("/proc/{pid}/stat")).exists() || zombie(pid);
+        for _ in 0..600 {
+            if gone() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("its child is still there");
+    }
+
+    fn zombie(pid: i32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+    }
+
+    #[tokio::test]
+    async fn endless_output_is_no_answer() {
+        let output = run(&sh("yes", Millis::secs(2))).await;
+        assert_eq!(output.exit, None);
+        assert!(output.stderr.contains("more than"), "{}", output.stderr);
+    }
+
+    #[tokio::test]
+    async fn what_a_tool_leaves_behind_is_not_waited_for() {
+        let begun = Instant::now();
+        let output = run(&sh("sleep 20 & echo done", Millis::secs(600))).await;
+        assert!(begun.elapsed() < Duration::from_secs(120));
+        assert!(output.exit.is_none() && output.stderr.contains("open"));
+    }
+}
