@@ -157,8 +157,8 @@ fn signal(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
-/// An agent that ignores SIGTERM and has put something into a session of its own.
-const STUBBORN: &str = r#"{"argv": ["sh", "-c", "trap '' TERM; setsid sleep 600 & while :; do sleep 0.1; done"]}"#;
+/// An agent that ignores SIGTERM and has put something into a session of its own, with no parent in its tree.
+const STUBBORN: &str = r#"{"argv": ["sh", "-c", "trap '' TERM; (setsid sleep 600 &); while :; do sleep 0.1; done"]}"#;
 
 #[test]
 fn a_reboot_kills_everything_and_boots_anew() {
