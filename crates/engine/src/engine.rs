@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckStatus, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Report, Request, StepAction, TargetId, Timestamp,
+    Ack, AckStatus, ActionKind, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Report, Request, StepAction, TargetId,
+    Timestamp,
 };
 
 use crate::advance::{self, Out};
@@ -260,7 +261,14 @@ impl Engine {
                 already: false,
                 report: Some(report.clone()),
             };
-            self.own_fact(id, Entry::Acked { place, subject, ack: Box::new(ack), deadline: None }, Actor::System, now, facts);
+            let action = command.action.kind();
+            self.own_fact(
+                id,
+                Entry::Acked { place, subject, action, ack: Box::new(ack), deadline: None },
+                Actor::System,
+                now,
+                facts,
+            );
         }
     }
 
@@ -269,14 +277,14 @@ impl Engine {
             return; // bound to the approved identity (E36)
         }
         self.heard.touch(host, now);
-        let Some((id, place, subject)) = self.find_command(host, ack) else { return };
+        let Some((id, place, subject, action)) = self.find_command(host, ack) else { return };
         let Some(deadline) = self.new_deadline(id, place, ack, now) else { return };
-        let entry = Entry::Acked { place, subject, ack: Box::new(ack.clone()), deadline };
+        let entry = Entry::Acked { place, subject, action, ack: Box::new(ack.clone()), deadline };
         self.own_fact(id, entry, Actor::System, now, facts);
     }
 
     /// The command that is meant, if the ack says anything new about it.
-    fn find_command(&self, host: TargetId, ack: &Ack) -> Option<(OrchestrationId, Place, TargetId)> {
+    fn find_command(&self, host: TargetId, ack: &Ack) -> Option<(OrchestrationId, Place, TargetId, ActionKind)> {
         for it in self.open.values() {
             for (number, track) in it.tracks.iter().enumerate() {
                 let number = u32::try_from(number).ok()?;
@@ -293,7 +301,8 @@ impl Engine {
                                 Some((_, last)) => !last.status.is_final() && ack.status > last.status,
                             };
                             let accepted = state.last_ack.is_some();
-                            return (is_new && is_credible(command, accepted, ack)).then_some((it.id, place, *subject));
+                            let found = (it.id, place, *subject, command.action.kind());
+                            return (is_new && is_credible(command, accepted, ack)).then_some(found);
                         }
                     }
                 }

@@ -5,8 +5,8 @@
 //! and `tests/samples` holds journals that must still load.
 
 use model::{
-    Ack, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, OrchestrationId, Place, Plan, Report, Request, TargetId,
-    Timestamp,
+    Ack, ActionKind, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, OrchestrationId, Place, Plan, Report, Request,
+    TargetId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +218,8 @@ pub enum Entry {
         place: Place,
         /// On whom.
         subject: TargetId,
+        /// What was commanded.
+        action: ActionKind,
         /// What it said.
         ack: Box<Ack>,
         /// The step's deadline from here on, when this moves it.

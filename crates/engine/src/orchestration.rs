@@ -80,7 +80,7 @@ impl Orchestration {
                 state.start_step(plan, *place, *round, *position, subjects, *deadline, at)?;
             }
             Entry::CommandIssued { place, command } => self.track_mut(place.track)?.issue(*place, command, at)?,
-            Entry::Acked { place, subject, ack, deadline } => {
+            Entry::Acked { place, subject, ack, deadline, .. } => {
                 let (state, plan) = self.both(*place)?;
                 state.ack(plan, *place, *subject, ack, *deadline, at)?;
             }

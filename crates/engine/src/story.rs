@@ -109,10 +109,10 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
             format!("step {}{back}{again} on {who}, until {deadline}", place.step + 1)
         }
         Entry::CommandIssued { command, .. } => issued(command, named),
-        Entry::Acked { subject, ack, .. } => {
+        Entry::Acked { subject, action, ack, .. } => {
             let error = ack.error.as_ref().map(|e| format!(": {}: {}", e.code, e.message)).unwrap_or_default();
             let already = if ack.already { " (was so already)" } else { "" };
-            format!("{} {}{already}{error}", named(subject), show::word(ack.status))
+            format!("{action} of {} {}{already}{error}", named(subject), show::word(ack.status))
         }
         Entry::HostGone { .. } => "the host went away".to_owned(),
         Entry::DeadlinePassed { place } => format!("the deadline of step {} passed", place.step + 1),
