@@ -91,7 +91,7 @@ pub(super) fn variables(tree: &Tree) -> Vec<String> {
             code.extend(names.map(str::to_owned));
         }
     }
-    let page = pairs(tree, "Environment variables").into_iter().map(|(name, _)| name);
+    let page = pairs(tree, "Environment variables").into_iter().map(|(name, _)| name.trim_end_matches('…').to_owned());
     compare("variable", &code, &page.filter(|name| name.starts_with("REVEILLE_")).collect())
 }
 
@@ -197,8 +197,7 @@ pub(super) fn places(tree: &Tree) -> Vec<String> {
             if line.contains("const ") && line.contains("PORT") && line.contains("u16") {
                 code.extend(between(line, "= ", ";").map(|port| port.replace('_', "")));
             }
-            let any = |text: &&str| text.starts_with("0.0.0.0:") || text.starts_with("[::]:");
-            code.extend(literals(line).filter(any).filter_map(|text| text.rsplit(':').next()).map(str::to_owned));
+            code.extend(between(line, "SocketAddr::from(([0, 0, 0, 0], ", ")").map(str::to_owned));
         }
     }
     let page = pairs(tree, "Ports and paths").into_iter().map(|(place, _)| place);

@@ -295,7 +295,7 @@ fn the_reference_is_held_against_the_code() {
         (
             reference::places,
             "crates/agent/src/config.rs",
-            "pub const PATH: &str = \"/etc/reveille/agent.toml\";\nconst MQTT_PORT: u16 = 8883;",
+            "pub const PATH: &str = \"/etc/reveille/agent.toml\";\nlet listen = SocketAddr::from(([0, 0, 0, 0], 8883));",
             "## Ports and paths\n\n| what | a |\n|---|---|\n| `/etc/reveille/agent.toml` | a |\n| 8883 | MQTT |\n",
             "## Ports and paths\n\n| what | a |\n|---|---|\n| `/etc/reveille/agent.toml` | a |\n| 8884 | MQTT |\n",
         ),
