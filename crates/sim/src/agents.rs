@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use agent::ledger::{self, Record};
 use agent::machine::{Clock, Config, Effect, Input, Machine, Reading, Token};
-use model::{ActionKind, InstanceId, Millis};
+use model::{Ack, AckStatus, ActionKind, InstanceId, Millis};
 use protocol::native::DeviceBody;
 
 use crate::fault::{CrashPoint, Fault};
-use crate::net::{Down, words_down, words_of};
+use crate::net::{Down, short, words_down, words_of};
 use crate::sim::{Event, Sim};
 use crate::tools::Done;
 
@@ -326,11 +326,23 @@ impl Sim {
     }
 
     fn say(&mut self, host: usize, body: DeviceBody) -> bool {
-        if matches!(body, DeviceBody::Ack { .. }) {
+        if let DeviceBody::Ack { ack } = &body {
             let words = words_of(&body);
             self.note(|s| format!("{} says {words}", s.hosts[host].name));
+            self.checks_said(host, ack);
+            self.false_word(host, ack);
         }
         self.send_up(host, body)
+    }
+
+    /// A device that is wrong about its own reboot, in a well-signed message.
+    fn false_word(&mut self, host: usize, ack: &Ack) {
+        let ends_boot = self.checks.issued.get(&ack.command).is_some_and(|i| i.command.action.kind().ends_boot());
+        if ends_boot && ack.status == AckStatus::ExecutionStarted && self.strikes_now(Fault::FalseWord) {
+            self.note(|s| format!("{} falsely says that {} is completed", s.hosts[host].name, short(ack.command)));
+            let ack = Ack { status: AckStatus::Completed, error: None, report: None, ..ack.clone() };
+            self.send_up(host, DeviceBody::Ack { ack });
+        }
     }
 
     fn pass(&mut self, host: usize, point: CrashPoint) -> Result<(), Died> {

@@ -41,6 +41,14 @@ counted! {
         RetainedReplay = "old command served as retained",
         /// An old command was sent again, unchanged and not marked as retained.
         OldCommandReplay = "old command replayed",
+        /// A command that no controller signed.
+        ForgedCommand = "forged command",
+        /// A command came to another host than it was meant for.
+        Misdelivered = "command delivered to another host",
+        /// A controller that keeps no limits sent signed reboots, one after the other.
+        RogueController = "reboots signed by a controller without limits",
+        /// A device said of a reboot that it was completed, on the old boot.
+        FalseWord = "device called a reboot completed on the old boot",
         /// A device spoke on the topic of another one.
         Impostor = "device spoke as another",
         /// The controller died.

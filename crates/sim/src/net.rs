@@ -35,6 +35,8 @@ pub(crate) struct Down {
     pub(crate) host: usize,
     pub(crate) wire: Wire<ControllerBody>,
     pub(crate) retained: bool,
+    /// Not signed by the controller's key.
+    pub(crate) forged: bool,
     pub(crate) life: u64,
 }
 
@@ -89,11 +91,34 @@ impl Sim {
         } else {
             Wire::Plain(body)
         };
-        let message = Down { host, wire, retained, life: self.broker_life };
+        let message = Down { host, wire, retained, forged: false, life: self.broker_life };
+        if self.hosts.len() > 1 && self.strikes_now(Fault::Misdelivered) {
+            let other = (host + 1 + self.rng.index(self.hosts.len() - 1)) % self.hosts.len();
+            let delay = self.travel();
+            self.after(delay, Event::Down(Box::new(Down { host: other, ..message.clone() })));
+        }
         if self.strikes_now(Fault::Repetition) {
             let delay = self.travel();
             self.after(delay, Event::Down(Box::new(message.clone())));
         }
+        let delay = self.travel();
+        self.after(delay, Event::Down(Box::new(message)));
+    }
+
+    /// A command that looks right and is signed by nobody who may.
+    pub(crate) fn send_forged(&mut self, host: usize, command: Command) {
+        let body = ControllerBody::Command { command };
+        let wire = if self.scenario.sealed {
+            // Any key but the controller's: here a device's own seed made into one.
+            let forger = protocol::native::ControllerKey::from_seed(&[7; 32]);
+            match forger.ok().and_then(|key| seal_controller(&key, self.hosts[host].id, &body).ok()) {
+                Some(bytes) => Wire::Sealed(bytes),
+                None => return,
+            }
+        } else {
+            Wire::Plain(body)
+        };
+        let message = Down { host, wire, retained: false, forged: true, life: self.broker_life };
         let delay = self.travel();
         self.after(delay, Event::Down(Box::new(message)));
     }
@@ -157,6 +182,9 @@ impl Sim {
         let me = self.hosts[down.host].id;
         match &down.wire {
             Wire::Plain(body) => match body {
+                ControllerBody::Command { command } if down.forged => {
+                    Err(Refused { error: OpenError::BadSignature, command: Some(command.id) })
+                }
                 ControllerBody::Command { command } if command.target != me => {
                     Err(Refused { error: OpenError::WrongTarget(command.target), command: Some(command.id) })
                 }

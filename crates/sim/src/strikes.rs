@@ -1,6 +1,6 @@
 //! Faults that come by time: when they strike, what they do, how they end.
 
-use model::ChildStatus;
+use model::{Action, ChildStatus, Command, CommandId, Millis, OrchestrationId};
 use protocol::native::ControllerBody;
 
 use crate::fault::Fault;
@@ -14,6 +14,8 @@ const TIMED: &[(Fault, u64)] = &[
     (Fault::BrokerRestart, 3),
     (Fault::RetainedReplay, 4),
     (Fault::OldCommandReplay, 4),
+    (Fault::ForgedCommand, 3),
+    (Fault::RogueController, 1),
     (Fault::ControllerCrash, 2),
     (Fault::TwoLeaders, 2),
     (Fault::ControllerDiskFull, 2),
@@ -82,6 +84,14 @@ impl Sim {
                 self.broker_restarts();
             }
             Fault::RetainedReplay | Fault::OldCommandReplay => self.replay_old(fault),
+            Fault::ForgedCommand => self.forge(host),
+            Fault::RogueController => {
+                self.rogue_reboot(host);
+                for _ in 0..self.rng.between(2, 5) {
+                    let delay = self.rng.between(60_000, 400_000) as i64;
+                    self.after(delay, Event::Heal { fault, host });
+                }
+            }
             Fault::ControllerCrash => {
                 self.counts.fault(fault);
                 self.controller_dies(self.rng_controller());
@@ -197,6 +207,8 @@ impl Sim {
 
     pub(crate) fn heal(&mut self, fault: Fault, host: usize) {
         match fault {
+            // One more of a series.
+            Fault::RogueController => return self.rogue_reboot(host),
             Fault::ControllerDiskFull => self.backend.lock().full = false,
             Fault::AgentDiskFull => self.hosts[host].disk.full = false,
             Fault::Inhibitor => self.hosts[host].inhibitors.clear(),
@@ -258,6 +270,47 @@ impl Sim {
         self.counts.fault(fault);
         let retained = fault == Fault::RetainedReplay;
         self.send_down(host, ControllerBody::Command { command }, retained);
+    }
+
+    fn reboot_command(&mut self, host: usize) -> Command {
+        let it = &self.hosts[host];
+        let fence = self.checks.claims.values().filter(|c| c.host == host).map(|c| c.fence).max().unwrap_or_default();
+        let issued_at = self.wall(0);
+        let action = Action::Reboot {
+            expect_boot: it.boot().identity,
+            begin_within: Millis::secs(120),
+            ignore_inhibitors: true,
+        };
+        Command {
+            id: CommandId(self.rng.uuid()),
+            target: it.id,
+            subject: it.id,
+            action,
+            orchestration: OrchestrationId(self.rng.uuid()),
+            attempt: 1,
+            fence,
+            issued_at,
+            expires_at: issued_at + self.scenario.config.command_expiry,
+        }
+    }
+
+    fn forge(&mut self, host: usize) {
+        self.counts.fault(Fault::ForgedCommand);
+        let command = self.reboot_command(host);
+        self.note(|s| format!("somebody forges a reboot of {}", s.hosts[host].name));
+        self.send_forged(host, command);
+    }
+
+    /// A controller that asks nobody and counts nothing, but has the key.
+    fn rogue_reboot(&mut self, host: usize) {
+        if self.faults_over {
+            return;
+        }
+        self.counts.fault(Fault::RogueController);
+        let command = self.reboot_command(host);
+        self.note(|s| format!("a controller without limits reboots {}", s.hosts[host].name));
+        self.checks_issued(&command, 0);
+        self.send_down(host, ControllerBody::Command { command }, false);
     }
 
     pub(crate) fn broker_restarts(&mut self) {

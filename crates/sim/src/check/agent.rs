@@ -1,10 +1,10 @@
 //! G2 and G9: what an agent does, judged by the truth about the command that it does it for.
 
 use agent::ledger::{self, Record};
-use model::{BootIdentity, Command, CommandId};
+use model::{Ack, AckStatus, BootIdentity, Command, CommandId};
 use protocol::native::{ControllerBody, Refused};
 
-use super::{Claim, Guarantee};
+use super::{Claim, Guarantee, Issued};
 use crate::net::short;
 use crate::sim::Sim;
 use crate::world::Cause;
@@ -21,6 +21,21 @@ impl Sim {
             && command.target == self.hosts[host].id
         {
             *self.checks.delivered.entry(command.id).or_default() |= !retained;
+        }
+    }
+
+    /// A controller signed a command.
+    pub(crate) fn checks_issued(&mut self, command: &Command, controller: usize) {
+        let expires = command.expires_at.millis() - self.controllers[controller].clock_offset;
+        self.checks.issued.insert(command.id, Issued { command: command.clone(), expires });
+    }
+
+    /// An agent calls a boot ended: then it is (G3).
+    pub(crate) fn checks_said(&mut self, host: usize, ack: &Ack) {
+        let expected = self.checks.issued.get(&ack.command).and_then(|i| i.command.action.expect_boot());
+        if ack.status == AckStatus::Completed && expected.is_some_and(|boot| boot == ack.boot) {
+            let words = format!("{} says that {} is completed, on the boot that it was to end", self.hosts[host].name, short(ack.command));
+            self.fail(Guarantee::G3, words);
         }
     }
 
@@ -78,8 +93,10 @@ impl Sim {
         {
             return Err((Guarantee::G2, format!("it was to end boot {expected}, and the host is on {}", it.boot().identity)));
         }
+        // A boot's end cannot be superseded once it is claimed; everything else can, until its tool runs.
+        let claimed_at = self.checks.claims.get(&command.id).map_or(self.now, |c| c.at);
         let newer = self.checks.claims.iter().find(|(id, c)| {
-            let same = c.host == host && **id != command.id && c.fence > command.fence;
+            let same = c.host == host && **id != command.id && c.fence > command.fence && !(ends_boot && c.at >= claimed_at);
             same && (c.ends_boot || ends_boot || c.subject == command.subject)
         });
         if let Some((id, claim)) = newer {

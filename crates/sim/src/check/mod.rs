@@ -98,8 +98,8 @@ pub(crate) struct Watch {
     /// A command that disrupts was issued.
     pub(crate) disrupted: bool,
     pub(crate) reboot_done: bool,
-    /// Answers of probes of the health gate after the reboot.
-    pub(crate) gate_probes: u32,
+    /// Since when every probe after the reboot found everything as before, and until when.
+    pub(crate) healthy: Option<(Timestamp, Timestamp)>,
     pub(crate) last_probe: Option<Report>,
     pub(crate) ended: Option<Outcome>,
 }
@@ -266,9 +266,6 @@ impl Sim {
             }
             Entry::CommandIssued { place, command } => {
                 let kind = command.action.kind();
-                let offset = self.controllers[controller].clock_offset;
-                let expires = command.expires_at.millis() - offset;
-                self.checks.issued.insert(command.id, Issued { command: (**command).clone(), expires });
                 if kind == ActionKind::StopChild && place.direction == Direction::Do && !is_stop_again(&watch.plan, place.step) {
                     watch.stopped.insert(command.subject);
                 }
@@ -277,6 +274,7 @@ impl Sim {
                 }
                 let first = kind.is_disruptive() && place.direction == Direction::Do && !watch.disrupted;
                 watch.disrupted |= first;
+                self.checks_issued(command, controller);
                 if first {
                     self.check_first_disruption(id, command);
                 }
@@ -293,10 +291,10 @@ impl Sim {
                     if recheck == Some(Recheck::Admission) {
                         watch.admission = Some(report.clone());
                     }
-                    if recheck == Some(Recheck::Restored) && watch.reboot_done {
-                        watch.gate_probes += 1;
-                    }
                     watch.last_probe = Some(report.clone());
+                    if recheck == Some(Recheck::Restored) && watch.reboot_done {
+                        self.note_health(id, record.at);
+                    }
                 }
             }
             Entry::ForceStarted { .. } => self.counts.end(End::ForceStopped),
@@ -334,13 +332,20 @@ impl Sim {
             boot_commands: Vec::new(),
             disrupted: false,
             reboot_done: false,
-            gate_probes: 0,
+            healthy: None,
             last_probe: None,
             ended: None,
         };
         self.checks.watched.insert(id, watch);
         if !self.accepted.iter().any(|(known, _)| *known == id) {
             self.accepted.push((id, host));
+        }
+    }
+
+    fn note_health(&mut self, id: OrchestrationId, at: Timestamp) {
+        let restored = self.not_as_before(id).is_empty();
+        if let Some(watch) = self.checks.watched.get_mut(&id) {
+            watch.healthy = restored.then(|| (watch.healthy.map_or(at, |(since, _)| since), at));
         }
     }
 

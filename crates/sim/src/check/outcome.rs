@@ -45,20 +45,23 @@ impl Sim {
         if outcome != Outcome::Completed {
             return;
         }
-        let Some(last) = watch.last_probe.as_ref().filter(|_| watch.gate_probes > 0) else {
-            let words = format!("{id} is completed, and {} was not probed after the reboot", host.name);
+        let hold = self.scenario.config.health_hold;
+        if watch.healthy.is_none_or(|(since, until)| until < since + hold) {
+            let words = format!("{id} is completed, and {} did not hold its health gate after the reboot", host.name);
             return self.fail(Guarantee::G3, words);
-        };
-        let down: Vec<String> = self
-            .baseline(id)
-            .into_iter()
-            .filter(|(child, before)| last.child(*child).map(|c| c.status) != Some(*before))
-            .filter_map(|(child, _)| self.name_of(child))
-            .collect();
+        }
+        let down = self.not_as_before(id);
         if !down.is_empty() {
             let words = format!("{id} is completed, and at its last probe {} was not as before", down.join(", "));
             self.fail(Guarantee::G3, words);
         }
+    }
+
+    /// Children that the last probe did not find as they were before.
+    pub(super) fn not_as_before(&self, id: OrchestrationId) -> Vec<String> {
+        let Some(last) = self.checks.watched.get(&id).and_then(|w| w.last_probe.as_ref()) else { return vec!["nobody".to_owned()] };
+        let wrong = self.baseline(id).into_iter().filter(|(child, before)| last.child(*child).map(|c| c.status) != Some(*before));
+        wrong.filter_map(|(child, _)| self.name_of(child)).collect()
     }
 
     /// What must be up again: what the plan stopped, and, once it ended a boot, what ran before.
