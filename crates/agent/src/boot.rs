@@ -100,8 +100,13 @@ impl Clocks {
     pub fn now(&self) -> Clock {
         let wall = wall();
         let boottime = Millis(since_machine_boot().0.saturating_sub(self.origin.0));
-        Clock { wall, wall_is_set: wall >= CLOCK_SET_SINCE, boottime }
+        Clock { wall, wall_is_set: wall_is_set(wall), boottime }
     }
+}
+
+/// Whether a wall clock that shows this was ever set; a board without a battery begins in 1970.
+pub fn wall_is_set(wall: Timestamp) -> bool {
+    wall >= CLOCK_SET_SINCE
 }
 
 /// The wall clock.

@@ -1,6 +1,6 @@
 //! `reveille-agent check`: what would keep this host from being managed, said in one place.
 
-use crate::boot::Clocks;
+use crate::boot::{self, wall_is_set};
 use crate::config::Config;
 use crate::identity;
 use crate::ledger::decode;
@@ -46,14 +46,16 @@ pub async fn check(config: &Config) -> Findings {
     findings.note("ledger", ledger);
     let source = config.boot_source();
     let boot = source.read();
-    let clock = boot.as_ref().ok().and_then(|boot| Clocks::new(&source, *boot, state).ok()).map(|clocks| clocks.now());
     findings.note("boot", boot.map(|boot| boot.to_string()).map_err(|e| text(&e)));
-    if let Some(clock) = clock.filter(|clock| !clock.wall_is_set) {
-        findings.lines.push(format!("note    clock: {} was never set; the controller's time is used", clock.wall));
+    let wall = boot::wall();
+    if !wall_is_set(wall) {
+        findings.lines.push(format!("note    clock: {wall}, so it was never set; the controller's time is used"));
     }
     // The ids of children need the host's; without enrolment the tools can be tried all the same.
     let host = host.unwrap_or(model::TargetId(uuid::Uuid::nil()));
-    let read = Host::new(config.recipes(), host, config.engines.clone(), state.clone()).reading().await;
+    // Named outright, so that nothing is noted.
+    let expected = config.engines.clone().unwrap_or_else(|| identity::engines(state));
+    let read = Host::new(config.recipes(), host, Some(expected), state.clone()).reading().await;
     let engines: Vec<String> = read.engines.iter().map(ToString::to_string).collect();
     let children = match read.children {
         model::Readable::Known(_) if engines.is_empty() => Ok("none (no engine was found)".to_owned()),

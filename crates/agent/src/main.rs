@@ -1,5 +1,6 @@
 //! `reveille-agent`: runs on every host that Reveille manages.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -49,8 +50,9 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("REVEILLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // The time is systemd's to write; elsewhere it helps.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().with_ansi(false).init()
+        log.without_time().init()
     } else {
         log.init()
     }

@@ -1,11 +1,10 @@
 //! Which time is believed.
 
 use model::broken::{self, Rule};
-use model::{Millis, Timestamp};
+use model::{BootIdentity, Millis, Timestamp};
 
 use super::Clock;
 use crate::ledger::Moment;
-use crate::machine::Boot;
 
 /// The controller's time at one instant of this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub(super) struct Anchor {
 }
 
 /// The present instant by every clock.
-pub(super) fn moment(boot: Boot, anchor: Option<Anchor>, clock: &Clock) -> Moment {
+pub(super) fn moment(boot: BootIdentity, anchor: Option<Anchor>, clock: &Clock) -> Moment {
     let controller = anchor.map(|a| a.time + Millis(clock.boottime.0.saturating_sub(a.boottime.0)));
     let wall = (clock.wall_is_set || broken::is(Rule::TrustUnsetClock)).then_some(clock.wall);
     Moment { boot, boottime: clock.boottime, wall, controller }

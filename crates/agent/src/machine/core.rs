@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::broken::{self, Rule};
-use model::{Ack, AckStatus, Action, Command, CommandId, ErrorCode, Millis, Readable};
+use model::{Ack, AckStatus, Action, BootIdentity, Command, CommandId, ErrorCode, Millis, Readable};
 use protocol::native::DeviceBody;
 use recipe::{HostReading, Verdict};
 
 use super::admit::{expired, under};
 use super::clock::{Anchor, moment};
 use super::state::State;
-use super::{Boot, Clock, Config, Effect, Input, Reading, Refusal, Token};
+use super::{Clock, Config, Effect, Input, Reading, Refusal, Token};
 use crate::ledger::{Moment, Record};
 
 /// A ledger of so many records is written anew, shorter.
@@ -20,7 +20,7 @@ const COMPACT_AT: usize = 256;
 #[derive(Debug)]
 pub struct Machine {
     pub(super) config: Config,
-    pub(super) boot: Boot,
+    pub(super) boot: BootIdentity,
     pub(super) state: State,
     /// Where each open command is.
     pub(super) flows: BTreeMap<CommandId, Flow>,
@@ -108,7 +108,7 @@ struct Batch {
 impl Machine {
     /// The ordinary start, on whatever the ledger kept. `ledger` is its records, or why it cannot be believed: then nothing
     /// disruptive is obeyed, and reports go on.
-    pub fn start(config: Config, boot: Boot, ledger: Result<Vec<Record>, String>, clock: Clock) -> (Self, Vec<Effect>) {
+    pub fn start(config: Config, boot: BootIdentity, ledger: Result<Vec<Record>, String>, clock: Clock) -> (Self, Vec<Effect>) {
         let (records, corrupt) = match ledger {
             Ok(records) => (records, None),
             Err(reason) => (Vec::new(), Some(reason)),

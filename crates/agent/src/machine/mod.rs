@@ -24,7 +24,7 @@ mod state;
 
 use std::collections::BTreeSet;
 
-use model::{ActionKind, BootIdentity, Command, CommandId, ErrorCode, InstanceId, Millis, TargetId, Timestamp};
+use model::{ActionKind, Command, CommandId, ErrorCode, InstanceId, Millis, TargetId, Timestamp};
 use protocol::native::{ControllerBody, DeviceBody, Refused};
 use recipe::{HostReading, Verdict};
 
@@ -187,9 +187,6 @@ pub enum Effect {
 
 /// Why the machine refuses a command: code and words.
 pub(crate) type Refusal = (ErrorCode, String);
-
-/// The boot that a start is on, as the performer read it.
-pub type Boot = BootIdentity;
 
 #[cfg(test)]
 mod tests;

@@ -97,7 +97,6 @@ fn nothing_final_is_said_while_a_shutdown_is_pending_or_not_to_be_known() {
 fn expiry_is_judged_again_after_execution_started_was_said() {
     let mut bench = Bench::new();
     let command = bench.reboot(1);
-    bench.die_before = None;
     bench.deliver(&command);
     assert_eq!(bench.done.len(), 1);
 
