@@ -24,10 +24,10 @@ fn address(peer: Peer) -> String {
     access::peer(peer.map(|Extension(info)| info).as_ref())
 }
 
-fn session(user: &str, made: LoggedIn) -> Session {
+fn session(made: LoggedIn) -> Session {
     Session {
         token: made.token,
-        user: user.to_owned(),
+        user: made.user,
         role: made.role.to_string(),
         permissions: made.permissions.iter().map(ToString::to_string).collect(),
         expires_at: made.expires_at,
@@ -55,7 +55,7 @@ fn role(text: &str) -> Result<control::Role, ApiError> {
 pub(super) async fn login(State(api): State<Api>, peer: Peer, body: Body) -> Result<Json<Session>, ApiError> {
     let sent: LoginRequest = body.json()?;
     let made = api.control.login(&address(peer), &sent.user, &sent.password, sent.new_password.as_deref()).await?;
-    Ok(Json(session(&sent.user, made)))
+    Ok(Json(session(made)))
 }
 
 /// End the token that is shown
@@ -74,7 +74,7 @@ pub(super) async fn password(State(api): State<Api>, peer: Peer, Who(who): Who, 
     // A token acts as `user/token`; the password is the user's.
     let user = who.name.split('/').next().unwrap_or_default();
     let made = api.control.login(&address(peer), user, &sent.old_password, Some(&sent.new_password)).await?;
-    Ok(Json(session(user, made)))
+    Ok(Json(session(made)))
 }
 
 /// List tokens: one's own, or all for somebody who manages access

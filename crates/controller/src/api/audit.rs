@@ -39,7 +39,7 @@ pub(super) struct AuditQuery {
         ("limit" = Option<u32>, Query, description = "1 to 500, default 50")),
     security(("bearer" = ["VIEW_AUDIT"])),
     responses((status = 200, body = AuditPage)))]
-pub(super) async fn list(State(api): State<Api>, Params(query): Params<AuditQuery>) -> Result<Json<AuditPage>, ApiError> {
+pub(super) async fn list_audit(State(api): State<Api>, Params(query): Params<AuditQuery>) -> Result<Json<AuditPage>, ApiError> {
     let AuditQuery { actor, action, target, orchestration, success, since, until, before, limit } = query;
     let filter = AuditFilter { actor, action, target, orchestration, success, since, until, before, limit };
     let page = api.control.audit(filter).await?;

@@ -50,6 +50,8 @@ pub(super) async fn events(
     let stream = async_stream::stream! {
         let mut seen = after.unwrap_or(0);
         while let Some(state) = watched.next().await {
+            // A number from another life of the database was never given out in this one.
+            seen = seen.min(state.sequence);
             // The view may be ahead of the journal that is read next, or behind it: the position that was read decides.
             if let Ok(event) = api.progress(&who, &state.view, &mut seen, "progress").await {
                 yield Ok(event);

@@ -88,6 +88,10 @@ impl Body {
             let text = "send a JSON document with `Content-Type: application/json`";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
+        // A list would be read as the members of a document in their order.
+        if self.bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::bad_request("the body cannot be read: it is no JSON object"));
+        }
         serde_json::from_slice(&self.bytes).map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))
     }
 

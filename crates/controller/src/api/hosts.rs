@@ -34,7 +34,7 @@ pub(super) struct HostQuery {
     params(("selector" = Option<String>, Query, description = "An id, a name, or label=value,…; an empty match is an error")),
     security(("bearer" = ["VIEW_HOSTS"])),
     responses((status = 200, body = HostList), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn list(
+pub(super) async fn list_hosts(
     State(api): State<Api>,
     Who(who): Who,
     Params(query): Params<HostQuery>,
@@ -48,7 +48,7 @@ pub(super) async fn list(
     params(("host_id" = String, Path, format = "uuid")),
     security(("bearer" = ["VIEW_HOSTS"])),
     responses((status = 200, body = Host), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn show(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Host>, ApiError> {
+pub(super) async fn show_host(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Host>, ApiError> {
     let id = TargetId(path.uuid("host_id")?);
     api.control.authorize(&who, Permission::ViewHosts, Some(id)).await?;
     Ok(Json(documents::host(&api.host(id).await?)))
@@ -60,7 +60,12 @@ pub(super) async fn show(State(api): State<Api>, Who(who): Who, path: PathIds) -
     security(("bearer" = ["MANAGE_HOSTS"])),
     responses((status = 200, body = Host),
         (status = 409, description = "Another key waits for approval, or it is approved already", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn approve(State(api): State<Api>, Who(who): Who, path: PathIds, body: Body) -> Result<Json<Host>, ApiError> {
+pub(super) async fn approve_host(
+    State(api): State<Api>,
+    Who(who): Who,
+    path: PathIds,
+    body: Body,
+) -> Result<Json<Host>, ApiError> {
     let id = TargetId(path.uuid("host_id")?);
     api.control.authorize(&who, Permission::ManageHosts, Some(id)).await?;
     let sent: Approve = body.json()?;
@@ -74,7 +79,7 @@ pub(super) async fn approve(State(api): State<Api>, Who(who): Who, path: PathIds
     security(("bearer" = ["REBOOT_HOST"])),
     responses((status = 200, body = Acknowledged),
         (status = 409, description = "There is nothing to acknowledge", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn acknowledge(
+pub(super) async fn acknowledge_host(
     State(api): State<Api>,
     Who(who): Who,
     path: PathIds,
@@ -116,7 +121,7 @@ pub(super) struct ExplainQuery {
         ("force" = Option<bool>, Query, description = "as if it were forced")),
     security(("bearer" = ["VIEW_HOSTS"])),
     responses((status = 200, body = Explanation), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn explain(
+pub(super) async fn explain_host(
     State(api): State<Api>,
     Who(who): Who,
     path: PathIds,

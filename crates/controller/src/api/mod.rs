@@ -19,9 +19,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -61,16 +64,16 @@ fn native() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(reboot::plain_reboot))
         .routes(routes!(reboot::shutdown))
-        .routes(routes!(hosts::list))
-        .routes(routes!(hosts::show))
-        .routes(routes!(hosts::approve))
-        .routes(routes!(hosts::acknowledge))
-        .routes(routes!(hosts::explain))
-        .routes(routes!(orchestrations::list))
-        .routes(routes!(orchestrations::show))
-        .routes(routes!(orchestrations::cancel))
+        .routes(routes!(hosts::list_hosts))
+        .routes(routes!(hosts::show_host))
+        .routes(routes!(hosts::approve_host))
+        .routes(routes!(hosts::acknowledge_host))
+        .routes(routes!(hosts::explain_host))
+        .routes(routes!(orchestrations::list_orchestrations))
+        .routes(routes!(orchestrations::show_orchestration))
+        .routes(routes!(orchestrations::cancel_orchestration))
         .routes(routes!(events::events))
-        .routes(routes!(audit::list))
+        .routes(routes!(audit::list_audit))
         .routes(routes!(accounts::login))
         .routes(routes!(accounts::logout))
         .routes(routes!(accounts::password))
@@ -94,15 +97,32 @@ fn all() -> (Router<Api>, utoipa::openapi::OpenApi) {
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
-    // The same handlers stand under two prefixes, but an operation's id is to be unique.
     for (path, item) in &mut document.paths.paths {
-        if path.starts_with("/api/host/") {
-            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in all.into_iter().flatten() {
+            // The same handlers stand under two prefixes, but an operation's id is to be unique.
+            if path.starts_with("/api/host/") {
                 operation.operation_id = operation.operation_id.take().map(|id| format!("s0_{id}"));
             }
+            describe(operation);
         }
     }
     (router, document)
+}
+
+/// What every operation has: words for each answer, and the document of all errors that it does not name.
+fn describe(operation: &mut Operation) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let error = ResponseBuilder::new().description("Any other error").content("application/problem+json", problem).build();
+    operation.responses.responses.entry("default".to_owned()).or_insert(RefOr::T(error));
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+            && let Ok(status) = status.parse::<StatusCode>()
+        {
+            response.description = status.canonical_reason().unwrap_or("Answer").to_owned();
+        }
+    }
 }
 
 /// The OpenAPI 3.1 document of everything that [`router`] serves.

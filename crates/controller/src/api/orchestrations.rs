@@ -43,7 +43,7 @@ pub(super) struct ListQuery {
         ("limit" = Option<u32>, Query, description = "1 to 500, default 50")),
     security(("bearer" = ["VIEW_HOSTS"])),
     responses((status = 200, body = OrchestrationList)))]
-pub(super) async fn list(
+pub(super) async fn list_orchestrations(
     State(api): State<Api>,
     Who(who): Who,
     Params(query): Params<ListQuery>,
@@ -58,7 +58,11 @@ pub(super) async fn list(
     params(("orchestration_id" = String, Path, format = "uuid")),
     security(("bearer" = ["VIEW_HOSTS"])),
     responses((status = 200, body = Orchestration), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn show(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Orchestration>, ApiError> {
+pub(super) async fn show_orchestration(
+    State(api): State<Api>,
+    Who(who): Who,
+    path: PathIds,
+) -> Result<Json<Orchestration>, ApiError> {
     let id = OrchestrationId(path.uuid("orchestration_id")?);
     let view = api.control.orchestration(&who, id).await?;
     let journal = api.control.journal(&who, id).await?;
@@ -75,7 +79,11 @@ pub(super) async fn show(State(api): State<Api>, Who(who): Who, path: PathIds) -
     responses((status = 200, body = Orchestration),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is over, or the reboot was issued already", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn cancel(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Orchestration>, ApiError> {
+pub(super) async fn cancel_orchestration(
+    State(api): State<Api>,
+    Who(who): Who,
+    path: PathIds,
+) -> Result<Json<Orchestration>, ApiError> {
     let id = OrchestrationId(path.uuid("orchestration_id")?);
     let view = api.control.orchestration(&who, id).await?;
     api.control.authorize(&who, Permission::RebootHost, Some(view.host)).await?;

@@ -1,3 +1,8 @@
 //! Integration tests of the controller: one binary.
 
+mod api_document;
+mod api_native;
+mod api_rights;
+mod api_s0;
+mod api_stage;
 mod broker;
