@@ -233,6 +233,7 @@ fn fleet_target(entry: &FleetEntry) -> Option<TargetId> {
         | FleetEntry::HostSeen { host, .. }
         | FleetEntry::HostSilent { host }
         | FleetEntry::HostOff { host, .. }
+        | FleetEntry::HostStillOn { host }
         | FleetEntry::Locked { host, .. }
         | FleetEntry::Unlocked { host, .. }
         | FleetEntry::BootEndCommanded { host, .. } => Some(*host),

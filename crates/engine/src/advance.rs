@@ -37,7 +37,7 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    fn guard(&self) -> Guard<'_> {
+    pub(crate) fn guard(&self) -> Guard<'_> {
         static NOBODY: Reserved = Reserved::new();
         Guard { config: self.config, fleet: self.fleet, heard: self.heard, reserved: &NOBODY, now: self.now }
     }
@@ -174,7 +174,7 @@ fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, p
     if due {
         return Some(vec![Out::Own(Entry::DeadlinePassed { place })]);
     }
-    for id in slots(step, track, place, run, &open) {
+    for id in slots(view.config, step, track, place, run, &open) {
         let subject = run.subjects.get(&id)?;
         if may_issue(view, step, subject) {
             return Some(issue(view, plan, step, track, place, run, id, subject));
@@ -213,15 +213,22 @@ fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
 }
 
 /// Which open subjects may be acted on now: by priority, so many at once (E24).
-fn slots(step: &Step, track: &TrackState, place: Place, run: &StepRun, open: &[TargetId]) -> Vec<TargetId> {
+fn slots(config: &Config, step: &Step, track: &TrackState, place: Place, run: &StepRun, open: &[TargetId]) -> Vec<TargetId> {
     let stops = matches!(step.action, StepAction::Stop { .. } | StepAction::StopAgain) && place.direction == Direction::Do;
     let priority = |id: &TargetId| {
         track.children.get(id).map(|c| if stops { c.stop_priority } else { c.start_priority }).unwrap_or_default()
     };
     let Some(highest) = open.iter().map(priority).max() else { return Vec::new() };
     let same: Vec<TargetId> = run.order.iter().copied().filter(|id| open.contains(id) && priority(id) == highest).collect();
-    let limit = if step.parallel == 0 { same.len() } else { step.parallel as usize };
+    let limit = parallel(config, step, place).unwrap_or(same.len());
     same.into_iter().take(limit).collect()
+}
+
+/// How many subjects are acted on at once; `None`: all of one priority.
+pub(crate) fn parallel(config: &Config, step: &Step, place: Place) -> Option<usize> {
+    let starts_again = matches!(step.action, StepAction::Stop { .. }) && place.direction == Direction::Undo;
+    let parallel = if starts_again { config.parallel_starts } else { step.parallel };
+    (parallel > 0).then_some(parallel as usize)
 }
 
 fn may_issue(view: &View<'_>, step: &Step, subject: &SubjectRun) -> bool {
@@ -328,7 +335,11 @@ fn host_gone(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, pla
         return None;
     }
     Some(vec![
-        Out::Fleet(FleetEntry::HostOff { host: plan.target, ended_boot: track.boot_before? }),
+        Out::Fleet(FleetEntry::HostOff {
+            host: plan.target,
+            ended_boot: track.boot_before?,
+            dead_after: track.boot_end_issued_at? + view.config.command_expiry + view.config.begin_within,
+        }),
         Out::Own(Entry::StepEnded { place }),
     ])
 }

@@ -202,6 +202,10 @@ impl Engine {
     /// A person's word ends a stranded state and its alarm; it also lets go of what an unreadable orchestration holds.
     fn acknowledge(&mut self, target: TargetId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
         let held = self.fleet.locks.get(&target).map(|l| l.orchestration).filter(|id| self.unreadable.contains_key(id));
+        if self.fleet.hosts.get(&target).is_some_and(|h| h.off.is_some()) {
+            self.fleet_fact(FleetEntry::HostStillOn { host: target }, by, now, facts);
+            return Reply::Noted;
+        }
         let Some(stranded) = self.fleet.stranded.get(&target) else {
             let Some(orchestration) = held else { return Reply::Refused(Refusal::NothingToDo) };
             let position = self.position();
@@ -236,6 +240,9 @@ impl Engine {
         if changed {
             let entry = FleetEntry::HostSeen { host, boot: report.boot, instance: report.instance };
             self.fleet_fact(entry, Actor::System, now, facts);
+        }
+        if returned::is_still_on(&self.fleet, host, &report, now) {
+            self.fleet_fact(FleetEntry::HostStillOn { host }, Actor::System, now, facts);
         }
         for entry in returned::ends(&self.fleet, host, &report, now) {
             self.fleet_fact(entry, Actor::System, now, facts);

@@ -34,6 +34,8 @@ pub enum Why {
     },
     /// The controller has just started.
     Settling,
+    /// Shut down by us (ruling 28).
+    Off,
     /// Not heard lately enough (E19).
     NotActive,
     /// Could not be brought back, and nothing has proven otherwise.
@@ -123,6 +125,7 @@ impl fmt::Display for Why {
             Self::NotApproved => write!(f, "host is not approved: compare its key fingerprint and approve it"),
             Self::Locked { orchestration } => write!(f, "orchestration {orchestration} is active on this host"),
             Self::Settling => write!(f, "the controller has just started and waits until it has heard its hosts"),
+            Self::Off => write!(f, "host was shut down: switch it on; it counts as off until it is heard on another boot"),
             Self::NotActive => write!(f, "host is not active: its agent has not been heard lately"),
             Self::Stranded { reason } => write!(f, "host is stranded: {reason}"),
             Self::Lockout { counted, limit } => write!(f, "lockout: {counted} commanded reboots or shutdowns of {limit} allowed"),

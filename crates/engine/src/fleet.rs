@@ -30,7 +30,7 @@ pub(crate) struct Host {
     pub(crate) boot: Option<BootIdentity>,
     pub(crate) instance: Option<InstanceId>,
     pub(crate) silent_since: Option<Timestamp>,
-    pub(crate) off: Option<BootIdentity>,
+    pub(crate) off: Option<OpenBoot>,
     /// Commanded reboots and shutdowns, oldest first, bounded.
     pub(crate) boot_ends: Vec<(Timestamp, CommandId)>,
 }
@@ -97,12 +97,28 @@ impl Fleet {
                 host.boot = Some(*boot);
                 host.instance = Some(*instance);
                 host.silent_since = None;
-                if host.off.is_some_and(|ended| ended != *boot) {
+                if host.off.is_some_and(|ended| ended.expect_boot != *boot) {
                     host.off = None;
                 }
             }
             FleetEntry::HostSilent { host } => self.host_mut(*host)?.silent_since = Some(at),
-            FleetEntry::HostOff { host, ended_boot } => self.host_mut(*host)?.off = Some(*ended_boot),
+            FleetEntry::HostOff { host, ended_boot, dead_after } => {
+                self.host_mut(*host)?.off = Some(OpenBoot { expect_boot: *ended_boot, dead_after: *dead_after });
+            }
+            FleetEntry::HostStillOn { host } => {
+                let known = self.host_mut(*host)?;
+                known.off = None;
+                let alarm = Stranded {
+                    host: *host,
+                    name: known.name.clone(),
+                    reason: "it was shut down and went silent, and is heard again on the same boot".to_owned(),
+                    since: at,
+                    expected_up: true,
+                    open_boot: None,
+                    ended_at: Some(at),
+                };
+                self.stranded.insert(*host, alarm);
+            }
             FleetEntry::Locked { host, orchestration } => {
                 self.host_mut(*host)?;
                 if let Some(other) = self.locks.get(host)

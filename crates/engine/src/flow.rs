@@ -1,9 +1,11 @@
 //! Between two steps: which one is next, forwards or backwards, and how the track ends.
 
+use std::collections::BTreeMap;
+
 use model::broken::{self, Rule};
 use model::{Direction, Millis, Place, Recheck, Step, StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp, Track};
 
-use crate::advance::{Out, View, ended, leaves_down, unwind};
+use crate::advance::{self, Out, View, ended, leaves_down, unwind};
 use crate::guard;
 use crate::journal::{Entry, FleetEntry, OpenBoot, Outcome};
 use crate::track::{Standing, StepRun, TrackState};
@@ -29,7 +31,9 @@ pub(crate) fn is_satisfied(view: &View<'_>, recheck: Recheck, track: &TrackState
         return false;
     }
     match recheck {
-        Recheck::Admission | Recheck::ChildrenDown => report.children().is_some(),
+        Recheck::Admission => report.children().is_some(),
+        // A child on its way up would be killed by the reboot: asked again until it has come up or the limit (ruling 16).
+        Recheck::ChildrenDown => report.children().is_some() && creating(report).is_empty(),
         Recheck::Restored => match track.unrestored(report) {
             None => false,
             Some(list) if list.is_empty() => broken::is(Rule::NoHealthGate) || is_healthy(view, track),
@@ -82,6 +86,7 @@ impl Cursor<'_> {
             return Some(self.turn_back("the host gave no complete report".to_owned()));
         };
         let mut blockers = guard::report_blockers(report, *at, request, *at);
+        blockers.extend(self.view.guard().limit_groups(self.plan.target, Some(self.view.orchestration.id)));
         guard::override_by(request, &mut blockers);
         // The children may have stopped by themselves since the request: then there is nothing to stop.
         blockers.retain(|b| b.why != crate::explain::Why::NoRunningChildren);
@@ -118,6 +123,10 @@ impl Cursor<'_> {
         let Some((_, report)) = fresh.filter(|(_, r)| r.children().is_some()) else {
             return Some(self.turn_back("the children could not be listed before the reboot".to_owned()));
         };
+        let on_the_way = creating(report);
+        if !on_the_way.is_empty() {
+            return Some(self.turn_back(format!("children are on their way up: {}", on_the_way.join(", "))));
+        }
         let gave_up = |id: &TargetId| self.track.children.get(id).is_some_and(|c| c.stop_failed.is_some());
         let late: Vec<TargetId> = up_children(report).into_iter().filter(|id| !gave_up(id)).collect();
         if late.is_empty() || broken::is(Rule::NoLateChild) {
@@ -338,7 +347,8 @@ impl Cursor<'_> {
         let run = self.track.run(place)?;
         let limit = match (&plan.action, place.direction) {
             (StepAction::Probe { .. }, Direction::Undo) => self.view.config.health_gate,
-            (StepAction::Stop { .. }, Direction::Undo) => self.view.config.start_limit,
+            (StepAction::Stop { .. }, Direction::Undo) => self.turns(place, &subjects, self.view.config.start_limit),
+            (StepAction::Start, _) => self.turns(place, &subjects, plan.limit),
             _ => plan.limit,
         };
         Some(vec![Out::Own(Entry::StepStarted {
@@ -348,6 +358,18 @@ impl Cursor<'_> {
             subjects,
             deadline: deadline(self.view.now, limit),
         })])
+    }
+
+    /// The limit holds for each child (ruling 23): those that wait for others of them get theirs after it.
+    fn turns(&self, place: Place, subjects: &[TargetId], limit: Millis) -> Millis {
+        let Some(step) = self.plan.steps.get(place.step as usize) else { return limit };
+        let mut classes: BTreeMap<i64, usize> = BTreeMap::new();
+        for child in subjects.iter().filter_map(|id| self.track.children.get(id)) {
+            *classes.entry(child.start_priority).or_default() += 1;
+        }
+        let at_once = advance::parallel(self.view.config, step, place);
+        let turns: usize = classes.values().map(|n| at_once.map_or(1, |at_once| n.div_ceil(at_once))).sum();
+        Millis(limit.0.saturating_mul(turns.max(1) as u64))
     }
 
     /// Subjects that only a probe can tell are fixed here, and written down by the entry of the step.
@@ -373,6 +395,11 @@ impl Cursor<'_> {
 
 fn deadline(now: Timestamp, limit: Millis) -> Timestamp {
     now + limit
+}
+
+fn creating(report: &model::Report) -> Vec<String> {
+    let on_the_way = report.children().unwrap_or_default().iter().filter(|c| c.status == model::ChildStatus::Creating);
+    on_the_way.map(|c| c.child.name.clone()).collect()
 }
 
 fn up_children(report: &model::Report) -> Vec<TargetId> {

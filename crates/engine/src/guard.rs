@@ -38,7 +38,9 @@ impl Guard<'_> {
             list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
         }
         let active = self.active_report(target);
-        if active.is_none() {
+        if host.off.is_some() {
+            list.push(hard(Why::Off));
+        } else if active.is_none() {
             list.push(Blocker { since: self.heard.host(target).and_then(|h| h.last), ..hard(Why::NotActive) });
         }
         if let Some(stranded) = self.fleet.stranded_now(target) {
@@ -48,7 +50,7 @@ impl Guard<'_> {
         if let Some((report, at)) = active {
             list.extend(report_blockers(report, at, request, self.now));
         }
-        self.limit_groups(target, own, &mut list);
+        list.extend(self.limit_groups(target, own));
         override_by(request, &mut list);
         list
     }
@@ -89,7 +91,9 @@ impl Guard<'_> {
         Some((heard.report.as_ref()?, last))
     }
 
-    fn limit_groups(&self, target: TargetId, own: Option<OrchestrationId>, list: &mut Vec<Blocker>) {
+    /// Limit groups that have no room for this target and what stands on it (G1).
+    pub(crate) fn limit_groups(&self, target: TargetId, own: Option<OrchestrationId>) -> Vec<Blocker> {
+        let mut list = Vec::new();
         for group in &self.config.limit_groups {
             let (mut unavailable, mut adds, mut of_target) = (0, 0, 0);
             for (id, member) in self.members(group) {
@@ -107,6 +111,7 @@ impl Guard<'_> {
                 list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds, limit }));
             }
         }
+        list
     }
 
     /// Members of a group: the host, or one child on it by name.

@@ -17,11 +17,12 @@ pub(crate) struct HeardHost {
     pub(crate) report: Option<Report>,
     /// Its connection broke after it was last heard.
     pub(crate) gone_at: Option<Timestamp>,
-    retired: VecDeque<InstanceId>,
+    /// Highest sequence heard of each run of its agent, the latest run last.
+    runs: VecDeque<(InstanceId, u64)>,
 }
 
-/// So many earlier runs of an agent are remembered, to tell stored messages of theirs (E2).
-const RETIRED_MAX: usize = 16;
+/// So many runs of an agent are remembered, to tell stored messages of theirs (E2).
+const RUNS_MAX: usize = 16;
 
 impl Heard {
     pub(crate) fn host(&self, id: TargetId) -> Option<&HeardHost> {
@@ -31,21 +32,15 @@ impl Heard {
     /// Take a report in; `false` when it is older than what is known (E2).
     pub(crate) fn take(&mut self, id: TargetId, report: &Report, now: Timestamp) -> bool {
         let host = self.hosts.entry(id).or_default();
-        if host.retired.contains(&report.instance) {
-            return false;
+        // News is what its own run has not said yet: a repetition stays out, and a live run that was mistaken for an earlier one
+        // comes back with its next heartbeat.
+        match host.runs.iter().position(|(run, _)| *run == report.instance) {
+            Some(i) if host.runs.get(i).is_some_and(|(_, highest)| report.sequence <= *highest) => return false,
+            Some(i) => drop(host.runs.remove(i)),
+            None if host.runs.len() >= RUNS_MAX => drop(host.runs.pop_front()),
+            None => {}
         }
-        if let Some(known) = &host.report {
-            if known.instance == report.instance {
-                if report.sequence <= known.sequence {
-                    return false;
-                }
-            } else {
-                host.retired.push_back(known.instance);
-                if host.retired.len() > RETIRED_MAX {
-                    host.retired.pop_front();
-                }
-            }
-        }
+        host.runs.push_back((report.instance, report.sequence));
         host.last = Some(now);
         host.gone_at = None;
         host.report = Some(report.clone());

@@ -104,6 +104,13 @@ pub enum FleetEntry {
         host: TargetId,
         /// The boot that was ended.
         ended_boot: BootIdentity,
+        /// After this instant a report from the same boot with nothing pending proves that it was not ended.
+        dead_after: Timestamp,
+    },
+    /// The host that was off is on after all, on the same boot: the shutdown did not happen. Raises an alarm.
+    HostStillOn {
+        /// Which.
+        host: TargetId,
     },
     /// An orchestration holds the host; one at a time (ruling 5, E13).
     Locked {

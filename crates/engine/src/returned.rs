@@ -3,7 +3,7 @@
 use model::{Readable, Report, TargetId, Timestamp};
 
 use crate::fleet::{Fleet, Stranded};
-use crate::journal::FleetEntry;
+use crate::journal::{FleetEntry, OpenBoot};
 
 /// What a fresh report of this host ends.
 pub(crate) fn ends(fleet: &Fleet, host: TargetId, report: &Report, now: Timestamp) -> Vec<FleetEntry> {
@@ -29,11 +29,19 @@ pub(crate) fn ends(fleet: &Fleet, host: TargetId, report: &Report, now: Timestam
     out
 }
 
+/// Whether a host that we shut down is on after all, on the same boot.
+pub(crate) fn is_still_on(fleet: &Fleet, host: TargetId, report: &Report, now: Timestamp) -> bool {
+    let off = fleet.hosts.get(&host).and_then(|h| h.off);
+    off.is_some_and(|off| off.expect_boot == report.boot && did_not_happen(off, report, now))
+}
+
+/// Nothing is pending, and the command can no longer be begun.
+fn did_not_happen(open_boot: OpenBoot, report: &Report, now: Timestamp) -> bool {
+    now > open_boot.dead_after && report.pending_shutdown == Readable::Known(None)
+}
+
 /// Another boot than the one that was to end; or the same one, when nothing is pending and the command is certainly dead.
 fn is_proven(stranded: &Stranded, report: &Report, now: Timestamp) -> bool {
     let Some(open_boot) = stranded.open_boot else { return true };
-    if report.boot != open_boot.expect_boot {
-        return true;
-    }
-    now > open_boot.dead_after && report.pending_shutdown == Readable::Known(None)
+    report.boot != open_boot.expect_boot || did_not_happen(open_boot, report, now)
 }

@@ -119,14 +119,17 @@ fn restart_of(
     let id = child.child.id;
     let subject = run.and_then(|r| r.subjects.get(&id));
     let after = track.boot_proven_at.or_else(|| run.and_then(|r| r.first_started_at));
-    let seen =
-        track.report.as_ref().filter(|(at, _)| after.is_some_and(|a| *at >= a)).and_then(|(_, r)| r.child(id)).map(|c| c.status);
     let over = it.ended.is_some();
+    let latest = track.report.as_ref().filter(|(at, _)| after.is_some_and(|a| *at >= a)).map(|(_, r)| r);
+    let seen = if over { track.known() } else { latest }.and_then(|r| r.child(id)).map(|c| c.status);
     if over && seen.is_some_and(|s| s == child.before) {
         return (RestartStatus::Running, None);
     }
     match subject.map(|s| s.standing()) {
-        Some(Standing::Done(_)) if !over || seen.is_none_or(ChildStatus::is_up) => (RestartStatus::Running, None),
+        Some(Standing::Done(_)) if !over || seen.is_some_and(ChildStatus::is_up) => (RestartStatus::Running, None),
+        Some(Standing::Done(_)) if track.known().is_none() => {
+            (RestartStatus::Failed, Some("started; nobody has seen it since".to_owned()))
+        }
         Some(Standing::Done(_)) => {
             let now = seen.map_or("missing".to_owned(), |s| s.to_string());
             (RestartStatus::Failed, Some(format!("started, then {now}")))

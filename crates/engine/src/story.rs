@@ -15,6 +15,7 @@ pub fn action_of(fact: &Fact) -> &'static str {
             FleetEntry::HostSeen { .. } => "host_seen",
             FleetEntry::HostSilent { .. } => "host_silent",
             FleetEntry::HostOff { .. } => "host_off",
+            FleetEntry::HostStillOn { .. } => "host_still_on",
             FleetEntry::Locked { .. } => "locked",
             FleetEntry::Unlocked { .. } => "unlocked",
             FleetEntry::BootEndCommanded { .. } => "boot_end_commanded",
@@ -43,7 +44,9 @@ pub fn action_of(fact: &Fact) -> &'static str {
 /// Whether the fact tells of something done, rather than of something refused or failed.
 pub fn is_good(fact: &Fact) -> bool {
     match fact {
-        Fact::Fleet(r) => !matches!(r.entry, FleetEntry::Stranded { .. } | FleetEntry::HostSilent { .. }),
+        Fact::Fleet(r) => {
+            !matches!(r.entry, FleetEntry::Stranded { .. } | FleetEntry::HostSilent { .. } | FleetEntry::HostStillOn { .. })
+        }
         Fact::Orchestration(_, r) => match &r.entry {
             Entry::Acked { ack, .. } => ack.error.is_none(),
             Entry::DeadlinePassed { .. } | Entry::UnwindStarted { .. } => false,
@@ -76,6 +79,7 @@ fn tell_fleet(entry: &FleetEntry, named: &dyn Fn(&TargetId) -> String) -> String
         FleetEntry::HostSeen { host, boot, .. } => format!("host {} is heard, on boot {}", named(host), boot.boot_id()),
         FleetEntry::HostSilent { host } => format!("host {} is silent", named(host)),
         FleetEntry::HostOff { host, .. } => format!("host {} is off", named(host)),
+        FleetEntry::HostStillOn { host } => format!("host {} is on after all: its shutdown did not happen", named(host)),
         FleetEntry::Locked { host, orchestration } => format!("host {} is held by {orchestration}", named(host)),
         FleetEntry::Unlocked { host, orchestration, .. } => format!("{orchestration} lets go of host {}", named(host)),
         FleetEntry::BootEndCommanded { host, .. } => {

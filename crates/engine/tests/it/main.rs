@@ -1,5 +1,6 @@
 //! Engine scripts and every-cut tests.
 
 mod cuts;
+mod phases;
 mod script;
 mod world;

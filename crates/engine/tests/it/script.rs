@@ -97,7 +97,7 @@ impl Shell {
         self.hosts.iter_mut().find(|h| h.name == name).expect("a host of the script")
     }
 
-    fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["host", name, children @ ..] => self.add_host(name, children),
@@ -160,6 +160,11 @@ impl Shell {
             "inhibitor" => host.inhibitor = (value != "none").then(|| value.to_owned()),
             "rate-opens" => host.rate_opens_in_ms = value.parse().ok().map(|s: u64| s * 1000),
             "boot" => host.reboot(),
+            "run" => {
+                // Runs number their reports each by itself.
+                host.instance = value.parse().expect("a number");
+                host.sequence += 10;
+            }
             child => host.set(child, status_of(value)),
         }
     }
