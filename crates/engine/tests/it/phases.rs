@@ -10,7 +10,7 @@ fn phases(script: &str) -> Vec<Phase> {
     let mut seen: Vec<Phase> = Vec::new();
     for line in script.lines().filter(|line| !line.starts_with(['|', '>', '=', '#']) && !line.is_empty()) {
         shell.line(line);
-        let view = shell.last.and_then(|id| shell.engine.orchestration(id));
+        let view = shell.last.and_then(|id| shell.engine.view(id));
         if let Some(phase) = view.map(|view| view.phase).filter(|phase| seen.last() != Some(phase)) {
             seen.push(phase);
         }
@@ -52,7 +52,7 @@ fn s0_12_to_15_each_state_sends_its_own_commands() {
     let mut sent = 0;
     for line in script.lines().filter(|line| !line.starts_with(['|', '>', '=', '#']) && !line.is_empty()) {
         shell.line(line);
-        let Some(view) = shell.last.and_then(|id| shell.engine.orchestration(id)) else { continue };
+        let Some(view) = shell.last.and_then(|id| shell.engine.view(id)) else { continue };
         for command in shell.engine.wanted() {
             let fits: &[Phase] = match command.action.kind() {
                 model::ActionKind::StopChild => &[Phase::ShuttingDown, Phase::Restarting],
