@@ -64,6 +64,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("every decision has a date and a status", docs::decisions),
     ("the changelog has a place for what is not released", docs::changelog),
     ("links in the documents lead somewhere", docs::links),
+    ("options that the documents name exist", docs::options),
     ("the reference tells the durations and limits of the engine", reference::engine),
     ("the reference tells the exit codes", reference::exit_codes),
     ("the reference tells the environment variables", reference::variables),

@@ -210,3 +210,32 @@ fn joined(dir: &str, target: &str) -> String {
     }
     parts.join("/")
 }
+
+/// Options of our own programs that the documents name: in what stands in backquotes or in a block of commands.
+pub(super) fn options(tree: &Tree) -> Vec<String> {
+    let code: Vec<&File> = tree.files.iter().filter(|file| file.is_rust()).collect();
+    let exists = |option: &str| {
+        let (written, field) = (format!("\"{option}\""), format!("{}:", option.trim_start_matches('-').replace('-', "_")));
+        let long = format!("long = \"{}\"", option.trim_start_matches('-'));
+        let is_field = |line: &str| line.trim().trim_start_matches("pub(crate) ").trim_start_matches("pub ").starts_with(&field);
+        code.iter().any(|file| file.text.contains(&written) || file.text.contains(&long) || file.text.lines().any(is_field))
+    };
+    let mut broken = Vec::new();
+    for file in tree.files.iter().filter(|file| is_public(file)) {
+        let mut block = false;
+        for (index, line) in file.text.lines().enumerate() {
+            if line.starts_with("```") {
+                block = !block;
+                continue;
+            }
+            let spans: Vec<&str> = if block { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
+            for span in spans.iter().map(|span| span.trim().trim_start_matches("sudo ")) {
+                let ours = span.starts_with("reveille") || span.starts_with("--") || span.starts_with("cargo xtask");
+                let words = span.split_whitespace().filter(|word| ours && word.starts_with("--") && word.len() > 2);
+                let missing = words.map(|word| word.split('=').next().unwrap_or(word)).filter(|word| !exists(word));
+                broken.extend(missing.map(|word| file.place(index + 1, &format!("no such option: {word}"))));
+            }
+        }
+    }
+    broken
+}

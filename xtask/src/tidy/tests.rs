@@ -230,6 +230,12 @@ fn rules_about_documents_find_what_they_forbid() {
     assert_eq!(said("`node` is what others say; an anode is none."), 0);
     assert_eq!(docs::words(&file("docs/words.md", "# Words")).len(), 1);
 
+    let code = "struct Run {\n    /// Do not ask\n    pub(crate) dry_run: bool,\n}\nconst A: &str = \"--token-file\";\n#[arg(long = \"scope\")]";
+    let option = |text: &str| docs::options(&files(&[("README.md", text), ("crates/cli/src/args.rs", code)])).len();
+    assert_eq!(option("```sh\nreveille reboot a --dry-run --scope=x\nreveille-agent enrol --token-file b\n```"), 0);
+    assert_eq!(option("`cargo run --release`, `journalctl --list-boots`, --prose"), 0);
+    assert_eq!(option("```sh\nsudo reveille reboot a --dry\n```\n`--wet`"), 2);
+
     let link = |text: &str| docs::links(&files(&[("docs/a.md", text), ("docs/b/c.md", "")])).len();
     assert_eq!(link("[b](b/c.md#there), [d](b), [e](https://e.example/), [f](#here)"), 0);
     assert_eq!(link("[b](../b/c.md)"), 1);
