@@ -1,5 +1,7 @@
 //! What goes in and out of [`super::Control`].
 
+use std::fmt;
+
 use engine::View;
 use model::{Labels, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -75,7 +77,7 @@ pub struct NewEnrolment {
 }
 
 /// An enrolment token, shown once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolmentToken {
     /// `rvl1.…`, for the device.
     pub token: String,
@@ -183,3 +185,15 @@ pub struct UserInfo {
     /// Made.
     pub created_at: Timestamp,
 }
+
+macro_rules! hide_token {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "(until {}, token hidden)"), self.expires_at)
+            }
+        }
+    )*};
+}
+
+hide_token!(EnrolmentToken, LoggedIn, TokenMade);

@@ -6,7 +6,7 @@ use driver::{Append, Batch, Loaded, Store, StoreError};
 use engine::{Fact, FleetEntry, JOURNAL_VERSION, JournalId, View};
 use model::OrchestrationId;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Row as _, Sqlite, SqliteConnection};
 
 use super::codec::{self, Head, Row};
 use super::open::{Database, store_error};
@@ -37,11 +37,11 @@ impl SqliteStore {
 
 impl SqliteStore {
     /// When the engine accepts a new orchestration for a host, one that cannot be read no longer stands in its way.
-    async fn close_unreadable(&self, transaction: &mut Transaction<'static, Sqlite>, view: &View) -> Result<(), StoreError> {
+    async fn close_unreadable(&self, connection: &mut SqliteConnection, view: &View) -> Result<(), StoreError> {
         for id in self.unreadable.iter().filter(|id| **id != view.id) {
             let close = sqlx::query("UPDATE orchestration SET open = 0, ended_at = $3 WHERE id = $1 AND host = $2 AND open = 1");
             let close = close.bind(id.to_string()).bind(view.host.to_string()).bind(view.initiated_at.millis());
-            close.execute(&mut **transaction).await.map_err(store_error)?;
+            close.execute(&mut *connection).await.map_err(store_error)?;
         }
         Ok(())
     }
@@ -135,9 +135,9 @@ impl Store for SqliteStore {
     }
 }
 
-async fn append_records(transaction: &mut Transaction<'static, Sqlite>, append: &Append) -> Result<(), StoreError> {
+async fn append_records(connection: &mut SqliteConnection, append: &Append) -> Result<(), StoreError> {
     let name = codec::name(append.journal);
-    let head = read_head(transaction, &name).await?;
+    let head = read_head(connection, &name).await?;
     let (records, mut checksum) = head.map_or((0, codec::NOTHING.to_vec()), |head| (head.records, head.checksum));
     if records != append.follows {
         return Err(StoreError::Conflict(format!("journal {name} holds {records} records, the append follows {}", append.follows)));
@@ -153,7 +153,7 @@ async fn append_records(transaction: &mut Transaction<'static, Sqlite>, append: 
         checksum = codec::chain(&checksum, version, &record).to_vec();
         let insert = sqlx::query("INSERT INTO journal (journal, position, version, record, checksum) VALUES ($1, $2, $3, $4, $5)");
         let insert = insert.bind(&name).bind(signed(position)).bind(signed(version)).bind(record).bind(&checksum);
-        insert.execute(&mut **transaction).await.map_err(store_error)?;
+        insert.execute(&mut *connection).await.map_err(store_error)?;
         position += 1;
     }
     let upsert = sqlx::query(
@@ -161,13 +161,13 @@ async fn append_records(transaction: &mut Transaction<'static, Sqlite>, append: 
          ON CONFLICT (journal) DO UPDATE SET records = excluded.records, checksum = excluded.checksum",
     );
     let upsert = upsert.bind(&name).bind(signed(position)).bind(&checksum);
-    upsert.execute(&mut **transaction).await.map_err(store_error)?;
+    upsert.execute(&mut *connection).await.map_err(store_error)?;
     Ok(())
 }
 
-async fn put_view(transaction: &mut Transaction<'static, Sqlite>, view: &View) -> Result<u64, StoreError> {
+async fn put_view(connection: &mut SqliteConnection, view: &View) -> Result<u64, StoreError> {
     let id = view.id.to_string();
-    let sequence = read_head(transaction, &id).await?.map_or(0, |head| head.records);
+    let sequence = read_head(connection, &id).await?.map_or(0, |head| head.records);
     let json = serde_json::to_string(view).map_err(|error| StoreError::Other(format!("a view cannot be written as JSON: {error}")))?;
     let upsert = sqlx::query(
         "INSERT INTO orchestration (id, host, open, records, initiated_at, ended_at, view) VALUES ($1, $2, $3, $4, $5, $6, $7) \
@@ -181,7 +181,7 @@ async fn put_view(transaction: &mut Transaction<'static, Sqlite>, view: &View) -
         .bind(view.initiated_at.millis())
         .bind(view.ended_at.map(model::Timestamp::millis))
         .bind(json);
-    match upsert.execute(&mut **transaction).await {
+    match upsert.execute(&mut *connection).await {
         Ok(_) => Ok(sequence),
         Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
             Err(StoreError::Conflict(format!("host {} has another open orchestration", view.host_name)))
@@ -192,11 +192,11 @@ async fn put_view(transaction: &mut Transaction<'static, Sqlite>, view: &View) -
 
 /// All rows of a journal, and where it should end.
 pub(super) async fn read_journal(
-    transaction: &mut Transaction<'static, Sqlite>,
+    connection: &mut SqliteConnection,
     journal: JournalId,
 ) -> Result<(Vec<Row>, Option<Head>), StoreError> {
     let name = codec::name(journal);
-    let head = read_head(transaction, &name).await?;
+    let head = read_head(connection, &name).await?;
     let select = sqlx::query("SELECT position, version, record, checksum FROM journal WHERE journal = $1 ORDER BY position");
     let rows = select.bind(&name).try_map(|row: SqliteRow| {
         Ok(Row {
@@ -207,24 +207,24 @@ pub(super) async fn read_journal(
             checksum: row.try_get("checksum")?,
         })
     });
-    let rows = rows.fetch_all(&mut **transaction).await.map_err(store_error)?;
+    let rows = rows.fetch_all(&mut *connection).await.map_err(store_error)?;
     Ok((rows, head))
 }
 
-async fn read_head(transaction: &mut Transaction<'static, Sqlite>, name: &str) -> Result<Option<Head>, StoreError> {
+async fn read_head(connection: &mut SqliteConnection, name: &str) -> Result<Option<Head>, StoreError> {
     let select = sqlx::query("SELECT records, checksum FROM journal_head WHERE journal = $1").bind(name.to_owned());
     let head = select.try_map(|row: SqliteRow| Ok(Head { records: unsigned(row.try_get(0)?), checksum: row.try_get(1)? }));
-    head.fetch_optional(&mut **transaction).await.map_err(store_error)
+    head.fetch_optional(&mut *connection).await.map_err(store_error)
 }
 
-async fn meta(transaction: &mut Transaction<'static, Sqlite>, key: &'static str) -> Result<u64, StoreError> {
+async fn meta(connection: &mut SqliteConnection, key: &'static str) -> Result<u64, StoreError> {
     let select = sqlx::query_scalar::<Sqlite, i64>("SELECT value FROM meta WHERE key = $1").bind(key);
-    select.fetch_one(&mut **transaction).await.map(unsigned).map_err(store_error)
+    select.fetch_one(&mut *connection).await.map(unsigned).map_err(store_error)
 }
 
-async fn set_meta(transaction: &mut Transaction<'static, Sqlite>, key: &'static str, value: u64) -> Result<(), StoreError> {
+async fn set_meta(connection: &mut SqliteConnection, key: &'static str, value: u64) -> Result<(), StoreError> {
     let update = sqlx::query("UPDATE meta SET value = $2 WHERE key = $1").bind(key).bind(signed(value));
-    update.execute(&mut **transaction).await.map(drop).map_err(store_error)
+    update.execute(&mut *connection).await.map(drop).map_err(store_error)
 }
 
 /// Counts and numbers of ours never come near the limit.

@@ -4,7 +4,7 @@ use driver::{AuditRow, StoreError};
 use model::{OrchestrationId, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::open::{Database, store_error};
 use super::page_size;
@@ -54,7 +54,7 @@ pub struct AuditLine {
     pub detail: String,
 }
 
-pub(super) async fn insert(transaction: &mut Transaction<'static, Sqlite>, rows: &[AuditRow]) -> Result<(), StoreError> {
+pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[AuditRow]) -> Result<(), StoreError> {
     for row in rows {
         let insert = sqlx::query(
             "INSERT INTO audit (at, actor, action, target, orchestration, success, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -67,7 +67,7 @@ pub(super) async fn insert(transaction: &mut Transaction<'static, Sqlite>, rows:
             .bind(row.orchestration.map(|id| id.to_string()))
             .bind(i64::from(row.success))
             .bind(row.detail.clone());
-        insert.execute(&mut **transaction).await.map_err(store_error)?;
+        insert.execute(&mut *connection).await.map_err(store_error)?;
     }
     Ok(())
 }

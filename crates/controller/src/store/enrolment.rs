@@ -3,7 +3,7 @@
 use driver::{AuditRow, StoreError};
 use model::{Labels, TargetId, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Row as _, Sqlite, SqliteConnection};
 
 use super::audit;
 use super::open::{Database, store_error};
@@ -123,12 +123,12 @@ impl Database {
 }
 
 async fn claim(
-    transaction: &mut Transaction<'static, Sqlite>,
+    connection: &mut SqliteConnection,
     hash: &[u8; 32],
     device: &DeviceRow,
 ) -> Result<Result<Claimed, ClaimRefused>, sqlx::Error> {
     let select = sqlx::query("SELECT name, labels, expires_at, used_at FROM enrolment WHERE hash = $1").bind(hash.to_vec());
-    let Some(row) = select.fetch_optional(&mut **transaction).await? else { return Ok(Err(ClaimRefused::Unknown)) };
+    let Some(row) = select.fetch_optional(&mut *connection).await? else { return Ok(Err(ClaimRefused::Unknown)) };
     let name: String = row.try_get("name")?;
     let expires_at = Timestamp::from_millis(row.try_get("expires_at")?);
     if let Some(used) = row.try_get::<Option<i64>, _>("used_at")? {
@@ -148,7 +148,7 @@ async fn claim(
         Ok((host, row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?))
     });
     let mut known = None;
-    for (host, other_name, machine_id) in rows.fetch_all(&mut **transaction).await? {
+    for (host, other_name, machine_id) in rows.fetch_all(&mut *connection).await? {
         if machine_id != device.machine_id {
             return Ok(Err(ClaimRefused::NameTaken(name)));
         }
@@ -169,8 +169,8 @@ async fn claim(
         .bind(device.public_key.clone())
         .bind(device.secret_hash.to_vec())
         .bind(device.at.millis());
-    insert.execute(&mut **transaction).await?;
+    insert.execute(&mut *connection).await?;
     let used = sqlx::query("UPDATE enrolment SET used_at = $2 WHERE hash = $1").bind(hash.to_vec()).bind(device.at.millis());
-    used.execute(&mut **transaction).await?;
+    used.execute(&mut *connection).await?;
     Ok(Ok(Claimed { host, labels, known: known.is_some() }))
 }

@@ -1,6 +1,7 @@
 //! Opening the database: lock, settings, migrations, epoch.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use driver::StoreError;
 use model::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{Row as _, Sqlite, SqliteConnection};
 use tokio::sync::broadcast;
 
 use super::append::Change;
@@ -176,8 +178,11 @@ impl Database {
         self.inner.changes.subscribe()
     }
 
-    pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.inner.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)
+    /// Begins a transaction that may write.
+    pub(super) async fn write(&self) -> Result<Write, StoreError> {
+        let mut write = Write { connection: self.inner.writer.acquire().await.map_err(store_error)?, committed: false };
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *write).await.map_err(store_error)?;
+        Ok(write)
     }
 
     /// The highest lease under which this database was led here.
@@ -189,6 +194,43 @@ impl Database {
     pub(super) fn remember_lease(&self, lease: u64) -> io::Result<()> {
         let mut lock = self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.as_mut().map_or(Ok(()), |lock| lock.write(lease))
+    }
+}
+
+/// A transaction that writes. Unless it is committed its connection is closed, which takes everything back: after an error
+/// such as a full disk SQLite may have ended the transaction by itself, and nobody can tell what state the connection is in.
+pub(super) struct Write {
+    connection: PoolConnection<Sqlite>,
+    committed: bool,
+}
+
+impl Write {
+    /// Durable when it returns.
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Deref for Write {
+    type Target = SqliteConnection;
+    fn deref(&self) -> &SqliteConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.connection.close_on_drop();
+        }
     }
 }
 
@@ -244,6 +286,6 @@ mod tests {
     fn shipped_migrations_are_as_they_were() {
         let hex = |text: &str| super::super::sha256(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>();
         let found: Vec<String> = MIGRATIONS.iter().map(|step| hex(step)[..16].to_owned()).collect();
-        assert_eq!(found, ["0000000000000000"]);
+        assert_eq!(found, ["6d847e4b5f0f502c"]);
     }
 }

@@ -6,3 +6,5 @@ mod api_rights;
 mod api_s0;
 mod api_stage;
 mod broker;
+mod control;
+mod store;

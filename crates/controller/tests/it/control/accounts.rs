@@ -1,0 +1,136 @@
+//! Logins, roles, scopes, tokens.
+
+use controller::control::{ADMINISTRATOR, ControlError, NewToken, NewUser, Permission, Principal, Role, Scope};
+use model::{Force, Millis};
+
+use super::stage::{PASSWORD, REBOOT, Stage, options, quick};
+
+fn forbidden<T: std::fmt::Debug>(result: Result<T, ControlError>) -> (Permission, bool) {
+    match result {
+        Err(ControlError::Forbidden { permission, outside_scope }) => (permission, outside_scope),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn new_token(role: Role) -> NewToken {
+    NewToken { name: "ci".to_owned(), role, may_force: false, scope: None, valid_for: None }
+}
+
+#[tokio::test]
+async fn the_one_time_password_must_be_replaced_at_the_first_login() {
+    let stage = Stage::new().await;
+    let password = stage.one_time_password().unwrap();
+    let login = |password: String, new: Option<&'static str>| {
+        let control = stage.control.clone();
+        async move { control.login("10.0.0.1", ADMINISTRATOR, &password, new).await }
+    };
+    assert_eq!(login(password.clone(), None).await.unwrap_err(), ControlError::PasswordChangeRequired);
+    assert!(matches!(login(password.clone(), Some("short")).await, Err(ControlError::Invalid(_))));
+    let logged_in = login(password.clone(), Some(PASSWORD)).await.unwrap();
+    assert_eq!(logged_in.role, Role::Admin);
+    assert_eq!(logged_in.permissions, Permission::ALL);
+    assert_eq!(stage.one_time_password(), None, "the file is gone");
+    assert!(matches!(login(password, None).await, Err(ControlError::Unauthenticated(_))));
+    assert!(login(PASSWORD.to_owned(), None).await.is_ok());
+}
+
+#[tokio::test]
+async fn wrong_passwords_are_audited_and_slowed_down() {
+    let stage = Stage::new().await;
+    stage.admin().await;
+    let login = |peer: &'static str, password: &'static str| stage.control.login(peer, ADMINISTRATOR, password, None);
+    for _ in 0..5 {
+        assert!(matches!(login("10.0.0.9", "wrong password").await, Err(ControlError::Unauthenticated(_))));
+    }
+    // Even the right one is not looked at from there; from elsewhere it is.
+    assert!(matches!(login("10.0.0.9", PASSWORD).await, Err(ControlError::TooManyAttempts { .. })));
+    assert!(login("10.0.0.1", PASSWORD).await.is_ok());
+    let unknown = stage.control.login("10.0.0.8", "nobody", "wrong password", None).await;
+    assert_eq!(unknown.unwrap_err(), ControlError::Unauthenticated("wrong user name or password".to_owned()));
+    let refused: Vec<_> = stage.audited("login").await.into_iter().filter(|line| !line.success).collect();
+    assert!(refused.iter().any(|line| line.actor == "10.0.0.9"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_missing_role_and_a_foreign_scope_are_refused_and_audited() {
+    let stage = Stage::with(quick()).await;
+    let web = stage.device("web-1", &[("role", "web")]).await;
+    stage.hello(&web, web.report(1, &["a"])).await;
+    let viewer = stage.user("vera", Role::Viewer, "*").await;
+    let operator = stage.user("olga", Role::Operator, "role=db").await;
+    let submit = async |who: &Principal| stage.control.submit(who, web.host, REBOOT, options()).await;
+    assert_eq!(forbidden(submit(&viewer).await), (Permission::RebootHost, false));
+    assert_eq!(forbidden(submit(&operator).await), (Permission::RebootHost, true));
+    let lines = stage.audited("REBOOT_HOST").await;
+    assert!(lines.iter().all(|line| !line.success && line.target == Some(web.host)), "{lines:?}");
+    assert_eq!(stage.control.select(&operator, None).await.unwrap(), []);
+    assert!(matches!(stage.control.select(&operator, Some("web-1")).await, Err(ControlError::NotFound(_))));
+
+    let right = stage.user("otto", Role::Operator, "role=web").await;
+    let forced = model::Options { force: Some(Force { reason: "because".to_owned() }), ..options() };
+    let forced = stage.control.submit(&right, web.host, REBOOT, forced).await;
+    assert_eq!(forbidden(forced), (Permission::Force, false));
+    let (id, children) = submit(&right).await.unwrap();
+    assert_eq!(children, 1);
+    assert_eq!(forbidden(stage.control.cancel(&viewer, id).await), (Permission::RebootHost, false));
+    assert!(matches!(stage.control.cancel(&operator, id).await, Err(ControlError::NotFound(_))));
+    assert!(stage.control.orchestrations(&operator, Default::default()).await.unwrap().items.is_empty());
+    stage.control.cancel(&right, id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_can_do_at_most_what_its_maker_can_and_ends_when_revoked() {
+    let stage = Stage::new().await;
+    let operator = stage.user("olga", Role::Operator, "role=db").await;
+    let control = &stage.control;
+    assert_eq!(forbidden(control.create_token(&operator, new_token(Role::Admin)).await).0, Permission::ManageAccess);
+    let forcing = NewToken { may_force: true, ..new_token(Role::Operator) };
+    assert_eq!(forbidden(control.create_token(&operator, forcing).await).0, Permission::Force);
+    let wide = NewToken { scope: Some(Scope::all()), ..new_token(Role::Operator) };
+    assert_eq!(forbidden(control.create_token(&operator, wide).await), (Permission::ManageAccess, true));
+
+    let made = control.create_token(&operator, new_token(Role::Viewer)).await.unwrap();
+    let shown = control.verify(&made.token).await.unwrap();
+    assert_eq!((shown.name.as_str(), shown.role, shown.scope.to_string().as_str()), ("olga/ci", Role::Viewer, "role=db"));
+    assert!(matches!(control.create_token(&operator, new_token(Role::Viewer)).await, Err(ControlError::Conflict(_))));
+    assert!(control.create_token(&shown, NewToken { name: "more".to_owned(), ..new_token(Role::Viewer) }).await.is_err());
+
+    let other = stage.user("otto", Role::Operator, "*").await;
+    assert!(matches!(control.revoke_token(&other, made.id).await, Err(ControlError::NotFound(_))));
+    control.revoke_token(&operator, made.id).await.unwrap();
+    assert!(matches!(control.verify(&made.token).await, Err(ControlError::Unauthenticated(_))));
+}
+
+#[tokio::test]
+async fn tokens_expire_and_go_with_their_user() {
+    let stage = Stage::new().await;
+    let operator = stage.user("olga", Role::Operator, "*").await;
+    let control = &stage.control;
+    let short = NewToken { valid_for: Some(Millis(1)), ..new_token(Role::Operator) };
+    let short = control.create_token(&operator, short).await.unwrap();
+    super::stage::eventually(async || control.verify(&short.token).await.is_err().then_some(())).await;
+    let long = NewToken { name: "long".to_owned(), ..new_token(Role::Operator) };
+    let long = control.create_token(&operator, long).await.unwrap();
+    control.verify(&long.token).await.unwrap();
+    control.delete_user(&stage.admin().await, "olga").await.unwrap();
+    assert!(matches!(control.verify(&long.token).await, Err(ControlError::Unauthenticated(_))));
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays() {
+    let stage = Stage::new().await;
+    let admin = stage.admin().await;
+    assert!(matches!(stage.control.delete_user(&admin, ADMINISTRATOR).await, Err(ControlError::Conflict(_))));
+    let second = NewUser { name: "ada".to_owned(), role: Role::Admin, may_force: false, scope: Scope::all() };
+    stage.control.create_user(&admin, second.clone()).await.unwrap();
+    assert!(matches!(stage.control.create_user(&admin, second).await, Err(ControlError::Conflict(_))));
+    stage.control.delete_user(&admin, ADMINISTRATOR).await.unwrap();
+}
+
+#[tokio::test]
+async fn nonsense_is_no_token() {
+    let stage = Stage::new().await;
+    for token in ["", "rvl", "rvls_00", &"rvls_".repeat(1000), "Bearer x"] {
+        assert!(matches!(stage.control.verify(token).await, Err(ControlError::Unauthenticated(_))), "{token}");
+    }
+}

@@ -1,0 +1,110 @@
+//! What devices say, and what of it is believed.
+
+use controller::transport::{Inbound as _, InboundMessage, InboundVerdict, Refusal, Refused};
+use model::{InstanceId, TargetId};
+use protocol::native::{ControllerBody, DeviceBody, seal_device};
+use uuid::Uuid;
+
+use super::stage::{Device, Stage, eventually, quick};
+
+#[tokio::test]
+async fn a_hello_is_heard_and_answered_with_the_signed_time() {
+    let stage = Stage::with(quick()).await;
+    let device = stage.device("web-1", &[]).await;
+    stage.hello(&device, device.report(1, &[])).await;
+    let said = eventually(async || stage.sent_to(device.host).into_iter().next()).await;
+    assert!(matches!(said, ControllerBody::Time { nonce, now } if nonce == "nonce1" && now <= stage.control.now()));
+}
+
+#[tokio::test]
+async fn what_is_badly_signed_or_malformed_is_refused_audited_and_not_asked_for_again() {
+    let stage = Stage::with(quick()).await;
+    let device = stage.device("web-1", &[]).await;
+    let other = stage.device("web-2", &[]).await;
+    let body = DeviceBody::Report { report: device.report(7, &[]) };
+    let gone = DeviceBody::Gone { instance: InstanceId(Uuid::from_u128(5)) };
+    let payloads = [
+        // By another key; meant for another host; of another kind; no envelope; unsigned; too large.
+        seal_device(&other.key, device.host, &body).unwrap(),
+        seal_device(&device.key, other.host, &body).unwrap(),
+        device.seal(&gone),
+        b"hello".to_vec(),
+        br#"{"v":1,"body":"{}"}"#.to_vec(),
+        vec![b' '; 300 * 1024],
+    ];
+    for (n, payload) in payloads.into_iter().enumerate() {
+        assert_eq!(stage.hear_payload(&device, &body, payload).await, InboundVerdict::Accept, "{n}");
+    }
+    let lines = stage.audited("message").await;
+    assert!(lines.iter().all(|line| !line.success && line.target == Some(device.host) && line.actor == "device web-1"), "{lines:?}");
+    let host = device.host;
+    let heard = stage.control.query(move |engine, now| engine.host(host, now).unwrap().report).await.unwrap();
+    assert_eq!(heard, None);
+}
+
+#[tokio::test]
+async fn an_ack_is_taken_once_it_is_durable_and_not_while_the_engine_is_gone() {
+    let mut stage = Stage::with(quick()).await;
+    let device = stage.device("web-1", &[]).await;
+    let ack = model::Ack {
+        command: model::CommandId(Uuid::from_u128(1)),
+        status: model::AckStatus::Accepted,
+        error: None,
+        boot: device.report(1, &[]).boot,
+        observed: None,
+        already: false,
+        report: None,
+    };
+    let body = DeviceBody::Ack { ack };
+    assert_eq!(stage.hear(&device, &body).await, InboundVerdict::Accept);
+    stage.task.stop().await.unwrap();
+    assert_eq!(stage.hear(&device, &body).await, InboundVerdict::Refuse);
+}
+
+#[tokio::test]
+async fn the_last_will_of_an_earlier_connection_is_old_news() {
+    let stage = Stage::with(quick()).await;
+    let device = stage.device("web-1", &[]).await;
+    let say = |connection, body: DeviceBody| {
+        let message = InboundMessage {
+            device: device.host,
+            peer: "10.1.1.1:4000".parse().unwrap(),
+            connection,
+            kind: body.topic(),
+            payload: device.seal(&body).into(),
+            will: matches!(body, DeviceBody::Gone { .. }),
+        };
+        stage.control.inbound(message)
+    };
+    // Both connections are of one run of the agent; the will of the first comes last.
+    assert_eq!(say(2, DeviceBody::Hello { nonce: "a".to_owned(), report: device.report(1, &[]) }).await, InboundVerdict::Accept);
+    assert_eq!(say(1, DeviceBody::Gone { instance: device.report(1, &[]).instance }).await, InboundVerdict::Accept);
+    let host = device.host;
+    let state = stage.control.query(move |engine, now| engine.host(host, now).unwrap().state).await.unwrap();
+    assert_eq!(state, engine::HostState::Active);
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_audited_by_whom() {
+    let stage = Stage::new().await;
+    let device: Device = stage.device("web-1", &[]).await;
+    let refuse = stage.control.hooks().on_refusal;
+    let refusal = |what, user: TargetId| Refusal {
+        user: user.to_string(),
+        client_id: user.to_string(),
+        peer: "10.9.9.9:4000".parse().unwrap(),
+        what,
+        topic: Some("reveille/v1/x/ack".to_owned()),
+    };
+    refuse(refusal(Refused::Login, device.host));
+    refuse(refusal(Refused::Publish, device.host));
+    refuse(refusal(Refused::Subscribe, device.host));
+    refuse(refusal(Refused::ClientId, device.host));
+    let login = stage.audited("mqtt_login").await;
+    assert_eq!((login[0].actor.as_str(), login[0].target), ("10.9.9.9", Some(device.host)));
+    for action in ["mqtt_publish", "mqtt_subscribe", "mqtt_client_id"] {
+        let lines = stage.audited(action).await;
+        assert_eq!((lines[0].actor.as_str(), lines[0].success), ("device web-1", false));
+        assert!(lines[0].detail.contains("reveille/v1/x/ack"));
+    }
+}
