@@ -184,3 +184,9 @@ fn exports<'a>(files: &[&'a File], modules: &BTreeSet<&'a str>) -> BTreeMap<Stri
     }
     names
 }
+
+/// Which module uses which, for a look at the whole.
+#[cfg(test)]
+pub(super) fn drawn(tree: &Tree, name: &str) -> Vec<String> {
+    uses_of(tree, name).iter().flat_map(|(one, others)| others.keys().map(move |other| format!("{one} -> {other}"))).collect()
+}

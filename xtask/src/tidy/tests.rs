@@ -312,3 +312,20 @@ fn the_reference_is_held_against_the_code() {
         assert!(!broken(does_not).is_empty(), "{path}");
     }
 }
+
+/// What the rules go by is really found: a reader that found nothing would let everything pass.
+#[test]
+fn the_real_tree_is_read() {
+    let tree = read().unwrap();
+    let package = |name: &str| tree.packages.iter().find(|package| package.name == name && package.own).unwrap();
+    let has = |list: &[String], one: &str| list.iter().any(|other| other == one);
+    assert!(has(&package("engine").needs, "model"));
+    assert!(has(&package("controller").tests_need, "agent"));
+    assert!(has(&package("sim").asks, "model/mutations"));
+    let samples = tree.files.iter().find(|file| file.path == "crates/cli/src/render/samples.rs").unwrap();
+    assert!(samples.for_tests, "it is declared under cfg(test)");
+    let guard = tree.files.iter().find(|file| file.path == "crates/engine/src/guard.rs").unwrap();
+    assert!(guard.product_crate() == Some("engine") && guard.code().count() > 50);
+    let drawn = modules::drawn(&tree, "controller");
+    assert!(drawn.iter().any(|one| one == "api -> control") && drawn.iter().any(|one| one == "control -> store"), "{drawn:?}");
+}
