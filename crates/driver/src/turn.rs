@@ -234,6 +234,7 @@ fn fleet_target(entry: &FleetEntry) -> Option<TargetId> {
         | FleetEntry::HostSilent { host }
         | FleetEntry::HostOff { host, .. }
         | FleetEntry::HostStillOn { host }
+        | FleetEntry::LateAck { host, .. }
         | FleetEntry::Locked { host, .. }
         | FleetEntry::Unlocked { host, .. }
         | FleetEntry::BootEndCommanded { host, .. } => Some(*host),

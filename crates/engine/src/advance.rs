@@ -3,6 +3,8 @@
 //! Everything here is computed from the state alone, so a controller that starts in the middle goes on as if it had never
 //! stopped (G8).
 
+use std::collections::BTreeMap;
+
 use model::broken::{self, Rule};
 use model::{
     AckStatus, Action, ActionKind, Command, CommandId, Direction, Fence, Millis, Operation, Place, Recheck, Step, StepAction,
@@ -57,21 +59,34 @@ fn end(view: &View<'_>) -> Option<Vec<Out>> {
     let mut worst = Outcome::Completed;
     for track in &it.tracks {
         let (outcome, ..) = track.ended.as_ref()?;
-        worst = worst.max(*outcome);
+        worst = worst.worse(*outcome);
     }
-    let mut out: Vec<Out> = Vec::new();
-    for (host, lock) in &view.fleet.locks {
-        if lock.orchestration == it.id {
-            out.push(Out::Fleet(FleetEntry::Unlocked { host: *host, orchestration: it.id, position: it.position }));
-        }
-    }
+    let held = view.fleet.locks.iter().filter(|(_, lock)| lock.orchestration == it.id);
+    let mut out: Vec<Out> = held.map(|(host, _)| unlocked(view, *host)).collect();
     let messages: Vec<String> = it.tracks.iter().filter_map(|t| t.ended.as_ref()?.1.clone()).collect();
     let error_message = (!messages.is_empty()).then(|| messages.join("; "));
     out.push(Out::Own(Entry::Ended { outcome: worst, error_message }));
     Some(out)
 }
 
+fn unlocked(view: &View<'_>, host: TargetId) -> Out {
+    let it = view.orchestration;
+    Out::Fleet(FleetEntry::Unlocked { host, orchestration: it.id, position: it.position })
+}
+
+/// What follows for one track; when that is its end, its host is let go of.
 fn next_of_track(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
+    let mut out = decide(view, index)?;
+    let ends = out.iter().any(|o| matches!(o, Out::Own(Entry::TrackEnded { .. })));
+    if let Some(plan) = view.orchestration.track_plan(index).filter(|_| ends)
+        && view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == view.orchestration.id)
+    {
+        out.push(unlocked(view, plan.target));
+    }
+    Some(out)
+}
+
+fn decide(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
     let track = view.orchestration.tracks.get(index)?;
     let plan = view.orchestration.track_plan(index)?;
     let number = u32::try_from(index).ok()?;
@@ -103,7 +118,7 @@ fn start_track(view: &View<'_>, index: usize, number: u32, plan: &Track) -> Opti
         Gate::Open => {}
         Gate::Closed => return Some(vec![ended(number, Outcome::Skipped, "an earlier track did not end well".to_owned())]),
     }
-    let blockers = view.guard().blockers(&it.request, Some(it.id));
+    let blockers = view.guard().blockers(plan.target, &it.request, Some(it.id));
     if blockers.is_empty() {
         let lock = Out::Fleet(FleetEntry::Locked { host: plan.target, orchestration: it.id });
         let held = view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id);
@@ -174,7 +189,7 @@ fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, p
     if due {
         return Some(vec![Out::Own(Entry::DeadlinePassed { place })]);
     }
-    for id in slots(view.config, step, track, place, run, &open) {
+    for id in slots(view, step, track, place, run, &open) {
         let subject = run.subjects.get(&id)?;
         if may_issue(view, step, subject) {
             return Some(issue(view, plan, step, track, place, run, id, subject));
@@ -212,16 +227,36 @@ fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
     }
 }
 
-/// Which open subjects may be acted on now: by priority, so many at once (E24).
-fn slots(config: &Config, step: &Step, track: &TrackState, place: Place, run: &StepRun, open: &[TargetId]) -> Vec<TargetId> {
+/// Which open subjects may be acted on now: by priority, so many at once (E24). Stops share the time of their step: children
+/// of a lower priority are asked when their share begins, also while one of a higher priority does not stop.
+fn slots(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: &StepRun, open: &[TargetId]) -> Vec<TargetId> {
+    let mut out = Vec::new();
+    for (class, begins) in classes(step, track, place, run) {
+        let same: Vec<TargetId> = class.into_iter().filter(|id| open.contains(id)).collect();
+        if same.is_empty() {
+            continue;
+        }
+        if out.is_empty() || begins.is_some_and(|at| view.now >= at) || run.force {
+            let limit = parallel(view.config, step, place).unwrap_or(same.len());
+            out.extend(same.into_iter().take(limit));
+        }
+    }
+    out
+}
+
+/// The subjects by priority, the highest first; for stops with the instant at which each class is asked at the latest.
+fn classes(step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Vec<(Vec<TargetId>, Option<Timestamp>)> {
     let stops = matches!(step.action, StepAction::Stop { .. } | StepAction::StopAgain) && place.direction == Direction::Do;
-    let priority = |id: &TargetId| {
-        track.children.get(id).map(|c| if stops { c.stop_priority } else { c.start_priority }).unwrap_or_default()
-    };
-    let Some(highest) = open.iter().map(priority).max() else { return Vec::new() };
-    let same: Vec<TargetId> = run.order.iter().copied().filter(|id| open.contains(id) && priority(id) == highest).collect();
-    let limit = parallel(config, step, place).unwrap_or(same.len());
-    same.into_iter().take(limit).collect()
+    let mut by_priority: BTreeMap<i64, Vec<TargetId>> = BTreeMap::new();
+    for id in &run.order {
+        let child = track.children.get(id);
+        let priority = child.map(|c| if stops { c.stop_priority } else { c.start_priority }).unwrap_or_default();
+        by_priority.entry(priority).or_default().push(*id);
+    }
+    let all = by_priority.len() as u64;
+    let whole = run.deadline.since(run.started_at).0;
+    let share = |n: usize| run.started_at + Millis(whole * n as u64 / all.max(1));
+    by_priority.into_values().rev().enumerate().map(|(n, class)| (class, stops.then(|| share(n)))).collect()
 }
 
 /// How many subjects are acted on at once; `None`: all of one priority.
@@ -335,11 +370,7 @@ fn host_gone(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, pla
         return None;
     }
     Some(vec![
-        Out::Fleet(FleetEntry::HostOff {
-            host: plan.target,
-            ended_boot: track.boot_before?,
-            dead_after: track.boot_end_issued_at? + view.config.command_expiry + view.config.begin_within,
-        }),
+        Out::Fleet(FleetEntry::HostOff { host: plan.target, open_boot: track.open_boot()? }),
         Out::Own(Entry::StepEnded { place }),
     ])
 }
@@ -370,17 +401,16 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
     }
     let mut due: Vec<Timestamp> = Vec::new();
     for (index, track) in it.tracks.iter().enumerate() {
-        if track.ended.is_some() {
-            continue;
-        }
+        let Some(plan) = it.track_plan(index).filter(|_| track.ended.is_none()) else { continue };
         if track.started_at.is_none() {
             due.push(it.wait_until);
-            due.extend(view.guard().blockers(&it.request, Some(it.id)).into_iter().filter_map(|b| b.until));
+            due.extend(view.guard().blockers(plan.target, &it.request, Some(it.id)).into_iter().filter_map(|b| b.until));
             continue;
         }
         let (Some((place, run)), Some(plan)) = (track.open(), it.track_plan(index)) else { continue };
         let Some(step) = plan.steps.get(place.step as usize) else { continue };
         due.push(run.deadline.max(view.fleet.settle_until));
+        due.extend(classes(step, track, place, run).into_iter().filter_map(|(_, begins)| begins));
         for subject in run.subjects.values() {
             if let Some((at, _)) = &subject.last_ack {
                 due.push(*at + pause(view.config, step));

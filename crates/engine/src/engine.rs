@@ -1,11 +1,11 @@
 //! The engine: state from journals, decisions from state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckStatus, ActionKind, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Report, Request, StepAction, TargetId,
-    Timestamp,
+    Ack, AckStatus, ActionKind, Actor, ChildReport, Command, ErrorCode, Millis, OrchestrationId, Place, Readable, Report,
+    Request, StepAction, TargetId, Timestamp,
 };
 
 use crate::advance::{self, Out};
@@ -20,7 +20,7 @@ use crate::orchestration::Orchestration;
 use crate::planner;
 use crate::returned;
 use crate::show;
-use crate::track::Standing;
+use crate::track::{Standing, TrackState};
 use crate::view::{HostView, View};
 
 /// What one input led to.
@@ -135,10 +135,11 @@ impl Engine {
                 Reply::Noted
             }
             Input::Reported { host, report } => {
-                self.reported(host, &report, now, facts);
+                self.reported(host, &own_children(host, *report), now, facts);
                 Reply::Noted
             }
-            Input::Acked { host, ack } => {
+            Input::Acked { host, mut ack } => {
+                ack.report = ack.report.map(|report| own_children(host, report));
                 self.acked(host, &ack, now, facts);
                 Reply::Noted
             }
@@ -189,11 +190,13 @@ impl Engine {
 
     fn cancel(&mut self, id: OrchestrationId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
         let Some(it) = self.open.get(&id) else { return Reply::Refused(Refusal::NotActive) };
-        if it.tracks.iter().any(|t| t.boot_end_issued()) && !broken::is(Rule::UnwindPastReboot) {
-            return Reply::Refused(Refusal::RebootAlreadyIssued);
-        }
-        if it.cancelled_by.is_some() || it.tracks.iter().all(|t| t.unwinding.is_some()) {
+        let past = |t: &&TrackState| t.boot_end_issued() && !broken::is(Rule::UnwindPastReboot);
+        let left: Vec<&TrackState> = it.tracks.iter().filter(|t| t.ended.is_none() && t.unwinding.is_none()).collect();
+        if it.cancelled_by.is_some() || left.is_empty() {
             return Reply::Refused(Refusal::NothingToDo);
+        }
+        if left.iter().all(past) {
+            return Reply::Refused(Refusal::RebootAlreadyIssued);
         }
         self.own_fact(id, Entry::CancelRequested, by, now, facts);
         Reply::Noted
@@ -223,7 +226,9 @@ impl Engine {
     }
 
     fn reported(&mut self, host: TargetId, report: &Report, now: Timestamp, facts: &mut Vec<Fact>) {
-        if !self.fleet.hosts.contains_key(&host) || !self.heard.take(host, report, now) {
+        // A known machine whose new key nobody has approved says nothing about itself (ruling 27).
+        let listened_to = self.fleet.hosts.get(&host).is_some_and(|h| h.approved || !h.was_approved);
+        if !listened_to || !self.heard.take(host, report, now) {
             return;
         }
         self.seen(host, now, facts);
@@ -241,10 +246,7 @@ impl Engine {
             let entry = FleetEntry::HostSeen { host, boot: report.boot, instance: report.instance };
             self.fleet_fact(entry, Actor::System, now, facts);
         }
-        if returned::is_still_on(&self.fleet, host, &report, now) {
-            self.fleet_fact(FleetEntry::HostStillOn { host }, Actor::System, now, facts);
-        }
-        for entry in returned::ends(&self.fleet, host, &report, now) {
+        for entry in returned::ends(&self.fleet, host, &report) {
             self.fleet_fact(entry, Actor::System, now, facts);
         }
     }
@@ -284,10 +286,34 @@ impl Engine {
             return; // bound to the approved identity (E36)
         }
         self.heard.touch(host, now);
-        let Some((id, place, subject, action)) = self.find_command(host, ack) else { return };
+        if let Some(report) = &ack.report {
+            self.reported(host, report, now, facts);
+        }
+        let Some((id, place, subject, action)) = self.find_command(host, ack) else {
+            return self.late(host, ack, now, facts);
+        };
         let Some(deadline) = self.new_deadline(id, place, ack, now) else { return };
         let entry = Entry::Acked { place, subject, action, ack: Box::new(ack.clone()), deadline };
         self.own_fact(id, entry, Actor::System, now, facts);
+    }
+
+    /// The last word on the end of a boot, when nothing waits for it any more (ruling 9).
+    fn late(&mut self, host: TargetId, ack: &Ack, now: Timestamp, facts: &mut Vec<Fact>) {
+        let waits = self.open.values().any(|o| o.tracks.iter().any(|t| t.open_boot().is_some_and(|b| b.command == ack.command)));
+        let ends = self.fleet.hosts.get(&host).map(|h| h.boot_ends.as_slice()).unwrap_or_default();
+        let unknown = ends.iter().any(|e| e.command == ack.command && e.last_word.is_none());
+        let lost = ack.error.as_ref().is_some_and(|e| e.code == ErrorCode::OutcomeUnknown || is_said_of_a_copy(e.code));
+        if waits || !unknown || lost || !ack.status.is_final() {
+            return;
+        }
+        let done = ack.status == AckStatus::Completed;
+        let detail = ack.error.as_ref().map_or_else(|| "done".to_owned(), |e| format!("{}: {}", e.code, e.message));
+        let entry = FleetEntry::LateAck { host, command: ack.command, done, boot: ack.boot, detail };
+        self.fleet_fact(entry, Actor::System, now, facts);
+        if returned::is_still_on(&self.fleet, host) {
+            self.fleet_fact(FleetEntry::HostStillOn { host }, Actor::System, now, facts);
+        }
+        self.seen(host, now, facts);
     }
 
     /// The command that is meant, if the ack says anything new about it.
@@ -438,7 +464,7 @@ impl Engine {
     fn blockers(&self, request: &Request, now: Timestamp) -> Vec<Blocker> {
         let reserved: Reserved = self.open.values().map(|o| (o.request.target, (o.id, o.accepted_at))).collect();
         let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
-        guard.blockers(request, None)
+        guard.blockers(request.target, request, None)
     }
 
     /// What an accepted orchestration waits for; empty when it waits for nothing.
@@ -449,7 +475,7 @@ impl Engine {
         let reserved = Reserved::new();
         let now = self.time(now);
         let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
-        guard.blockers(&it.request, Some(id))
+        guard.blockers(it.request.target, &it.request, Some(id))
     }
 
     /// One open orchestration, or one that ended in this process's life.
@@ -512,19 +538,45 @@ fn open_commands(it: &Orchestration) -> impl Iterator<Item = (Place, TargetId, &
     })
 }
 
+/// A device speaks for itself and for what stands on it (G10): a listing that names anything else, or one child twice, tells
+/// nothing.
+fn own_children(host: TargetId, mut report: Report) -> Report {
+    let mut seen = BTreeSet::new();
+    let is_wrong =
+        |c: &&ChildReport| c.child.id != TargetId::of_child(host, c.child.kind, &c.child.stable_id) || !seen.insert(c.child.id);
+    if let Some(name) = report.children().unwrap_or_default().iter().find(is_wrong).map(|c| c.child.name.clone()) {
+        report.children = Readable::Unknown(format!("child {name} is listed twice, or under an id that is not its own"));
+    }
+    report
+}
+
 /// Whether an ack may change anything. A boot's end is completed by another boot identity alone (G3); and once a command
 /// was accepted, refusals of a repeated or mangled copy say nothing about it.
 fn is_credible(command: &Command, accepted: bool, ack: &Ack) -> bool {
     let Some(expect_boot) = command.action.expect_boot() else { return true };
-    match (ack.status, ack.error.as_ref().map(|e| e.code)) {
+    let code = ack.error.as_ref().map(|e| e.code);
+    match (ack.status, code) {
         (AckStatus::Completed, _) => ack.boot != expect_boot || broken::is(Rule::ProofIgnoresBoot),
-        (
-            AckStatus::Failed,
-            Some(ErrorCode::Retained | ErrorCode::BadSignature | ErrorCode::Malformed | ErrorCode::WrongTarget),
-        ) => !accepted,
+        (AckStatus::Failed, Some(code)) if is_said_of_a_copy(code) => !accepted,
+        (AckStatus::Failed, Some(ErrorCode::BootDiffers)) => ack.boot != expect_boot,
         // The performer lost what it knew: on the same boot the command may still be at work.
         (AckStatus::Failed, Some(ErrorCode::OutcomeUnknown)) => ack.boot != expect_boot,
         (AckStatus::Failed, _) => ack.error.is_some(),
         (AckStatus::Accepted | AckStatus::ExecutionStarted, _) => true,
     }
+}
+
+/// Refusals by a performer that may know nothing of the first copy: its claim is lost, or the copy was mangled.
+fn is_said_of_a_copy(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Retained
+            | ErrorCode::BadSignature
+            | ErrorCode::Malformed
+            | ErrorCode::WrongTarget
+            | ErrorCode::LedgerFailed
+            | ErrorCode::ClockUnset
+            | ErrorCode::RateLimited
+            | ErrorCode::Unsupported
+    )
 }

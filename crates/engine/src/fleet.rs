@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{BootIdentity, CommandId, InstanceId, Labels, OrchestrationId, TargetId, Timestamp};
+use model::{Actor, BootIdentity, CommandId, InstanceId, Labels, OrchestrationId, TargetId, Timestamp};
 
 use crate::journal::{FleetEntry, OpenBoot, Record};
 
@@ -27,12 +27,25 @@ pub(crate) struct Host {
     pub(crate) public_key: String,
     pub(crate) labels: Labels,
     pub(crate) approved: bool,
+    /// It belongs to the fleet since its first approval, also while a new key waits.
+    pub(crate) was_approved: bool,
+    /// Name and labels of a new enrolment; they count once a person has approved it.
+    pub(crate) renamed: Option<(String, Labels)>,
     pub(crate) boot: Option<BootIdentity>,
     pub(crate) instance: Option<InstanceId>,
     pub(crate) silent_since: Option<Timestamp>,
     pub(crate) off: Option<OpenBoot>,
     /// Commanded reboots and shutdowns, oldest first, bounded.
-    pub(crate) boot_ends: Vec<(Timestamp, CommandId)>,
+    pub(crate) boot_ends: Vec<BootEnd>,
+}
+
+/// A commanded end of a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BootEnd {
+    pub(crate) at: Timestamp,
+    pub(crate) command: CommandId,
+    /// What was said of it after its orchestration: done or not.
+    pub(crate) last_word: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +84,9 @@ impl Fleet {
                 if let Some(known) = self.hosts.get_mut(host) {
                     // A known machine with a new key: whatever was signed for the old one is under the fence (ruling 27).
                     self.epoch += 1;
-                    known.name.clone_from(name);
                     known.public_key.clone_from(public_key);
-                    known.labels.clone_from(labels);
                     known.approved = false;
+                    known.renamed = Some((name.clone(), labels.clone()));
                 } else {
                     let fresh = Host {
                         name: name.clone(),
@@ -82,6 +94,8 @@ impl Fleet {
                         public_key: public_key.clone(),
                         labels: labels.clone(),
                         approved: false,
+                        was_approved: false,
+                        renamed: None,
                         boot: None,
                         instance: None,
                         silent_since: None,
@@ -91,7 +105,15 @@ impl Fleet {
                     self.hosts.insert(*host, fresh);
                 }
             }
-            FleetEntry::HostApproved { host } => self.host_mut(*host)?.approved = true,
+            FleetEntry::HostApproved { host } => {
+                let known = self.host_mut(*host)?;
+                known.approved = true;
+                known.was_approved = true;
+                if let Some((name, labels)) = known.renamed.take() {
+                    known.name = name;
+                    known.labels = labels;
+                }
+            }
             FleetEntry::HostSeen { host, boot, instance } => {
                 let host = self.host_mut(*host)?;
                 host.boot = Some(*boot);
@@ -102,8 +124,11 @@ impl Fleet {
                 }
             }
             FleetEntry::HostSilent { host } => self.host_mut(*host)?.silent_since = Some(at),
-            FleetEntry::HostOff { host, ended_boot, dead_after } => {
-                self.host_mut(*host)?.off = Some(OpenBoot { expect_boot: *ended_boot, dead_after: *dead_after });
+            FleetEntry::HostOff { host, open_boot } => self.host_mut(*host)?.off = Some(*open_boot),
+            FleetEntry::LateAck { host, command, done, .. } => {
+                if let Some(end) = self.host_mut(*host)?.boot_ends.iter_mut().find(|e| e.command == *command) {
+                    end.last_word = Some(*done);
+                }
             }
             FleetEntry::HostStillOn { host } => {
                 let known = self.host_mut(*host)?;
@@ -133,17 +158,23 @@ impl Fleet {
                     self.locks.remove(host);
                 }
                 self.position = self.position.max(*position);
+                if matches!(record.by, Actor::User(_)) {
+                    self.epoch += 1;
+                }
             }
             FleetEntry::BootEndCommanded { host, command } => {
                 let ends = &mut self.host_mut(*host)?.boot_ends;
-                if !ends.iter().any(|(_, c)| c == command) {
-                    ends.push((at, *command));
+                if !ends.iter().any(|e| e.command == *command) {
+                    ends.push(BootEnd { at, command: *command, last_word: None });
                 }
                 if ends.len() > BOOT_ENDS_KEPT {
                     ends.remove(0);
                 }
             }
             FleetEntry::Stranded { target, host, name, reason, expected_up, open_boot, .. } => {
+                if target != host && self.hosts.contains_key(target) {
+                    return Err(format!("host {target} cannot be a child of {host}"));
+                }
                 let stranded = Stranded {
                     host: *host,
                     name: name.clone(),
@@ -175,6 +206,12 @@ impl Fleet {
 
     fn host_mut(&mut self, id: TargetId) -> Result<&mut Host, String> {
         self.hosts.get_mut(&id).ok_or_else(|| format!("host {id} was never enrolled"))
+    }
+
+    /// Whether the performer itself has said, too late for its orchestration, that this end of a boot did not happen.
+    pub(crate) fn did_not_happen(&self, host: TargetId, open_boot: OpenBoot) -> bool {
+        let ends = self.hosts.get(&host).map(|h| h.boot_ends.as_slice()).unwrap_or_default();
+        ends.iter().any(|e| e.command == open_boot.command && e.last_word == Some(false))
     }
 
     /// Why the target is stranded now, if it is.

@@ -7,7 +7,7 @@ use model::{Direction, Millis, Place, Recheck, Step, StepAction, Subjects, Targe
 
 use crate::advance::{self, Out, View, ended, leaves_down, unwind};
 use crate::guard;
-use crate::journal::{Entry, FleetEntry, OpenBoot, Outcome};
+use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::track::{Standing, StepRun, TrackState};
 
 /// A step is gone through again at most so often, for what an earlier round missed.
@@ -163,10 +163,6 @@ impl Cursor<'_> {
             Some(word) => format!("no new boot identity by the deadline of the {what} (last word: {word})"),
             None => format!("no word on the {what} by its deadline"),
         };
-        let open_boot = self.track.boot_before.zip(self.track.boot_end_issued_at).map(|(expect_boot, issued)| OpenBoot {
-            expect_boot,
-            dead_after: issued + self.view.config.command_expiry + self.view.config.begin_within,
-        });
         let mut out = vec![Out::Fleet(FleetEntry::Stranded {
             target: self.plan.target,
             host: self.plan.target,
@@ -174,7 +170,7 @@ impl Cursor<'_> {
             orchestration: orchestration.id,
             reason: reason.clone(),
             expected_up: true,
-            open_boot,
+            open_boot: self.track.open_boot(),
         })];
         let down: Vec<TargetId> = self.track.children.iter().filter(|(_, c)| c.before.is_up()).map(|(id, _)| *id).collect();
         let names: Vec<String> = down.iter().map(|id| self.name(*id)).collect();
@@ -347,7 +343,10 @@ impl Cursor<'_> {
         let run = self.track.run(place)?;
         let limit = match (&plan.action, place.direction) {
             (StepAction::Probe { .. }, Direction::Undo) => self.view.config.health_gate,
-            (StepAction::Stop { .. }, Direction::Undo) => self.turns(place, &subjects, self.view.config.start_limit),
+            // A stop that still runs on the host ends before the start of its child begins.
+            (StepAction::Stop { .. }, Direction::Undo) => {
+                Millis(plan.limit.0 + self.turns(place, &subjects, self.view.config.start_limit).0)
+            }
             (StepAction::Start, _) => self.turns(place, &subjects, plan.limit),
             _ => plan.limit,
         };

@@ -24,10 +24,9 @@ pub(crate) struct Guard<'a> {
 pub(crate) type Reserved = BTreeMap<TargetId, (OrchestrationId, Timestamp)>;
 
 impl Guard<'_> {
-    /// Everything that keeps the request's target from starting, in order; empty exactly when it would start. `own` is the
+    /// Everything that keeps the target of a request from starting, in order; empty exactly when it would start. `own` is the
     /// orchestration that asks, whose own lock does not stop it.
-    pub(crate) fn blockers(&self, request: &Request, own: Option<OrchestrationId>) -> Vec<Blocker> {
-        let target = request.target;
+    pub(crate) fn blockers(&self, target: TargetId, request: &Request, own: Option<OrchestrationId>) -> Vec<Blocker> {
         let Some(host) = self.fleet.hosts.get(&target) else { return vec![hard(Why::UnknownTarget)] };
         let mut list = Vec::new();
         if !host.approved {
@@ -67,7 +66,7 @@ impl Guard<'_> {
 
     fn lockout(&self, host: &Host, list: &mut Vec<Blocker>) {
         let from = self.now - self.config.lockout_window;
-        let counting: Vec<Timestamp> = host.boot_ends.iter().map(|(at, _)| *at).filter(|at| *at > from).collect();
+        let counting: Vec<Timestamp> = host.boot_ends.iter().map(|e| e.at).filter(|at| *at > from).collect();
         let limit = self.config.lockout_count;
         if counting.len() < limit as usize || broken::is(Rule::NoLockout) {
             return;
@@ -97,9 +96,8 @@ impl Guard<'_> {
         for group in &self.config.limit_groups {
             let (mut unavailable, mut adds, mut of_target) = (0, 0, 0);
             for (id, member) in self.members(group) {
-                let on_target =
-                    if broken::is(Rule::ChildrenNotCounted) { id == target && member.is_none() } else { id == target };
-                let down = self.is_unavailable(id, member, own);
+                let on_target = id == Some(target) && (member.is_none() || !broken::is(Rule::ChildrenNotCounted));
+                let down = id.is_none_or(|id| self.is_unavailable(id, member, own.filter(|_| id == target)));
                 of_target += u32::from(on_target);
                 unavailable += u32::from(down);
                 adds += u32::from(on_target && !down);
@@ -114,23 +112,26 @@ impl Guard<'_> {
         list
     }
 
-    /// Members of a group: the host, or one child on it by name.
-    fn members<'g>(&'g self, group: &'g LimitGroup) -> impl Iterator<Item = (TargetId, Option<&'g str>)> {
-        let by_label = self
-            .fleet
-            .hosts
-            .iter()
-            .filter(|(_, h)| !group.labels.is_empty() && group.labels.iter().all(|(k, v)| h.labels.get(k) == Some(v)));
-        let by_name = group.children.iter().filter_map(|path| {
-            let (host, child) = path.split_once('/')?;
-            let (id, _) = self.fleet.hosts.iter().find(|(_, h)| h.name == host)?;
-            Some((*id, Some(child)))
+    /// Members of a group: the host, or one child on it by name. A child whose host nobody knows is a member too, and counts
+    /// as down.
+    fn members<'g>(&'g self, group: &'g LimitGroup) -> impl Iterator<Item = (Option<TargetId>, Option<&'g str>)> {
+        let by_label = self.fleet.hosts.iter().filter(|(_, h)| {
+            h.was_approved && !group.labels.is_empty() && group.labels.iter().all(|(k, v)| h.labels.get(k) == Some(v))
         });
-        by_label.map(|(id, _)| (*id, None)).chain(by_name)
+        let by_name = group.children.iter().map(|path| {
+            let (host, child) = path.split_once('/').unwrap_or(("", path));
+            let found = self.fleet.hosts.iter().find(|(_, h)| h.was_approved && h.name == host);
+            (found.map(|(id, _)| *id), Some(child))
+        });
+        by_label.map(|(id, _)| (Some(*id), None)).chain(by_name)
     }
 
-    /// Unknown, silent, stranded, off and being worked on all count as disrupted (G1).
+    /// Unknown, silent, stranded, off and being worked on all count as disrupted (G1). `own`: the lock of this orchestration
+    /// does not count, for the target that is asked about.
     fn is_unavailable(&self, host: TargetId, child: Option<&str>, own: Option<OrchestrationId>) -> bool {
+        if !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
+            return true;
+        }
         if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own) && !broken::is(Rule::NoLock) {
             return true;
         }

@@ -102,15 +102,27 @@ pub enum FleetEntry {
     HostOff {
         /// Which.
         host: TargetId,
-        /// The boot that was ended.
-        ended_boot: BootIdentity,
-        /// After this instant a report from the same boot with nothing pending proves that it was not ended.
-        dead_after: Timestamp,
+        /// The command and the boot that it ended.
+        open_boot: OpenBoot,
     },
     /// The host that was off is on after all, on the same boot: the shutdown did not happen. Raises an alarm.
     HostStillOn {
         /// Which.
         host: TargetId,
+    },
+    /// The last word on the end of a boot came after its orchestration was over. It reopens nothing (ruling 9), but tells what
+    /// became of the host.
+    LateAck {
+        /// Who says so.
+        host: TargetId,
+        /// Of which command.
+        command: CommandId,
+        /// Done (`true`), or not done and nothing pending.
+        done: bool,
+        /// The boot on which it is said.
+        boot: BootIdentity,
+        /// In words.
+        detail: String,
     },
     /// An orchestration holds the host; one at a time (ruling 5, E13).
     Locked {
@@ -119,7 +131,8 @@ pub enum FleetEntry {
         /// Held by.
         orchestration: OrchestrationId,
     },
-    /// The orchestration lets go.
+    /// The orchestration lets go. By a person's word for one whose journal cannot be read; that raises the epoch, since the
+    /// positions in it are not known.
     Unlocked {
         /// Which.
         host: TargetId,
@@ -149,7 +162,7 @@ pub enum FleetEntry {
         reason: String,
         /// It should be up (`true`) or down.
         expected_up: bool,
-        /// For a host: the boot that was to end, and when the command that could still end it is certainly dead.
+        /// For a host: the boot that was to end.
         open_boot: Option<OpenBoot>,
     },
     /// Fresh proof and health were seen, or a person said so.
@@ -171,10 +184,10 @@ pub enum FleetEntry {
 /// A reboot or shutdown whose end nobody has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenBoot {
+    /// The command that was to end it.
+    pub command: CommandId,
     /// The boot it was meant to end.
     pub expect_boot: BootIdentity,
-    /// After this instant a report from the same boot with nothing pending proves that it did not happen.
-    pub dead_after: Timestamp,
 }
 
 /// A fact of one orchestration.
@@ -295,6 +308,20 @@ pub enum Outcome {
     Cancelled,
     /// Not started, because of another track.
     Skipped,
+}
+
+impl Outcome {
+    /// The worse of two, for what is made of both.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let badness = |outcome| match outcome {
+            Self::Completed => 0,
+            Self::Partial => 1,
+            Self::Skipped => 2,
+            Self::Cancelled => 3,
+            Self::Failed => 4,
+        };
+        if badness(other) > badness(self) { other } else { self }
+    }
 }
 
 impl std::fmt::Display for Outcome {

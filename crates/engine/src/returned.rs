@@ -1,12 +1,12 @@
 //! When a stranded target is no longer stranded: fresh proof and health (ruling 9).
 
-use model::{Readable, Report, TargetId, Timestamp};
+use model::{Report, TargetId};
 
 use crate::fleet::{Fleet, Stranded};
-use crate::journal::{FleetEntry, OpenBoot};
+use crate::journal::FleetEntry;
 
 /// What a fresh report of this host ends.
-pub(crate) fn ends(fleet: &Fleet, host: TargetId, report: &Report, now: Timestamp) -> Vec<FleetEntry> {
+pub(crate) fn ends(fleet: &Fleet, host: TargetId, report: &Report) -> Vec<FleetEntry> {
     // While an orchestration works on the host, its children are down on purpose.
     if report.children().is_none() || fleet.locks.contains_key(&host) {
         return Vec::new();
@@ -22,26 +22,21 @@ pub(crate) fn ends(fleet: &Fleet, host: TargetId, report: &Report, now: Timestam
         children.into_iter().map(|target| FleetEntry::StrandedEnded { target, proven: true, boot: None }).collect();
     if let Some((_, stranded)) = open().find(|(id, _)| **id == host)
         && left == 0
-        && is_proven(stranded, report, now)
+        && is_proven(fleet, stranded, report)
     {
         out.push(FleetEntry::StrandedEnded { target: host, proven: true, boot: Some(report.boot) });
     }
     out
 }
 
-/// Whether a host that we shut down is on after all, on the same boot.
-pub(crate) fn is_still_on(fleet: &Fleet, host: TargetId, report: &Report, now: Timestamp) -> bool {
+/// Whether a host that we shut down is on after all: its own word says so. A report from the same boot does not: it may be old.
+pub(crate) fn is_still_on(fleet: &Fleet, host: TargetId) -> bool {
     let off = fleet.hosts.get(&host).and_then(|h| h.off);
-    off.is_some_and(|off| off.expect_boot == report.boot && did_not_happen(off, report, now))
+    off.is_some_and(|off| fleet.did_not_happen(host, off))
 }
 
-/// Nothing is pending, and the command can no longer be begun.
-fn did_not_happen(open_boot: OpenBoot, report: &Report, now: Timestamp) -> bool {
-    now > open_boot.dead_after && report.pending_shutdown == Readable::Known(None)
-}
-
-/// Another boot than the one that was to end; or the same one, when nothing is pending and the command is certainly dead.
-fn is_proven(stranded: &Stranded, report: &Report, now: Timestamp) -> bool {
+/// Another boot than the one that was to end; or the same one, when the performer has said that it did not happen.
+fn is_proven(fleet: &Fleet, stranded: &Stranded, report: &Report) -> bool {
     let Some(open_boot) = stranded.open_boot else { return true };
-    report.boot != open_boot.expect_boot || did_not_happen(open_boot, report, now)
+    report.boot != open_boot.expect_boot || fleet.did_not_happen(stranded.host, open_boot)
 }

@@ -8,7 +8,7 @@ use model::{
     Report, StepAction, TargetId, Timestamp, Track,
 };
 
-use crate::journal::Outcome;
+use crate::journal::{OpenBoot, Outcome};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TrackState {
@@ -26,11 +26,12 @@ pub(crate) struct TrackState {
     pub(crate) children: BTreeMap<TargetId, ChildState>,
     /// What the host last told in answer to this track.
     pub(crate) report: Option<(Timestamp, Report)>,
-    /// When that was the answer to a probe, and the last time before or after it that anything was done to the host or a child.
-    pub(crate) probed_at: Option<Timestamp>,
-    pub(crate) disturbed_at: Option<Timestamp>,
+    /// It answers a probe, and nothing was done to the host or a child since.
+    undisturbed: bool,
     /// Since when every probe found the host as it was before.
     pub(crate) healthy_since: Option<Timestamp>,
+    /// Children that were given up and that the last probe found as before.
+    recovered: Vec<TargetId>,
     pub(crate) gone_at: Option<Timestamp>,
     pub(crate) boot_before: Option<BootIdentity>,
     pub(crate) boot_after: Option<BootIdentity>,
@@ -145,9 +146,9 @@ impl TrackState {
             unwinding: None,
             children: BTreeMap::new(),
             report: None,
-            probed_at: None,
-            disturbed_at: None,
+            undisturbed: false,
             healthy_since: None,
+            recovered: Vec::new(),
             gone_at: None,
             boot_before: None,
             boot_after: None,
@@ -240,7 +241,7 @@ impl TrackState {
         subject.last_ack = None;
         subject.timed_out = false;
         if command.action.kind().is_disruptive() {
-            self.disturbed_at = Some(at);
+            self.undisturbed = false;
         }
         match &command.action {
             model::Action::StopChild { force, .. } => {
@@ -275,7 +276,7 @@ impl TrackState {
         state.last_ack = Some((at, ack.clone()));
         let disruptive = state.command.as_ref().is_some_and(|c| c.action.kind().is_disruptive());
         if disruptive {
-            self.disturbed_at = Some(at);
+            self.undisturbed = false;
         }
         if !open {
             return Ok(()); // late: recorded and shown, it reopens nothing (ruling 9)
@@ -297,9 +298,7 @@ impl TrackState {
         }
         let Some(report) = &ack.report else { return };
         self.report = Some((at, report.clone()));
-        if let Some(StepAction::Probe { .. }) = action {
-            self.probed_at = Some(at);
-        }
+        self.undisturbed = matches!(action, Some(StepAction::Probe { .. }));
         if let Some(StepAction::Probe { recheck: Recheck::Admission }) = action
             && place.direction == Direction::Do
         {
@@ -309,7 +308,11 @@ impl TrackState {
             }
         }
         let restored = self.unrestored(report).is_some_and(|list| list.is_empty());
-        self.healthy_since = if restored { self.healthy_since.or(Some(at)) } else { None };
+        // A child that was given up and turns up all the same begins the hold anew.
+        let recovered: Vec<TargetId> =
+            self.children.iter().filter(|(id, c)| c.is_given_up() && c.is_as_before(report, **id)).map(|(id, _)| *id).collect();
+        let same = std::mem::replace(&mut self.recovered, recovered) == self.recovered;
+        self.healthy_since = if restored { self.healthy_since.filter(|_| same).or(Some(at)) } else { None };
     }
 
     pub(crate) fn deadline_passed(&mut self, place: Place) -> Result<(), String> {
@@ -383,9 +386,14 @@ impl TrackState {
 
     /// What a probe found after the last thing that was done; `None`: it is not known how the children are.
     pub(crate) fn known(&self) -> Option<&Report> {
-        let (at, report) = self.report.as_ref()?;
-        let fresh = self.probed_at == Some(*at) && self.disturbed_at.is_none_or(|d| *at >= d);
-        (fresh && report.children().is_some()).then_some(report)
+        let (_, report) = self.report.as_ref()?;
+        (self.undisturbed && report.children().is_some()).then_some(report)
+    }
+
+    /// The end of a boot that this track commanded.
+    pub(crate) fn open_boot(&self) -> Option<OpenBoot> {
+        let commands = self.steps.iter().flat_map(|s| s.subjects.values()).filter_map(|s| s.command.as_ref());
+        commands.filter_map(|c| Some(OpenBoot { command: c.id, expect_boot: c.action.expect_boot()? })).next_back()
     }
 
     /// Whether the command that ends the boot was handed over (ruling 24).
@@ -407,6 +415,17 @@ impl ChildState {
             stop_failed: None,
             forced: false,
         }
+    }
+}
+
+impl ChildState {
+    fn is_given_up(&self) -> bool {
+        if self.before.is_up() { self.start_failed.is_some() } else { self.stop_failed.is_some() }
+    }
+
+    fn is_as_before(&self, report: &Report, id: TargetId) -> bool {
+        let now = report.child(id).map(|c| c.status);
+        if self.before.is_up() { now == Some(self.before) } else { !now.is_some_and(ChildStatus::is_up) }
     }
 }
 

@@ -118,6 +118,7 @@ impl Shell {
                 self.say(&reply);
             }
             ["ack", kind, subject, status, code @ ..] => self.ack(kind, subject, status, code.first().copied()),
+            ["late", kind, status, code @ ..] => self.late(kind, status, code.first().copied()),
             ["restart"] => self.restart(),
             ["clock", seconds] => {
                 let back: u64 = seconds.trim_start_matches('-').parse().expect("seconds");
@@ -138,6 +139,8 @@ impl Shell {
         let mut host = Host::new(name);
         for child in children {
             let (child, rest) = child.split_once('=').expect("NAME=STATUS");
+            let (rest, priority) = rest.split_once('^').unwrap_or((rest, "0"));
+            host.priorities.insert((*child).to_owned(), priority.parse().expect("a priority"));
             let (status, autostart) = (rest.trim_end_matches("+auto"), rest.ends_with("+auto"));
             host.children.insert(child.into(), (status_of(status), autostart));
         }
@@ -234,6 +237,25 @@ impl Shell {
         let ack = host.answer(command, status, code, now);
         let id = host.id;
         self.input(Input::Acked { host: id, ack: Box::new(ack) });
+    }
+
+    /// A word on a command that nobody waits for any more.
+    fn late(&mut self, kind: &str, status: &str, code: Option<&str>) {
+        let issued = self.all.iter().rev().find_map(|fact| match fact {
+            Fact::Orchestration(_, Record { entry: Entry::CommandIssued { command, .. }, .. })
+                if command.action.kind().to_string() == kind =>
+            {
+                Some((**command).clone())
+            }
+            _ => None,
+        });
+        let command = issued.unwrap_or_else(|| panic!("no {kind} was ever commanded"));
+        let status = if status == "completed" { AckStatus::Completed } else { AckStatus::Failed };
+        let code = code.map(|c| serde_json::from_value::<ErrorCode>(c.into()).expect("an error code"));
+        let now = self.now;
+        let host = self.hosts.iter_mut().find(|h| h.id == command.target).expect("its host");
+        let ack = Box::new(model::Ack { report: None, ..host.answer(&command, status, code, now) });
+        self.input(Input::Acked { host: command.target, ack });
     }
 
     /// Time passes in the steps that the engine itself asks for. Hosts keep silent unless the script says otherwise.

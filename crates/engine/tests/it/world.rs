@@ -16,6 +16,7 @@ pub(crate) struct Host {
     pub(crate) instance: u128,
     pub(crate) sequence: u64,
     pub(crate) children: BTreeMap<String, (ChildStatus, bool)>,
+    pub(crate) priorities: BTreeMap<String, i64>,
     pub(crate) listing_broken: bool,
     pub(crate) pending: Option<String>,
     pub(crate) inhibitor: Option<String>,
@@ -35,6 +36,7 @@ impl Host {
             instance: 1,
             sequence: 0,
             children: BTreeMap::new(),
+            priorities: BTreeMap::new(),
             listing_broken: false,
             pending: None,
             inhibitor: None,
@@ -59,7 +61,7 @@ impl Host {
             status: *status,
             autostart: *autostart,
             start_priority: 0,
-            stop_priority: 0,
+            stop_priority: self.priorities.get(name).copied().unwrap_or(0),
         });
         Report {
             boot: self.boot(),
