@@ -58,7 +58,7 @@ pub(super) fn controller_key(path: &Path) -> Result<ControllerKey, KeyFileError>
 /// Writes a secret that only the owner reads, in place of one of the same name.
 pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error("replace", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("replace", path)(error)),
         _ => write_new(path, text.as_bytes()),
     }
 }
