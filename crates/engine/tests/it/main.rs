@@ -2,5 +2,6 @@
 
 mod cuts;
 mod phases;
+mod samples;
 mod script;
 mod world;

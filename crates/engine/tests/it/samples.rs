@@ -1,0 +1,111 @@
+//! Journals that earlier programs wrote must still load and replay.
+//!
+//! `tests/samples/VERSION` holds what scripts led to, one record a line after the journal that it belongs to. Samples are not
+//! written anew: a change that an old one does not survive needs a new version and a reader for the old one.
+//! `WRITE_SAMPLES=1` writes those of the present version that are not there yet.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use engine::{Config, Engine, Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, Record, action_of};
+use model::OrchestrationId;
+
+use crate::script::Shell;
+
+/// Together they have every kind of entry that any script leads to.
+const SAMPLED: [&str; 7] =
+    ["off_and_still_on", "host_reboots", "never_returns", "cancel", "stop_times_out_force", "stop_times_out_proceed", "shutdown"];
+
+fn folder(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", name].iter().collect()
+}
+
+fn play(script: &str) -> Vec<Fact> {
+    let text = std::fs::read_to_string(folder("scripts").join(script)).expect("a script");
+    let mut config = Config::default();
+    if text.contains("# limit role=web 1") {
+        config.limit_groups.push(engine::LimitGroup {
+            name: "web".into(),
+            labels: model::Labels::from([("role".to_owned(), "web".to_owned())]),
+            children: Vec::new(),
+            max_unavailable: 1,
+        });
+    }
+    let mut shell = Shell::new(config);
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['|', '>', '=', '#'])) {
+        shell.line(line);
+    }
+    shell.all
+}
+
+fn write(fact: &Fact) -> String {
+    let record = match fact {
+        Fact::Fleet(record) => serde_json::to_string(record),
+        Fact::Orchestration(_, record) => serde_json::to_string(record),
+    };
+    let journal = match fact.journal() {
+        JournalId::Fleet => "fleet".to_owned(),
+        JournalId::Orchestration(id) => id.to_string(),
+    };
+    format!("{journal} {}\n", record.expect("a record"))
+}
+
+fn read(line: &str) -> Fact {
+    let (journal, record) = line.split_once(' ').expect("a journal and a record");
+    let parsed = match journal {
+        "fleet" => serde_json::from_str::<Record<FleetEntry>>(record).map(Fact::Fleet),
+        id => {
+            let id: OrchestrationId = id.parse().expect("an id");
+            serde_json::from_str::<Record<Entry>>(record).map(|record| Fact::Orchestration(id, record))
+        }
+    };
+    parsed.unwrap_or_else(|error| panic!("{error}: {record}"))
+}
+
+#[test]
+fn journals_of_every_version_still_load_and_replay() {
+    let now = folder("samples").join(JOURNAL_VERSION.to_string());
+    if std::env::var_os("WRITE_SAMPLES").is_some() {
+        std::fs::create_dir_all(&now).expect("a folder");
+        for name in SAMPLED.iter().filter(|name| !now.join(format!("{name}.journal")).exists()) {
+            let text: String = play(&format!("{name}.txt")).iter().map(write).collect();
+            std::fs::write(now.join(format!("{name}.journal")), text).expect("a writable folder");
+        }
+    }
+    for version in 1..=JOURNAL_VERSION {
+        for name in SAMPLED {
+            let path = folder("samples").join(version.to_string()).join(format!("{name}.journal"));
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let mut fleet = Vec::new();
+            let mut own: Vec<(OrchestrationId, Result<Vec<Record<Entry>>, String>)> = Vec::new();
+            for fact in text.lines().map(read) {
+                match fact {
+                    Fact::Fleet(record) => fleet.push(record),
+                    Fact::Orchestration(id, record) => match own.iter_mut().find(|(known, _)| *known == id) {
+                        Some((_, Ok(records))) => records.push(record),
+                        _ => own.push((id, Ok(vec![record]))),
+                    },
+                }
+            }
+            let engine = Engine::restore(Config::default(), fleet, own).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let unreadable: Vec<_> = engine.unreadable().collect();
+            assert!(unreadable.is_empty(), "{}: {unreadable:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn samples_of_the_present_version_have_every_kind_of_entry() {
+    let mut missing = BTreeSet::new();
+    for script in std::fs::read_dir(folder("scripts")).expect("the scripts") {
+        let name = script.expect("an entry").file_name().to_string_lossy().into_owned();
+        missing.extend(play(&name).iter().map(action_of));
+    }
+    for name in SAMPLED {
+        let path = folder("samples").join(JOURNAL_VERSION.to_string()).join(format!("{name}.journal"));
+        for fact in std::fs::read_to_string(&path).expect("a sample").lines().map(read) {
+            missing.remove(action_of(&fact));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
