@@ -87,7 +87,9 @@ pub(super) fn variables(tree: &Tree) -> Vec<String> {
     let mut code = BTreeSet::new();
     for file in tree.files.iter().filter(|file| file.product_crate().is_some()) {
         for (_, line) in file.code() {
-            let names = line.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("REVEILLE_"));
+            let names = line
+                .split(|c: char| !c.is_ascii_uppercase() && c != '_')
+                .filter(|word| word.len() > 9 && word.starts_with("REVEILLE_"));
             code.extend(names.map(str::to_owned));
         }
     }
@@ -195,7 +197,8 @@ pub(super) fn places(tree: &Tree) -> Vec<String> {
         for (_, line) in file.code() {
             code.extend(literals(line).filter(|text| own.iter().any(|own| text.starts_with(own))).map(str::to_owned));
             if line.contains("const ") && line.contains("PORT") && line.contains("u16") {
-                code.extend(between(line, "= ", ";").map(|port| port.replace('_', "")));
+                let number = |port: &String| port.parse::<u16>().is_ok();
+                code.extend(between(line, "= ", ";").map(|port| port.replace('_', "")).filter(number));
             }
             code.extend(between(line, "SocketAddr::from(([0, 0, 0, 0], ", ")").map(str::to_owned));
         }
