@@ -42,6 +42,22 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it work on sandbox hosts: two reboots, and the controller killed in the second
+    Demo(crate::demo::DemoArgs),
+    /// Run the server: API, broker and engine in this process
+    Server(crate::server::ServerArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Run the agent of a sandbox host; real hosts run reveille-agent
+    #[command(hide = true)]
+    Agent(crate::agent::AgentArgs),
+    #[command(flatten)]
+    Sandbox(crate::sandbox::SandboxCommand),
+}
+
+/// What asks a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
     /// Log in and keep the token for later commands
     Login(Login),
     /// End the token of the last login and forget it
@@ -114,8 +130,6 @@ pub(crate) enum Command {
     /// Manage API tokens
     #[command(subcommand)]
     Tokens(Tokens),
-    #[command(flatten)]
-    Sandbox(crate::sandbox::SandboxCommand),
 }
 
 #[derive(Debug, Args)]

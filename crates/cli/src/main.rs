@@ -1,13 +1,16 @@
 //! The `reveille` program: server, client of a server, and the demonstration's sandbox hosts.
 
+mod agent;
 mod args;
 mod client;
 mod commands;
+mod demo;
 mod error;
 mod exit;
 mod follow;
 mod render;
 mod sandbox;
+mod server;
 mod session;
 mod sse;
 mod terminal;
@@ -16,6 +19,7 @@ mod trust;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
 use error::CliError;
@@ -23,25 +27,40 @@ use exit::Exit;
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
-    match command {
+    // An error means that a provider is installed already, which is what we want.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let done = match command {
         // A supervisor forks and reaps by itself: no runtime around it.
-        Command::Sandbox(command) => sandbox::run(command),
-        command => {
-            // An error means that a provider is installed already, which is what we want.
-            drop(rustls::crypto::ring::default_provider().install_default());
-            let done = runtime().and_then(|runtime| runtime.block_on(commands::run(&global, command)));
-            done.unwrap_or_else(|error| {
-                terminal::complain(global.output, &error);
-                error.exit
-            })
-            .into()
+        Command::Sandbox(command) => return sandbox::run(command),
+        Command::Agent(args) => {
+            log();
+            agent::run(args)
         }
-    }
+        Command::Demo(args) => demo::run(args),
+        Command::Server(args) => {
+            log();
+            runtime().and_then(|runtime| runtime.block_on(server::run(args, global.output)))
+        }
+        Command::Client(command) => runtime().and_then(|runtime| runtime.block_on(commands::run(&global, command))),
+    };
+    done.unwrap_or_else(|error| {
+        terminal::complain(global.output, &error);
+        error.exit
+    })
+    .into()
+}
+
+/// Logs of long-running commands go to standard error; `REVEILLE_LOG=debug` says more.
+fn log() {
+    let filter = EnvFilter::try_from_env("REVEILLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = log.with_ansi(console::colors_enabled_stderr());
+    // Under systemd the time is the journal's to write.
+    if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().init() } else { log.init() }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| CliError::new(Exit::Failed, format!("cannot start: {error}")))
