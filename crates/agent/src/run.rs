@@ -117,6 +117,8 @@ pub async fn run_until(config: Config, stopped: watch::Receiver<bool>) -> Result
 
     let (to_performer, from_network) = mpsc::channel(UNDER_WAY);
     let (to_network, from_performer) = mpsc::channel(UNDER_WAY);
+    // Keeps the network part, and with it the link, up for the farewell.
+    let until_farewell = to_network.clone();
     let network = tokio::spawn(network::run(link.clone(), events, to_performer, from_performer));
     let performer = Performer {
         host: Host::new(recipes, host, config.engines.clone(), state.clone()),
@@ -140,6 +142,7 @@ pub async fn run_until(config: Config, stopped: watch::Receiver<bool>) -> Result
     };
     drop(tokio::time::timeout(FAREWELL, farewell).await);
     link.stop().await;
+    drop(until_farewell);
     network.abort();
     Ok(())
 }
