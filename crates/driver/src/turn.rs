@@ -158,7 +158,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
 
     /// When a turn is due even if nothing happens.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let resend = self.sent.values().map(|s| s.at + self.pause(s.times)).min();
+        let resend = self.sent.values().map(|s| self.engine.given(s.at + self.pause(s.times))).min();
         [self.engine.poll_timeout(), resend].into_iter().flatten().min()
     }
 
@@ -206,6 +206,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
 
     /// Send what should be in flight and was not sent lately.
     async fn dispatch(&mut self, now: Timestamp) {
+        let now = self.engine.time(now);
         let wanted = self.engine.wanted();
         self.sent.retain(|id, _| wanted.iter().any(|c| c.id == *id));
         for command in wanted {

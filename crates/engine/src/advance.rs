@@ -189,13 +189,31 @@ fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, p
     if due {
         return Some(vec![Out::Own(Entry::DeadlinePassed { place })]);
     }
+    let disruptive = place.direction == Direction::Do
+        && matches!(step.action, StepAction::Stop { .. } | StepAction::Reboot { .. } | StepAction::Shutdown { .. });
+    if disruptive && !settled {
+        return None;
+    }
     for id in slots(view, step, track, place, run, &open) {
         let subject = run.subjects.get(&id)?;
         if may_issue(view, step, subject) {
+            if let Some(out) = out_of_budget(view, plan, track, place.track).filter(|_| disruptive) {
+                return Some(out);
+            }
             return Some(issue(view, plan, step, track, place, run, id, subject));
         }
     }
     None
+}
+
+/// Right before the first disruption of a track the budget is looked at once more (G1); from then on nothing is gated (G5).
+fn out_of_budget(view: &View<'_>, plan: &Track, track: &TrackState, number: u32) -> Option<Vec<Out>> {
+    if track.boot_end_issued() || track.children.values().any(|c| c.stop_asked) {
+        return None;
+    }
+    let full = view.guard().limit_groups(plan.target, Some(view.orchestration.id));
+    let why: Vec<String> = full.iter().map(|b| b.why.to_string()).collect();
+    (!why.is_empty()).then(|| unwind(number, track, format!("not begun: {}", why.join("; "))))
 }
 
 /// Whether nothing more will come of this subject in this round.

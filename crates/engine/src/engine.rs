@@ -126,6 +126,11 @@ impl Engine {
         now + self.ahead
     }
 
+    /// What the given clock shows at an instant of this engine's time.
+    pub fn given(&self, at: Timestamp) -> Timestamp {
+        at - self.ahead
+    }
+
     fn take(&mut self, input: Input, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
         match input {
             Input::Tick => Reply::Noted,
@@ -289,7 +294,7 @@ impl Engine {
         if let Some(report) = &ack.report {
             self.reported(host, report, now, facts);
         }
-        let Some((id, place, subject, action)) = self.find_command(host, ack) else {
+        let Some((id, place, subject, action)) = self.find_command(host, ack, now) else {
             return self.late(host, ack, now, facts);
         };
         let Some(deadline) = self.new_deadline(id, place, ack, now) else { return };
@@ -302,7 +307,10 @@ impl Engine {
         let waits = self.open.values().any(|o| o.tracks.iter().any(|t| t.open_boot().is_some_and(|b| b.command == ack.command)));
         let ends = self.fleet.hosts.get(&host).map(|h| h.boot_ends.as_slice()).unwrap_or_default();
         let unknown = ends.iter().any(|e| e.command == ack.command && e.last_word.is_none());
-        let lost = ack.error.as_ref().is_some_and(|e| e.code == ErrorCode::OutcomeUnknown || is_said_of_a_copy(e.code));
+        let lost = ack
+            .error
+            .as_ref()
+            .is_some_and(|e| e.code == ErrorCode::OutcomeUnknown || is_forgotten(e.code) || is_said_of_a_copy(e.code));
         if waits || !unknown || lost || !ack.status.is_final() {
             return;
         }
@@ -317,7 +325,7 @@ impl Engine {
     }
 
     /// The command that is meant, if the ack says anything new about it.
-    fn find_command(&self, host: TargetId, ack: &Ack) -> Option<(OrchestrationId, Place, TargetId, ActionKind)> {
+    fn find_command(&self, host: TargetId, ack: &Ack, now: Timestamp) -> Option<(OrchestrationId, Place, TargetId, ActionKind)> {
         for it in self.open.values() {
             for (number, track) in it.tracks.iter().enumerate() {
                 let number = u32::try_from(number).ok()?;
@@ -335,7 +343,7 @@ impl Engine {
                             };
                             let accepted = state.last_ack.is_some();
                             let found = (it.id, place, *subject, command.action.kind());
-                            return (is_new && is_credible(command, accepted, ack)).then_some(found);
+                            return (is_new && is_credible(command, accepted, ack, now)).then_some(found);
                         }
                     }
                 }
@@ -453,7 +461,7 @@ impl Engine {
         let silent = self.fleet.hosts.iter().filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some());
         let silences = silent.map(|(id, _)| (self.silent_at(*id) + model::Millis(1)).max(self.fleet.settle_until));
         let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
-        orchestrations.chain(silences).chain(settling).min().map(|at| at - self.ahead)
+        orchestrations.chain(silences).chain(settling).min().map(|at| self.given(at))
     }
 
     /// Why this request would not start now; empty exactly when it would.
@@ -552,11 +560,13 @@ fn own_children(host: TargetId, mut report: Report) -> Report {
 
 /// Whether an ack may change anything. A boot's end is completed by another boot identity alone (G3); and once a command
 /// was accepted, refusals of a repeated or mangled copy say nothing about it.
-fn is_credible(command: &Command, accepted: bool, ack: &Ack) -> bool {
+fn is_credible(command: &Command, accepted: bool, ack: &Ack, now: Timestamp) -> bool {
     let Some(expect_boot) = command.action.expect_boot() else { return true };
     let code = ack.error.as_ref().map(|e| e.code);
     match (ack.status, code) {
         (AckStatus::Completed, _) => ack.boot != expect_boot || broken::is(Rule::ProofIgnoresBoot),
+        // Kept in memory only: until the command has expired, another copy of it may still be obeyed.
+        (AckStatus::Failed, Some(code)) if is_forgotten(code) => !accepted && now > command.expires_at,
         (AckStatus::Failed, Some(code)) if is_said_of_a_copy(code) => !accepted,
         (AckStatus::Failed, Some(ErrorCode::BootDiffers)) => ack.boot != expect_boot,
         // The performer lost what it knew: on the same boot the command may still be at work.
@@ -566,17 +576,15 @@ fn is_credible(command: &Command, accepted: bool, ack: &Ack) -> bool {
     }
 }
 
-/// Refusals by a performer that may know nothing of the first copy: its claim is lost, or the copy was mangled.
+/// Refusals that are not on the performer's disk: a restart of it forgets them.
+fn is_forgotten(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::BadSignature | ErrorCode::Malformed | ErrorCode::LedgerFailed)
+}
+
+/// Refusals by a performer that may know nothing of the first copy: its claim is lost, or it was installed anew.
 fn is_said_of_a_copy(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::Retained
-            | ErrorCode::BadSignature
-            | ErrorCode::Malformed
-            | ErrorCode::WrongTarget
-            | ErrorCode::LedgerFailed
-            | ErrorCode::ClockUnset
-            | ErrorCode::RateLimited
-            | ErrorCode::Unsupported
+        ErrorCode::Retained | ErrorCode::WrongTarget | ErrorCode::ClockUnset | ErrorCode::RateLimited | ErrorCode::Unsupported
     )
 }

@@ -230,8 +230,10 @@ impl Cursor<'_> {
         let failed = troubles.len();
         let none_came_up =
             up_before > 0 && self.track.children.values().filter(|c| c.before.is_up()).all(|c| self.is_down(c.child.id));
+        let again =
+            (self.track.boots_after > 0).then(|| format!("boots after the proven one, by itself: {}", self.track.boots_after));
         let (outcome, reason) = if failed == 0 && healthy {
-            (Outcome::Completed, None)
+            (Outcome::Completed, again)
         } else if failed == 0 {
             (Outcome::Failed, Some("the host rebooted but was not seen healthy in time".to_owned()))
         } else if it.request.options.strict || none_came_up || !self.is_known() {
@@ -264,7 +266,7 @@ impl Cursor<'_> {
                 // Taken back on the same boot, only what this plan stopped is its business.
                 now != Some(child.before) && (!unwinding || child.stop_asked)
             } else {
-                let may_be_up = known.is_none() || now.is_some_and(model::ChildStatus::is_up);
+                let may_be_up = known.is_none() || now.is_some_and(|s| s.is_up() || s == model::ChildStatus::Creating);
                 !unwinding && child.autostart && may_be_up && !broken::is(Rule::BootStartedStayUp)
             };
             if !wrong {

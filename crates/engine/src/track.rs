@@ -30,6 +30,10 @@ pub(crate) struct TrackState {
     undisturbed: bool,
     /// Since when every probe found the host as it was before.
     pub(crate) healthy_since: Option<Timestamp>,
+    /// The boot of the last report.
+    seen_on: Option<BootIdentity>,
+    /// Further boots that were seen after the proven one (E38).
+    pub(crate) boots_after: u32,
     /// Children that were given up and that the last probe found as before.
     recovered: Vec<TargetId>,
     pub(crate) gone_at: Option<Timestamp>,
@@ -148,6 +152,8 @@ impl TrackState {
             report: None,
             undisturbed: false,
             healthy_since: None,
+            seen_on: None,
+            boots_after: 0,
             recovered: Vec::new(),
             gone_at: None,
             boot_before: None,
@@ -295,6 +301,7 @@ impl TrackState {
         if let Some(StepAction::Reboot { .. } | StepAction::Shutdown { .. }) = action {
             self.boot_after = Some(ack.boot);
             self.boot_proven_at = Some(at);
+            self.seen_on = Some(ack.boot);
         }
         let Some(report) = &ack.report else { return };
         self.report = Some((at, report.clone()));
@@ -307,12 +314,19 @@ impl TrackState {
                 self.children = children.iter().map(|c| (c.child.id, ChildState::of(c))).collect();
             }
         }
-        let restored = self.unrestored(report).is_some_and(|list| list.is_empty());
+        // A child that is on its way up is not as it was yet, whatever it was.
+        let between = report.children().unwrap_or_default().iter().any(|c| c.status == ChildStatus::Creating);
+        let restored = !between && self.unrestored(report).is_some_and(|list| list.is_empty());
+        let same_boot = self.seen_on.replace(report.boot).is_none_or(|boot| boot == report.boot);
+        if self.boot_proven_at.is_some() && !same_boot {
+            self.boots_after += 1;
+            self.boot_after = Some(report.boot);
+        }
         // A child that was given up and turns up all the same begins the hold anew.
         let recovered: Vec<TargetId> =
             self.children.iter().filter(|(id, c)| c.is_given_up() && c.is_as_before(report, **id)).map(|(id, _)| *id).collect();
         let same = std::mem::replace(&mut self.recovered, recovered) == self.recovered;
-        self.healthy_since = if restored { self.healthy_since.filter(|_| same).or(Some(at)) } else { None };
+        self.healthy_since = if restored { self.healthy_since.filter(|_| same && same_boot).or(Some(at)) } else { None };
     }
 
     pub(crate) fn deadline_passed(&mut self, place: Place) -> Result<(), String> {

@@ -130,7 +130,9 @@ impl Machine {
     fn refusal(&self, retained: bool, command: &Command, now: &Moment) -> Option<Refusal> {
         let kind = command.action.kind();
         if let Some(reason) = &self.corrupt {
-            return Some((ErrorCode::LedgerFailed, reason.clone()));
+            // Whether it had begun an end of this boot is not known any more: that is no refusal.
+            let code = if kind.ends_boot() { ErrorCode::OutcomeUnknown } else { ErrorCode::LedgerFailed };
+            return Some((code, reason.clone()));
         }
         if command.target != self.config.host {
             return Some((ErrorCode::WrongTarget, format!("this host is {}, not {}", self.config.host, command.target)));

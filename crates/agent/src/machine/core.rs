@@ -400,10 +400,15 @@ impl Machine {
         self.trouble.filter(|_| self.batch.is_none()).unwrap_or_default()
     }
 
-    /// Another command runs on the same child: a stop that is still running must not undo a newer start.
+    /// Another command runs on the same child: a stop that is still running must not undo a newer start. Cutting a child off
+    /// does not wait for the clean stop that it hangs in.
     fn is_busy(&self, command: &Command) -> bool {
         let runs = |id: &CommandId| matches!(self.flows.get(id), Some(Flow::Running));
-        self.state.open.iter().any(|(id, other)| *id != command.id && other.command.subject == command.subject && runs(id))
+        let cuts = |other: &Command| {
+            matches!(command.action, Action::StopChild { force: true, .. }) && matches!(other.action, Action::StopChild { force: false, .. })
+        };
+        let holds_back = |other: &Command| other.subject == command.subject && !cuts(other);
+        self.state.open.iter().any(|(id, claim)| *id != command.id && holds_back(&claim.command) && runs(id))
     }
 
     fn step(&mut self, id: CommandId, now: &Moment, turn: &mut Turn) {

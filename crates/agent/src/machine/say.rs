@@ -10,8 +10,9 @@ use super::state::Claim;
 use super::{Effect, Refusal};
 use crate::ledger::Moment;
 
-/// Last words are said again at a connect while the command could still be waited for: until this long after its end.
-const SAID_AGAIN: Millis = Millis::secs(10 * 60);
+/// Last words are said again at a connect until this long after their end: a controller that has given up by then still
+/// learns from them what became of the host.
+const SAID_AGAIN: Millis = Millis::secs(24 * 3600);
 /// And not more than this many, so that a connect stays short.
 const MOST_AGAIN: usize = 32;
 /// Longest message of an error, in characters.
@@ -40,7 +41,8 @@ impl Machine {
             taken_at: wall,
             agent_version: self.config.agent_version.clone(),
             protocol_version: VERSION,
-            actions: self.config.actions.clone(),
+            // On a ledger that is not believed nothing is done: known before anything is stopped (G5).
+            actions: self.config.actions.iter().copied().filter(|a| self.corrupt.is_none() || !a.is_disruptive()).collect(),
             engines: host.engines,
             children: host.children,
             pending_shutdown: host.pending_shutdown,
