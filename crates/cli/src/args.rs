@@ -42,8 +42,6 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// See it work on sandbox hosts: two reboots, and the controller killed in the second
-    Demo(crate::demo::DemoArgs),
     /// Run the server: API, broker and engine in this process
     Server(crate::server::ServerArgs),
     #[command(flatten)]

@@ -4,7 +4,6 @@ mod agent;
 mod args;
 mod client;
 mod commands;
-mod demo;
 mod error;
 mod exit;
 mod follow;
@@ -36,7 +35,6 @@ fn main() -> ExitCode {
             log();
             agent::run(args)
         }
-        Command::Demo(args) => demo::run(args),
         Command::Server(args) => {
             log();
             runtime().and_then(|runtime| runtime.block_on(server::run(args, global.output)))
