@@ -1,11 +1,12 @@
 //! What devices say, and what of it is believed.
 
 use controller::transport::{Inbound as _, InboundMessage, InboundVerdict, Refusal, Refused};
-use model::{InstanceId, TargetId};
+use engine::Why;
+use model::{InstanceId, Request, TargetId};
 use protocol::native::{ControllerBody, DeviceBody, seal_device};
 use uuid::Uuid;
 
-use super::stage::{Device, Stage, eventually, quick};
+use super::stage::{Device, REBOOT, Stage, eventually, options, quick};
 
 #[tokio::test]
 async fn a_hello_is_heard_and_answered_with_the_signed_time() {
@@ -76,12 +77,20 @@ async fn the_last_will_of_an_earlier_connection_is_old_news() {
         };
         stage.control.inbound(message)
     };
+    let admin = stage.admin().await;
+    let (target, by) = (device.host, admin.actor());
+    let away = async || {
+        let request = Request { target, operation: REBOOT, options: options(), by: by.clone() };
+        let blockers = stage.control.query(move |engine, now| engine.explain(&request, now)).await.unwrap();
+        blockers.iter().any(|blocker| blocker.why == Why::NotActive)
+    };
+    let gone = || DeviceBody::Gone { instance: device.report(1, &[]).instance };
     // Both connections are of one run of the agent; the will of the first comes last.
-    assert_eq!(say(2, DeviceBody::Hello { nonce: "a".to_owned(), report: device.report(1, &[]) }).await, InboundVerdict::Accept);
-    assert_eq!(say(1, DeviceBody::Gone { instance: device.report(1, &[]).instance }).await, InboundVerdict::Accept);
-    let host = device.host;
-    let state = stage.control.query(move |engine, now| engine.host(host, now).unwrap().state).await.unwrap();
-    assert_eq!(state, engine::HostState::Active);
+    assert_eq!(say(2, DeviceBody::Hello { nonce: "a".to_owned(), report: device.report(1, &["a"]) }).await, InboundVerdict::Accept);
+    assert_eq!(say(1, gone()).await, InboundVerdict::Accept);
+    assert!(!away().await);
+    assert_eq!(say(2, gone()).await, InboundVerdict::Accept);
+    assert!(away().await);
 }
 
 #[tokio::test]
