@@ -62,6 +62,7 @@ impl Sim {
             BTreeSet::from([ActionKind::Probe, ActionKind::StopChild, ActionKind::StartChild, ActionKind::Reboot, ActionKind::Shutdown]);
         let config = Config::new(self.hosts[host].id, instance, self.controller_public.to_string(), actions);
         let identity = self.hosts[host].boot().identity;
+        self.checks.instances.insert(instance, self.now);
         let (machine, effects) = Machine::start(config, identity, ledger, self.clock(host));
         self.note(|s| format!("{}: agent starts", s.hosts[host].name));
         let agent = &mut self.agents[host];
@@ -354,9 +355,11 @@ impl Sim {
     }
 
     fn dies(&mut self, point: CrashPoint) -> bool {
-        let dies = !self.faults_over
+        self.agent_points += 1;
+        let by_chance = !self.faults_over
             && self.scenario.has(Fault::AgentCrash)
             && self.rng.per_mille(self.scenario.crash_per_mille);
+        let dies = by_chance || self.mode.agent_cut == Some(self.agent_points);
         self.counts.point(point, dies);
         dies
     }

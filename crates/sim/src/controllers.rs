@@ -136,6 +136,7 @@ impl Sim {
         }
         if self.controllers[controller].wanted {
             let delay = match self.rng.below(10) {
+                _ if self.scenario.calm => 2_000,
                 0..=6 => self.rng.between(500, 10_000),
                 7..=8 => self.rng.between(10_000, 120_000),
                 _ => self.rng.between(120_000, 900_000),
@@ -371,12 +372,12 @@ impl Sim {
         self.wake_controller(controller, delay);
     }
 
-    /// Reports of one run of an agent are ordered by their number, not by arrival.
+    /// The newest by the truth, whatever the order of arrival.
     fn remember_report(&mut self, controller: usize, host: TargetId, report: &Report) {
-        let known = &mut self.controllers[controller].reports;
-        let older = known.get(&host).is_some_and(|k| k.instance == report.instance && k.sequence > report.sequence);
-        if !older {
-            known.insert(host, report.clone());
+        let age = |r: &Report| (self.checks.instances.get(&r.instance).copied().unwrap_or_default(), r.sequence);
+        let known = self.controllers[controller].reports.get(&host);
+        if known.is_none_or(|k| age(k) <= age(report)) {
+            self.controllers[controller].reports.insert(host, report.clone());
         }
     }
 

@@ -88,6 +88,8 @@ pub struct Scenario {
     pub broker_embedded: bool,
     /// Nothing goes wrong at all: then everything must end well.
     pub healthy: bool,
+    /// One request in a healthy world, and the run is over when it is.
+    pub calm: bool,
 }
 
 impl Scenario {
@@ -110,6 +112,7 @@ impl Scenario {
             sealed: rng.per_mille(30),
             broker_embedded: rng.per_mille(500),
             healthy,
+            calm: false,
         };
         it.make_hosts(&mut rng);
         it.make_groups(&mut rng);
@@ -131,12 +134,19 @@ impl Scenario {
         format!("{}; faults: {faults}", hosts.join(", "))
     }
 
-    /// The same scenario without any fault, for the every-cut runs.
+    /// The same fleet with one request and no fault but the one that the every-cut runs make.
     pub fn calm(mut self) -> Self {
         self.enabled.fill(false);
         self.per_mille = 0;
         self.crash_per_mille = 0;
         self.healthy = true;
+        self.calm = true;
+        self.faults_end = START + 1;
+        self.asks.retain(|a| matches!(a.what, What::Submit { shutdown: false, .. }));
+        self.asks.truncate(1);
+        for ask in &mut self.asks {
+            ask.at = START + 2 * MINUTE;
+        }
         self
     }
 

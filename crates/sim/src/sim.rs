@@ -82,8 +82,16 @@ impl Ord for Queued {
 pub struct Mode {
     /// Keep the story in words.
     pub story: bool,
-    /// The controller crashes after exactly this commit.
+    /// The controller crashes after exactly this commit, counted from 1.
     pub cut: Option<u64>,
+    /// An agent crashes at exactly this crash point, counted from 1 over all agents.
+    pub agent_cut: Option<u64>,
+}
+
+impl Mode {
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.is_some() || self.agent_cut.is_some()
+    }
 }
 
 /// What a run gave.
@@ -105,6 +113,10 @@ pub struct Outcome {
     pub boots: Vec<usize>,
     /// Transactions.
     pub commits: u64,
+    /// Crash points that agents passed.
+    pub agent_points: u64,
+    /// What every child of every host does in the end.
+    pub children: Vec<(String, ChildStatus)>,
 }
 
 pub(crate) struct Sim {
@@ -136,6 +148,7 @@ pub(crate) struct Sim {
     pub(crate) forgotten: BTreeSet<OrchestrationId>,
     /// Tools that were run for a command: on which boot of the host, when.
     pub(crate) tools_run: BTreeMap<CommandId, Vec<(usize, usize, Time)>>,
+    pub(crate) agent_points: u64,
     pub(crate) violation: Option<Violation>,
     pub(crate) story: Vec<String>,
     pub(crate) trace: u64,
@@ -192,6 +205,7 @@ impl Sim {
             accepted: Vec::new(),
             forgotten: BTreeSet::new(),
             tools_run: BTreeMap::new(),
+            agent_points: 0,
             violation: None,
             story: Vec::new(),
             trace: 0xcbf2_9ce4_8422_2325,
@@ -371,7 +385,8 @@ impl Sim {
     }
 
     fn is_over(&mut self) -> bool {
-        if !self.faults_over || self.now < self.scenario.faults_end + 30 * MINUTE {
+        let calming = if self.scenario.calm { 0 } else { 30 * MINUTE };
+        if !self.faults_over || self.now < self.scenario.faults_end + calming {
             return false;
         }
         self.liveness()
@@ -405,6 +420,8 @@ impl Sim {
             ends,
             boots: self.hosts.iter().map(|h| h.boots.len()).collect(),
             commits,
+            agent_points: self.agent_points,
+            children: self.hosts.iter().flat_map(|h| &h.children).map(|c| (c.who.name.clone(), c.status)).collect(),
         }
     }
 
@@ -422,6 +439,7 @@ impl Sim {
 pub(crate) fn words_of(cause: Cause) -> String {
     match cause {
         Cause::Command(id) => format!("by command {}", &id.to_string()[..8]),
+        Cause::Rogue(id) => format!("by the command {} of a controller without limits", &id.to_string()[..8]),
         Cause::Foreign => "by someone else".to_owned(),
         Cause::PowerCut => "power cut".to_owned(),
         Cause::Boot => "by the boot".to_owned(),
@@ -448,7 +466,7 @@ fn make_host(plan: &HostPlan, rng: &mut Rng) -> Host {
         clock_stepped_at: None,
     };
     for name in &plan.children {
-        let child = host.new_child(name, rng, START);
+        let child = host.new_child(name, rng);
         host.children.push(child);
     }
     host

@@ -154,7 +154,7 @@ impl Sim {
         let now = self.now;
         if fault == Fault::ChildAppears {
             let name = format!("new{}", self.hosts[host].children.len());
-            let child = self.hosts[host].new_child(&name, &mut self.rng, now);
+            let child = self.hosts[host].new_child(&name, &mut self.rng);
             self.counts.fault(fault);
             self.note(|s| format!("{}/{name} appears, {}", s.hosts[host].name, child.status));
             let up = self.hosts[host].is_up();
@@ -309,6 +309,7 @@ impl Sim {
         self.counts.fault(Fault::RogueController);
         let command = self.reboot_command(host);
         self.note(|s| format!("a controller without limits reboots {}", s.hosts[host].name));
+        self.checks.rogue.insert(command.id);
         self.checks_issued(&command, 0);
         self.send_down(host, ControllerBody::Command { command }, false);
     }

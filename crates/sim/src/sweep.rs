@@ -81,6 +81,12 @@ pub fn run_one(seed: u64, rule: Option<Rule>, mode: Mode) -> Outcome {
     outcome
 }
 
+/// Runs the seed's fleet with one request in a healthy world, but for the crash that the mode makes.
+pub fn run_calm(seed: u64, mode: Mode) -> Outcome {
+    broken::set(None);
+    run(Scenario::of(seed).calm(), mode)
+}
+
 /// The story of a seed, cut to the last lines when it is long.
 pub fn tell(seed: u64, rule: Option<Rule>, lines_max: usize) -> String {
     let scenario = Scenario::of(seed);

@@ -142,7 +142,8 @@ impl Sim {
             self.note(|s| format!("{}: the command did nothing", s.hosts[host].name));
             return (answer, Verdict::Ordered);
         }
-        self.order_shutdown(host, Cause::Command(id), off);
+        let rogue = self.checks.rogue.contains(&id);
+        self.order_shutdown(host, if rogue { Cause::Rogue(id) } else { Cause::Command(id) }, off);
         (answer, Verdict::Ordered)
     }
 

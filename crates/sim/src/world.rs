@@ -15,8 +15,10 @@ pub(crate) type Time = i64;
 /// Who ended a boot or started a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// A command of ours.
+    /// A command of an orchestration.
     Command(CommandId),
+    /// A command of a controller without limits: no plan of ours.
+    Rogue(CommandId),
     /// Someone else on the host.
     Foreign,
     /// The power failed.
@@ -67,8 +69,6 @@ pub(crate) struct Child {
     pub(crate) status: ChildStatus,
     /// Who brought it to its present status.
     pub(crate) cause: Cause,
-    /// Since when.
-    pub(crate) since: Time,
     /// Starts with the host.
     pub(crate) autostart: bool,
     /// Higher starts first.
@@ -83,8 +83,10 @@ pub(crate) struct Child {
     pub(crate) unstoppable: bool,
     /// Does not start.
     pub(crate) fails: bool,
-    /// A tool call works on it: outlives the agent that made it.
-    pub(crate) busy: u64,
+    /// When a command of ours last took it down, itself or with its host.
+    pub(crate) taken_down: Option<Time>,
+    /// When it last came up, and as what.
+    pub(crate) came_up: Option<(Time, ChildStatus)>,
 }
 
 /// One host with everything on it.
@@ -179,7 +181,6 @@ impl Host {
             if child.status != ChildStatus::Stopped {
                 child.set(ChildStatus::Stopped, cause, now);
             }
-            child.busy += 1;
         }
         if cause == Cause::PowerCut {
             self.disk.lose_power(rng)
@@ -196,7 +197,7 @@ impl Host {
     }
 
     /// A child as it is made with a host or later.
-    pub(crate) fn new_child(&self, name: &str, rng: &mut Rng, now: Time) -> Child {
+    pub(crate) fn new_child(&self, name: &str, rng: &mut Rng) -> Child {
         let kind = if rng.per_mille(800) { ChildKind::Lxd } else { ChildKind::Sandbox };
         let stable_id = rng.uuid().to_string();
         let who = ChildRef { id: TargetId::of_child(self.id, kind, &stable_id), kind, name: name.to_owned(), stable_id };
@@ -209,7 +210,6 @@ impl Host {
             who,
             status,
             cause: Cause::Itself,
-            since: now,
             autostart: rng.per_mille(500),
             start_priority: rng.below(3) as i64,
             stop_priority: rng.below(3) as i64,
@@ -217,7 +217,8 @@ impl Host {
             hangs: false,
             unstoppable: false,
             fails: false,
-            busy: 0,
+            taken_down: None,
+            came_up: None,
         }
     }
 }
@@ -227,7 +228,16 @@ impl Child {
     pub(crate) fn set(&mut self, status: ChildStatus, cause: Cause, now: Time) {
         self.status = status;
         self.cause = cause;
-        self.since = now;
+        if status.is_up() {
+            self.came_up = Some((now, status));
+        } else if matches!(cause, Cause::Command(_)) {
+            self.taken_down = Some(now);
+        }
+    }
+
+    /// It came up as it was before after we last took it down; what happened to it since is not our doing.
+    pub(crate) fn was_brought_back(&self, before: ChildStatus) -> bool {
+        self.taken_down.is_none_or(|down| self.came_up.is_some_and(|(up, status)| up > down && status == before))
     }
 
     /// There and running, or paused.

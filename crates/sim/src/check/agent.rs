@@ -133,7 +133,7 @@ impl Sim {
 
     /// A boot ends.
     pub(crate) fn checks_boot_ends(&mut self, host: usize, cause: Cause) {
-        let Cause::Command(id) = cause else { return };
+        let (Cause::Command(id) | Cause::Rogue(id)) = cause else { return };
         let count = {
             let count = self.checks.boots_ended.entry(id).or_default();
             *count += 1;

@@ -12,7 +12,7 @@ use std::fmt;
 
 use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
 use model::{
-    ActionKind, Command, CommandId, Direction, Fence, OrchestrationId, Plan, Recheck, Report, Request, StepAction, TargetId,
+    ActionKind, Command, CommandId, Direction, Fence, InstanceId, OrchestrationId, Plan, Recheck, Report, Request, StepAction, TargetId,
     Timestamp,
 };
 
@@ -137,6 +137,10 @@ pub(crate) struct Checks {
     pub(crate) boot_ends: BTreeMap<TargetId, Vec<Timestamp>>,
     pub(crate) settle_until: Timestamp,
     pub(crate) controller_clock_stepped: bool,
+    /// Commands of a controller without limits.
+    pub(crate) rogue: BTreeSet<CommandId>,
+    /// Runs of agents in their true order.
+    pub(crate) instances: BTreeMap<InstanceId, Time>,
     pub(crate) explained: Option<(OrchestrationId, Vec<Blocker>)>,
 }
 
@@ -167,6 +171,8 @@ impl Checks {
             boot_ends: BTreeMap::new(),
             settle_until: Timestamp::from_millis(0),
             controller_clock_stepped: false,
+            rogue: BTreeSet::new(),
+            instances: BTreeMap::new(),
             explained: None,
         }
     }
@@ -222,7 +228,7 @@ impl Sim {
                 checks.off.insert(*host);
                 self.counts.end(End::HostOff);
             }
-            FleetEntry::HostSeen { host, .. } => {
+            FleetEntry::HostSeen { host, .. } | FleetEntry::HostStillOn { host, .. } => {
                 checks.off.remove(host);
             }
             FleetEntry::BootEndCommanded { host, .. } => checks.boot_ends.entry(*host).or_default().push(record.at),
@@ -241,12 +247,7 @@ impl Sim {
             FleetEntry::Unlocked { orchestration, .. } if self.forgotten.contains(orchestration) => {
                 checks.watched.remove(orchestration);
             }
-            FleetEntry::Unlocked { .. }
-            | FleetEntry::HostEnrolled { .. }
-            | FleetEntry::HostApproved { .. }
-            | FleetEntry::HostSilent { .. }
-            | FleetEntry::Locked { .. }
-            | FleetEntry::AlarmAcknowledged { .. } => {}
+            _ => {}
         }
     }
 

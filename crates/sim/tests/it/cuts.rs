@@ -1,0 +1,52 @@
+//! Every cut: a whole run is cut after each commit of the controller and at each crash point of the agents, goes on in a
+//! healthy world, and comes to the same end.
+
+use engine::Outcome as End;
+use sim::sweep::run_calm;
+use sim::{Mode, Outcome};
+
+/// Fleets that the cuts are made on: hosts with and without children, all policies.
+const SEEDS: [u64; 6] = [2, 3, 5, 8, 13, 21];
+
+fn whole(seed: u64) -> Outcome {
+    let whole = run_calm(seed, Mode::default());
+    assert!(whole.violation.is_none(), "seed {seed}: {:?}", whole.violation);
+    assert_eq!(whole.ends, vec![Some(End::Completed)], "seed {seed}");
+    whole
+}
+
+#[test]
+fn a_controller_that_dies_after_any_commit_comes_to_the_same_end() {
+    for seed in SEEDS {
+        let whole = whole(seed);
+        for cut in 1..=whole.commits {
+            let it = run_calm(seed, Mode { cut: Some(cut), ..Mode::default() });
+            assert!(it.violation.is_none(), "seed {seed}, cut after commit {cut}: {:?}", it.violation);
+            assert_eq!((&it.ends, &it.boots), (&whole.ends, &whole.boots), "seed {seed}, cut after commit {cut}");
+            assert_eq!(it.children, whole.children, "seed {seed}, cut after commit {cut}");
+        }
+    }
+}
+
+/// A crash between the word that a reboot begins and the tool leaves nobody who knows whether it was run: then the end is
+/// `failed`, nothing was rebooted, and the children are back all the same.
+#[test]
+fn an_agent_that_dies_at_any_crash_point_leaves_nothing_behind() {
+    for seed in SEEDS {
+        let whole = whole(seed);
+        let mut not_begun = 0;
+        for cut in 1..=whole.agent_points {
+            let it = run_calm(seed, Mode { agent_cut: Some(cut), ..Mode::default() });
+            assert!(it.violation.is_none(), "seed {seed}, cut at point {cut}: {:?}", it.violation);
+            assert_eq!(it.children, whole.children, "seed {seed}, cut at point {cut}");
+            if it.ends == whole.ends {
+                assert_eq!(it.boots, whole.boots, "seed {seed}, cut at point {cut}");
+            } else {
+                assert_eq!(it.ends, vec![Some(End::Failed)], "seed {seed}, cut at point {cut}");
+                assert!(it.boots.iter().all(|boots| *boots == 1), "seed {seed}, cut at point {cut}");
+                not_begun += 1;
+            }
+        }
+        assert!(not_begun <= 6, "seed {seed}: {not_begun} of {} points", whole.agent_points);
+    }
+}
