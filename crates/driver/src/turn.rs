@@ -84,6 +84,7 @@ pub struct Driver<S, T> {
 
 #[derive(Clone, Copy)]
 struct Sent {
+    target: TargetId,
     at: Timestamp,
     times: u32,
 }
@@ -143,6 +144,14 @@ impl<S: Store, T: Transport> Driver<S, T> {
         }
         if broken::is(Rule::SendBeforeAppend) {
             self.dispatch(now).await;
+        }
+        // Another run of an agent, or one that is heard again, has not heard what was sent before.
+        for fact in &facts {
+            if let Fact::Fleet(record) = fact
+                && let FleetEntry::HostSeen { host, .. } = &record.entry
+            {
+                self.sent.retain(|_, sent| sent.target != *host);
+            }
         }
         if !facts.is_empty() {
             let batch = self.batch(facts);
@@ -217,7 +226,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             };
             // A command that could not be handed over is paced like one that was not answered.
             let _ = self.transport.send(&command).await;
-            self.sent.insert(command.id, Sent { at: now, times: times.saturating_add(1) });
+            self.sent.insert(command.id, Sent { target: command.target, at: now, times: times.saturating_add(1) });
         }
     }
 

@@ -7,43 +7,15 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    AckStatus, Action, ActionKind, Command, CommandId, Direction, Fence, Millis, Operation, Place, Recheck, Step, StepAction,
-    TargetId, TimeoutPolicy, Timestamp, Track,
+    AckStatus, Action, ActionKind, Command, CommandId, Direction, Fence, Millis, Place, Recheck, Step, StepAction, TargetId,
+    TimeoutPolicy, Timestamp, Track,
 };
 
 use crate::config::Config;
-use crate::fleet::Fleet;
+use crate::decision::{Out, View, ended, parallel, unwind};
 use crate::flow;
-use crate::guard::{Guard, Reserved};
-use crate::heard::Heard;
 use crate::journal::{Entry, FleetEntry, Outcome};
-use crate::orchestration::Orchestration;
 use crate::track::{Standing, StepRun, SubjectRun, TrackState, is_hopeless};
-
-/// What a decision writes.
-#[derive(Clone, Debug)]
-pub(crate) enum Out {
-    Fleet(FleetEntry),
-    Own(Entry),
-}
-
-/// What a decision looks at.
-pub(crate) struct View<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) fleet: &'a Fleet,
-    pub(crate) heard: &'a Heard,
-    pub(crate) orchestration: &'a Orchestration,
-    pub(crate) now: Timestamp,
-    /// Highest position allotted anywhere.
-    pub(crate) position: u64,
-}
-
-impl View<'_> {
-    pub(crate) fn guard(&self) -> Guard<'_> {
-        static NOBODY: Reserved = Reserved::new();
-        Guard { config: self.config, fleet: self.fleet, heard: self.heard, reserved: &NOBODY, now: self.now }
-    }
-}
 
 /// The next facts of this orchestration, or none.
 pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
@@ -161,20 +133,6 @@ fn cancel(view: &View<'_>, number: u32, track: &TrackState) -> Option<Vec<Out>> 
     Some(unwind(number, track, format!("cancelled by {by}")))
 }
 
-/// Close what is open, and turn back.
-pub(crate) fn unwind(number: u32, track: &TrackState, reason: String) -> Vec<Out> {
-    let mut out = Vec::new();
-    if let Some(place) = track.current {
-        out.push(Out::Own(Entry::StepEnded { place }));
-    }
-    out.push(Out::Own(Entry::UnwindStarted { track: number, reason }));
-    out
-}
-
-pub(crate) fn ended(track: u32, outcome: Outcome, reason: String) -> Out {
-    Out::Own(Entry::TrackEnded { track, outcome, reason: Some(reason) })
-}
-
 /// Issue, retry, judge and close one open step.
 fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Option<Vec<Out>> {
     if let Some(out) = host_gone(view, plan, step, track, place, run) {
@@ -230,7 +188,7 @@ fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: 
             None => false,
         },
         Standing::Done(_) => match flow::recheck(step, place) {
-            Some(recheck) => flow::is_satisfied(view, recheck, track, run),
+            Some(recheck) => flow::is_satisfied(view, recheck, track, run, id),
             None => true,
         },
     }
@@ -277,21 +235,19 @@ fn classes(step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Vec<
     by_priority.into_values().rev().enumerate().map(|(n, class)| (class, stops.then(|| share(n)))).collect()
 }
 
-/// How many subjects are acted on at once; `None`: all of one priority.
-pub(crate) fn parallel(config: &Config, step: &Step, place: Place) -> Option<usize> {
-    let starts_again = matches!(step.action, StepAction::Stop { .. }) && place.direction == Direction::Undo;
-    let parallel = if starts_again { config.parallel_starts } else { step.parallel };
-    (parallel > 0).then_some(parallel as usize)
-}
-
 fn may_issue(view: &View<'_>, step: &Step, subject: &SubjectRun) -> bool {
     match subject.standing() {
         Standing::Idle => true,
         Standing::Open | Standing::TimedOut => false,
         // A probe that did not show what it must, or a failed attempt: again after a pause.
         Standing::Done(_) => subject.last_ack.as_ref().is_some_and(|(at, _)| view.now >= *at + pause(view.config, step)),
-        Standing::Failed(_, at) => view.now >= at + pause(view.config, step),
+        Standing::Failed(_, at) => view.now >= at + longer(pause(view.config, step), subject.tries),
     }
+}
+
+/// The pause after so many failed attempts: doubled each time, up to sixteen times.
+fn longer(pause: Millis, tries: u32) -> Millis {
+    Millis(pause.0.saturating_mul(1 << tries.saturating_sub(1).min(4)))
 }
 
 fn pause(config: &Config, step: &Step) -> Millis {
@@ -432,6 +388,7 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
         for subject in run.subjects.values() {
             if let Some((at, _)) = &subject.last_ack {
                 due.push(*at + pause(view.config, step));
+                due.push(*at + longer(pause(view.config, step), subject.tries));
             }
         }
         if let (Recheck::Restored, Some(since)) = (flow::recheck(step, place).unwrap_or(Recheck::Admission), track.healthy_since)
@@ -449,9 +406,4 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
         }
     }
     due.into_iter().filter(|at| *at > view.now).min()
-}
-
-/// Whether the operation leaves the host down on purpose.
-pub(crate) fn leaves_down(operation: Operation) -> bool {
-    operation == Operation::Shutdown
 }

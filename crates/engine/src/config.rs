@@ -17,7 +17,7 @@ pub struct Config {
     pub probe_limit: Millis,
     /// Pause between two probes, or two attempts of one action.
     pub retry_pause: Millis,
-    /// Attempts of one action on one child in one round.
+    /// Attempts of one action on one child in one round; the pause between them doubles each time.
     pub attempts: u32,
     /// How long cutting off a child may take.
     pub force_limit: Millis,
@@ -54,7 +54,7 @@ impl Default for Config {
             command_expiry: Millis::secs(240),
             probe_limit: Millis::secs(60),
             retry_pause: Millis::secs(2),
-            attempts: 2,
+            attempts: 5,
             force_limit: Millis::secs(30),
             begin_within: Millis::secs(120),
             back_within: Millis::secs(600),

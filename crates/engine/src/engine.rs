@@ -8,8 +8,9 @@ use model::{
     Request, StepAction, TargetId, Timestamp,
 };
 
-use crate::advance::{self, Out};
+use crate::advance;
 use crate::config::Config;
+use crate::decision::{self, Out};
 use crate::explain::{Blocker, Why};
 use crate::fleet::Fleet;
 use crate::guard::{Guard, Reserved};
@@ -411,8 +412,8 @@ impl Engine {
         }
     }
 
-    fn look<'a>(&'a self, it: &'a Orchestration, now: Timestamp, position: u64) -> advance::View<'a> {
-        advance::View { config: &self.config, fleet: &self.fleet, heard: &self.heard, orchestration: it, now, position }
+    fn look<'a>(&'a self, it: &'a Orchestration, now: Timestamp, position: u64) -> decision::View<'a> {
+        decision::View { config: &self.config, fleet: &self.fleet, heard: &self.heard, orchestration: it, now, position }
     }
 
     fn position(&self) -> u64 {

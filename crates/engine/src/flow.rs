@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::broken::{self, Rule};
 use model::{Direction, Millis, Place, Recheck, Step, StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp, Track};
 
-use crate::advance::{self, Out, View, ended, leaves_down, unwind};
+use crate::decision::{Out, View, ended, leaves_down, parallel, unwind};
 use crate::guard;
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::track::{Standing, StepRun, TrackState};
@@ -25,11 +25,8 @@ pub(crate) fn recheck(step: &Step, place: Place) -> Option<Recheck> {
 }
 
 /// Whether the last answer lets the step end. What it says may still send the track back or into its policy.
-pub(crate) fn is_satisfied(view: &View<'_>, recheck: Recheck, track: &TrackState, run: &StepRun) -> bool {
-    let Some((at, report)) = &track.report else { return false };
-    if *at < run.started_at {
-        return false;
-    }
+pub(crate) fn is_satisfied(view: &View<'_>, recheck: Recheck, track: &TrackState, run: &StepRun, target: TargetId) -> bool {
+    let Some(report) = run.answer(target) else { return false };
     match recheck {
         Recheck::Admission => report.children().is_some(),
         // A child on its way up would be killed by the reboot: asked again until it has come up or the limit (ruling 16).
@@ -79,14 +76,10 @@ impl Cursor<'_> {
 
     fn after_admission(&self, last: Place, run: &StepRun) -> Option<Vec<Out>> {
         let request = &self.view.orchestration.request;
-        let done = run.subjects.values().all(|s| matches!(s.standing(), Standing::Done(_)));
-        let Some((at, report)) =
-            self.track.report.as_ref().filter(|(at, r)| done && *at >= run.started_at && r.children().is_some())
-        else {
+        let Some(report) = run.answer(self.plan.target).filter(|r| r.children().is_some()) else {
             return Some(self.turn_back("the host gave no complete report".to_owned()));
         };
-        let mut blockers = guard::report_blockers(report, *at, request, *at);
-        blockers.extend(self.view.guard().limit_groups(self.plan.target, Some(self.view.orchestration.id)));
+        let mut blockers = guard::report_blockers(report, run.started_at, request, run.started_at);
         guard::override_by(request, &mut blockers);
         // The children may have stopped by themselves since the request: then there is nothing to stop.
         blockers.retain(|b| b.why != crate::explain::Why::NoRunningChildren);
@@ -119,8 +112,8 @@ impl Cursor<'_> {
     fn after_children_down(&self, last: Place) -> Option<Vec<Out>> {
         let (stop, policy) = self.stop_step()?;
         let stop_run = self.track.run(stop)?;
-        let fresh = self.track.run(last).and_then(|run| self.track.report.as_ref().filter(|(at, _)| *at >= run.started_at));
-        let Some((_, report)) = fresh.filter(|(_, r)| r.children().is_some()) else {
+        let answer = self.track.run(last).and_then(|run| run.answer(self.plan.target));
+        let Some(report) = answer.filter(|r| r.children().is_some()) else {
             return Some(self.turn_back("the children could not be listed before the reboot".to_owned()));
         };
         let on_the_way = creating(report);
@@ -368,7 +361,7 @@ impl Cursor<'_> {
         for child in subjects.iter().filter_map(|id| self.track.children.get(id)) {
             *classes.entry(child.start_priority).or_default() += 1;
         }
-        let at_once = advance::parallel(self.view.config, step, place);
+        let at_once = parallel(self.view.config, step, place);
         let turns: usize = classes.values().map(|n| at_once.map_or(1, |at_once| n.div_ceil(at_once))).sum();
         Millis(limit.0.saturating_mul(turns.max(1) as u64))
     }

@@ -6,6 +6,7 @@
 
 mod advance;
 mod config;
+mod decision;
 mod engine;
 mod explain;
 mod fleet;

@@ -90,7 +90,7 @@ fn children(it: &Orchestration, track: &TrackState, steps: &[Step]) -> Vec<Child
             let begun = if track.unwinding.is_some() { undo } else { start };
             let (restart, start_error) = restart_of(it, track, c, begun);
             let (stop, stop_error) = stop_of(c, stop);
-            let error = if restart == RestartStatus::Failed { start_error } else { stop_error };
+            let error = if restart == RestartStatus::Running { stop_error } else { start_error.or(stop_error) };
             ChildView { child: c.child.clone(), pre_reboot_status: c.before, stop, restart, error }
         })
         .collect();

@@ -1,6 +1,6 @@
 //! The journal in words: one sentence per fact, for people and for the audit log.
 
-use model::{Action, Command, Direction, TargetId};
+use model::{Action, Command, Direction, Millis, TargetId};
 
 use crate::journal::{Entry, Fact, FleetEntry, Outcome};
 use crate::show;
@@ -138,7 +138,8 @@ fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
     match &command.action {
         Action::Probe => format!("probe {who}{attempt}"),
         Action::StopChild { force: true, .. } => format!("cut off {who}{attempt}"),
-        Action::StopChild { grace, .. } => format!("stop {who} within {grace}{attempt}"),
+        // What is left of the time for all children, to the second.
+        Action::StopChild { grace, .. } => format!("stop {who} within {}{attempt}", Millis(grace.0.next_multiple_of(1000))),
         Action::StartChild { .. } => format!("start {who}{attempt}"),
         Action::Reboot { expect_boot, .. } => format!("reboot {who}, to end boot {}{attempt}", expect_boot.boot_id()),
         Action::Shutdown { expect_boot, .. } => format!("shut {who} down, to end boot {}{attempt}", expect_boot.boot_id()),

@@ -139,6 +139,16 @@ impl SubjectRun {
     }
 }
 
+impl StepRun {
+    /// The report that answered the last probe of this round; an answer to any other question is none to this.
+    pub(crate) fn answer(&self, target: TargetId) -> Option<&Report> {
+        match self.subjects.get(&target)?.standing() {
+            Standing::Done(ack) => ack.report.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 impl TrackState {
     pub(crate) fn new(steps: usize) -> Self {
         Self {

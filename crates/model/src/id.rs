@@ -52,15 +52,7 @@ typed_id!(
 );
 
 /// The namespace of all ids that Reveille computes.
-const NAMESPACE: Uuid = Uuid::from_u128(0x5f0c_7e6a_2b1d_5c43_9a51_7265_7665_696c);
-
-impl TargetId {
-    /// The id of a child: computed from its host, kind and the engine's own stable id, so that it survives listing again and
-    /// two kinds with one name are two children (ruling 22, E23).
-    pub fn of_child(host: Self, kind: crate::ChildKind, stable_id: &str) -> Self {
-        Self(Uuid::new_v5(&NAMESPACE, format!("child/{host}/{kind}/{stable_id}").as_bytes()))
-    }
-}
+pub(crate) const NAMESPACE: Uuid = Uuid::from_u128(0x5f0c_7e6a_2b1d_5c43_9a51_7265_7665_696c);
 
 /// Do, or take back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,15 +98,6 @@ impl CommandId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ChildKind;
-
-    #[test]
-    fn ids_are_stable_and_tell_kinds_apart() {
-        let host = TargetId(Uuid::from_u128(7));
-        let lxd = TargetId::of_child(host, ChildKind::Lxd, "web");
-        assert_eq!(lxd, TargetId::of_child(host, ChildKind::Lxd, "web"));
-        assert_ne!(lxd, TargetId::of_child(host, ChildKind::Sandbox, "web"));
-    }
 
     #[test]
     fn each_attempt_and_direction_has_an_id_of_its_own() {

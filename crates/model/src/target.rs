@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TargetId;
+use uuid::Uuid;
+
+use crate::id::{NAMESPACE, TargetId};
 
 /// Labels of a target, as an operator gave them.
 pub type Labels = BTreeMap<String, String>;
@@ -75,4 +77,25 @@ pub struct ChildRef {
     pub name: String,
     /// The engine's own stable id (LXD `volatile.uuid`), else the name. A child made anew under an old name differs here.
     pub stable_id: String,
+}
+
+impl TargetId {
+    /// The id of a child: computed from its host, kind and the engine's own stable id, so that it survives listing again and
+    /// two kinds with one name are two children (ruling 22, E23).
+    pub fn of_child(host: Self, kind: ChildKind, stable_id: &str) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("child/{host}/{kind}/{stable_id}").as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_stable_and_tell_kinds_apart() {
+        let host = TargetId(Uuid::from_u128(7));
+        let lxd = TargetId::of_child(host, ChildKind::Lxd, "web");
+        assert_eq!(lxd, TargetId::of_child(host, ChildKind::Lxd, "web"));
+        assert_ne!(lxd, TargetId::of_child(host, ChildKind::Sandbox, "web"));
+    }
 }

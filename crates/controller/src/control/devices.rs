@@ -71,7 +71,7 @@ impl Control {
             DeviceBody::Report { report } => self.tell(Input::Reported { host, report: Box::new(report) }),
             DeviceBody::Hello { nonce, report } => {
                 self.shared.greetings.greeted(host, message.connection);
-                if let Err(error) = self.courier.say(host, &ControllerBody::Time { nonce, now: self.now() }) {
+                if let Err(error) = self.courier.say(host, &ControllerBody::Time { nonce, now: self.shared.engine_time() }) {
                     tracing::warn!(%host, "the time was not said: {error}");
                 }
                 self.tell(Input::Reported { host, report: Box::new(report) })

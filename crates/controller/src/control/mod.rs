@@ -20,6 +20,7 @@ mod secret;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use driver::{StartError, StoreError};
@@ -91,6 +92,8 @@ pub struct Control {
 struct Shared {
     database: Database,
     clock: Clock,
+    /// How far the engine's time is ahead of the clock, in milliseconds; devices must judge expiry by the engine's time.
+    ahead: AtomicU64,
     /// `None` before the first start.
     directory: RwLock<Option<Arc<Directory>>>,
     ready: watch::Sender<Ready>,
@@ -158,6 +161,7 @@ impl Control {
         let shared = Arc::new(Shared {
             database,
             clock,
+            ahead: AtomicU64::new(0),
             directory: RwLock::new(None),
             ready: watch::Sender::new(ready),
             stopping: watch::Sender::new(false),

@@ -4,6 +4,7 @@
 //! what waits meanwhile is answered "unavailable". The process never ends for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use driver::{Driver, StartError, StoreError};
@@ -61,6 +62,7 @@ impl Worker {
         let now = self.shared.clock.now();
         let driver = Driver::start(self.config.clone(), store, self.courier.clone(), self.resend, now).await?;
         self.shared.set_directory(Directory::of(driver.engine(), now));
+        self.shared.set_ahead(driver.engine(), now);
         self.shared.set_ready(None);
         Ok(driver)
     }
@@ -160,6 +162,7 @@ impl Worker {
         let changes_hosts = inputs.iter().any(|input| matches!(input, Input::Enrol { .. } | Input::Approve { .. }));
         match driver.turn(inputs, now).await {
             Ok(replies) => {
+                self.shared.set_ahead(driver.engine(), now);
                 if changes_hosts {
                     self.shared.set_directory(Directory::of(driver.engine(), now));
                 }
@@ -250,6 +253,15 @@ pub(super) fn may_pass(error: &StartError) -> bool {
 impl Shared {
     fn set_directory(&self, directory: Directory) {
         *self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(directory));
+    }
+
+    fn set_ahead(&self, engine: &Engine, now: Timestamp) {
+        self.ahead.store(engine.time(now).since(now).0, Ordering::Relaxed);
+    }
+
+    /// The time that expiry is written in.
+    pub(super) fn engine_time(&self) -> Timestamp {
+        self.clock.now() + Millis(self.ahead.load(Ordering::Relaxed))
     }
 
     fn set_ready(&self, reason: Option<String>) {

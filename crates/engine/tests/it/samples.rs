@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use engine::{Config, Engine, Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, Record, action_of};
 use model::OrchestrationId;
 
-use crate::script::Shell;
+use crate::script::{Shell, config_of};
 
 /// Together they have every kind of entry that any script leads to.
 const SAMPLED: [&str; 7] =
@@ -22,16 +22,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn play(script: &str) -> Vec<Fact> {
     let text = std::fs::read_to_string(folder("scripts").join(script)).expect("a script");
-    let mut config = Config::default();
-    if text.contains("# limit role=web 1") {
-        config.limit_groups.push(engine::LimitGroup {
-            name: "web".into(),
-            labels: model::Labels::from([("role".to_owned(), "web".to_owned())]),
-            children: Vec::new(),
-            max_unavailable: 1,
-        });
-    }
-    let mut shell = Shell::new(config);
+    let mut shell = Shell::new(config_of(&text));
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['|', '>', '=', '#'])) {
         shell.line(line);
     }

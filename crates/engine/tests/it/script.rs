@@ -294,6 +294,21 @@ fn play(script: &str, config: &Config) -> String {
     shell.out.replace(&shell.now.to_string()[..10], "DAY")
 }
 
+/// The defaults, with what the head of a script asks for. Scripts stay short with two attempts, unless they are about them.
+pub(crate) fn config_of(script: &str) -> Config {
+    let attempts = if script.contains("# all attempts") { Config::default().attempts } else { 2 };
+    let mut config = Config { attempts, ..Config::default() };
+    if script.contains("# limit role=web 1") {
+        config.limit_groups.push(engine::LimitGroup {
+            name: "web".into(),
+            labels: model::Labels::from([("role".to_owned(), "web".to_owned())]),
+            children: Vec::new(),
+            max_unavailable: 1,
+        });
+    }
+    config
+}
+
 #[test]
 fn scripts_play_as_written() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
@@ -303,15 +318,7 @@ fn scripts_play_as_written() {
     for path in paths {
         println!("{}", path.display());
         let script = std::fs::read_to_string(&path).expect("a script");
-        let mut config = Config::default();
-        if script.contains("# limit role=web 1") {
-            config.limit_groups.push(engine::LimitGroup {
-                name: "web".into(),
-                labels: model::Labels::from([("role".to_owned(), "web".to_owned())]),
-                children: Vec::new(),
-                max_unavailable: 1,
-            });
-        }
+        let config = config_of(&script);
         let told = play(&script, &config);
         if std::env::var_os("UPDATE_SCRIPTS").is_some() {
             std::fs::write(&path, &told).expect("a writable script");

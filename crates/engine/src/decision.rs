@@ -1,0 +1,62 @@
+//! What decisions look at, and what they write.
+
+use model::{Direction, Operation, Place, Step, StepAction, Timestamp};
+
+use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::guard::{Guard, Reserved};
+use crate::heard::Heard;
+use crate::journal::{Entry, FleetEntry, Outcome};
+use crate::orchestration::Orchestration;
+use crate::track::TrackState;
+
+/// What a decision writes.
+#[derive(Clone, Debug)]
+pub(crate) enum Out {
+    Fleet(FleetEntry),
+    Own(Entry),
+}
+
+/// What a decision looks at.
+pub(crate) struct View<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) heard: &'a Heard,
+    pub(crate) orchestration: &'a Orchestration,
+    pub(crate) now: Timestamp,
+    /// Highest position allotted anywhere.
+    pub(crate) position: u64,
+}
+
+impl View<'_> {
+    pub(crate) fn guard(&self) -> Guard<'_> {
+        static NOBODY: Reserved = Reserved::new();
+        Guard { config: self.config, fleet: self.fleet, heard: self.heard, reserved: &NOBODY, now: self.now }
+    }
+}
+
+/// Close what is open, and turn back.
+pub(crate) fn unwind(number: u32, track: &TrackState, reason: String) -> Vec<Out> {
+    let mut out = Vec::new();
+    if let Some(place) = track.current {
+        out.push(Out::Own(Entry::StepEnded { place }));
+    }
+    out.push(Out::Own(Entry::UnwindStarted { track: number, reason }));
+    out
+}
+
+pub(crate) fn ended(track: u32, outcome: Outcome, reason: String) -> Out {
+    Out::Own(Entry::TrackEnded { track, outcome, reason: Some(reason) })
+}
+
+/// How many subjects are acted on at once; `None`: all of one priority.
+pub(crate) fn parallel(config: &Config, step: &Step, place: Place) -> Option<usize> {
+    let starts_again = matches!(step.action, StepAction::Stop { .. }) && place.direction == Direction::Undo;
+    let parallel = if starts_again { config.parallel_starts } else { step.parallel };
+    (parallel > 0).then_some(parallel as usize)
+}
+
+/// Whether the operation leaves the host down on purpose.
+pub(crate) fn leaves_down(operation: Operation) -> bool {
+    operation == Operation::Shutdown
+}
