@@ -48,10 +48,13 @@ pub(super) async fn events(
     };
     let mut watched = api.control.watch(&who, id, after).await?;
     let stream = async_stream::stream! {
-        let mut seen = after.unwrap_or(0);
+        let (mut seen, mut first) = (after.unwrap_or(0), true);
         while let Some(state) = watched.next().await {
-            // A number from another life of the database was never given out in this one.
-            seen = seen.min(state.sequence);
+            // A number from another life of the database was never given out in this one. Later states may well stand
+            // behind what was read of the journal, so only the first one can tell.
+            if std::mem::take(&mut first) {
+                seen = seen.min(state.sequence);
+            }
             // The view may be ahead of the journal that is read next, or behind it: the position that was read decides.
             if let Ok(event) = api.progress(&who, &state.view, &mut seen, "progress").await {
                 yield Ok(event);
