@@ -1,6 +1,6 @@
 //! What one turn writes, in one transaction.
 
-use engine::{Entry, Fact, FleetEntry, JournalId, Record, View};
+use engine::{Fact, FleetEntry, JournalId, OpenJournal, Record, View};
 use model::{OrchestrationId, TargetId, Timestamp};
 
 /// One transaction: every journal that the turn touches, the rows that the API reads, and the audit.
@@ -54,5 +54,5 @@ pub struct Loaded {
     /// The fleet journal.
     pub fleet: Vec<Record<FleetEntry>>,
     /// Orchestrations that have not ended: their journals, or why they cannot be read.
-    pub open: Vec<(OrchestrationId, Result<Vec<Record<Entry>>, String>)>,
+    pub open: Vec<OpenJournal>,
 }

@@ -1,5 +1,7 @@
 //! Engine scripts and every-cut tests.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on panics with the reason")]
+
 mod cuts;
 mod phases;
 mod samples;

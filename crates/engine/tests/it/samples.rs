@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use engine::{Config, Engine, Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, Record, action_of};
+use engine::{Config, Engine, Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenJournal, Record, action_of};
 use model::OrchestrationId;
 
 use crate::script::{Shell, config_of};
@@ -68,7 +68,7 @@ fn journals_of_every_version_still_load_and_replay() {
             let path = folder("samples").join(version.to_string()).join(format!("{name}.journal"));
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let mut fleet = Vec::new();
-            let mut own: Vec<(OrchestrationId, Result<Vec<Record<Entry>>, String>)> = Vec::new();
+            let mut own: Vec<OpenJournal> = Vec::new();
             for fact in text.lines().map(read) {
                 match fact {
                     Fact::Fleet(record) => fleet.push(record),
