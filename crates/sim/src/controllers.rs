@@ -394,7 +394,7 @@ impl Sim {
         match ask.what {
             What::Submit { shutdown, timeout, policy, strict, force } => {
                 let up = self.hosts[host].children.iter().any(|c| c.is_up());
-                let odd = self.rng.per_mille(60);
+                let odd = !self.scenario.calm && self.rng.per_mille(60);
                 let operation = match (up != odd, shutdown) {
                     (true, _) => Operation::OrchestratedReboot,
                     (false, false) => Operation::Reboot,

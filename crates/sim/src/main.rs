@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use sim::kept;
-use sim::sweep::{StopAt, run_one, sweep, tell};
+use sim::sweep::{StopAt, run_calm, run_one, sweep, tell};
 use sim::{Mode, Scenario};
 
 const USAGE: &str = "usage: sim [--seeds N] [--from S] [--break RULE]   run N seeds from S (default 2000 from 1)
        ... --all                                      go on after a violation and list them all
        sim --seed S [--break RULE] [--lines N]        tell the story of one seed
+       sim --seed S --cut N | --agent-cut N           one request in a healthy world, cut there
        sim --hunt RULE [--seeds N] [--from S]         find seeds on which the broken rule shows
        sim --rules                                    list the rules that can be broken";
 
@@ -27,6 +28,8 @@ struct Args {
     hunt: Option<model::broken::Rule>,
     rules: bool,
     all: bool,
+    cut: Option<u64>,
+    agent_cut: Option<u64>,
 }
 
 fn parse() -> Result<Args, String> {
@@ -44,6 +47,8 @@ fn parse() -> Result<Args, String> {
             "--threads" => args.threads = Some(number(value()?)?),
             "--break" => args.broken = Some(rule(value()?)?),
             "--hunt" => args.hunt = Some(rule(value()?)?),
+            "--cut" => args.cut = Some(number(value()?)?),
+            "--agent-cut" => args.agent_cut = Some(number(value()?)?),
             "--rules" => args.rules = true,
             "--all" => args.all = true,
             _ => return Err(format!("unknown argument {word:?}")),
@@ -66,6 +71,11 @@ fn main() -> ExitCode {
     }
     let lines = usize::try_from(args.lines.unwrap_or(160)).unwrap_or(160);
     if let Some(seed) = args.seed {
+        if args.cut.is_some() || args.agent_cut.is_some() {
+            let outcome = run_calm(seed, Mode { story: true, cut: args.cut, agent_cut: args.agent_cut });
+            outcome.story.iter().for_each(|line| println!("{line}"));
+            return if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
         print!("{}", tell(seed, args.broken, lines));
         let broke = run_one(seed, args.broken, Mode::default()).violation.is_some();
         return if broke { ExitCode::FAILURE } else { ExitCode::SUCCESS };

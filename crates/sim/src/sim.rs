@@ -359,7 +359,8 @@ impl Sim {
         let starting: Vec<TargetId> =
             self.hosts[host].children.iter().filter(|c| c.autostart && c.exists && !c.fails).map(|c| c.who.id).collect();
         for child in starting {
-            let delay = self.rng.between(500, 25_000) as i64;
+            let latest = if self.scenario.healthy { 2_500 } else { 25_000 };
+            let delay = self.rng.between(500, latest) as i64;
             let status = ChildStatus::Running;
             self.after(delay, Event::ChildChanges { host, boot, child, status, cause: Cause::Boot });
         }
