@@ -338,9 +338,10 @@ impl Engine {
                             let Some(command) = state.command.as_ref().filter(|c| c.id == ack.command && c.target == host) else {
                                 continue;
                             };
-                            let is_new = match &state.last_ack {
+                            let last = state.late.as_ref().or(state.last_ack.as_ref().map(|(_, ack)| ack));
+                            let is_new = match last {
                                 None => true,
-                                Some((_, last)) => !last.status.is_final() && ack.status > last.status,
+                                Some(last) => !last.status.is_final() && ack.status > last.status,
                             };
                             let accepted = state.last_ack.is_some();
                             let found = (it.id, place, *subject, command.action.kind());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::{ActionKind, OrchestrationId, Timestamp};
+use model::{ActionKind, CommandId, OrchestrationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One thing that keeps a target from starting.
@@ -49,6 +49,8 @@ pub enum Why {
         counted: u32,
         /// How many are allowed.
         limit: u32,
+        /// Those that count (ruling 10), the oldest first.
+        commands: Vec<CommandId>,
     },
     /// The device's own rate limit: cannot be forced (G5).
     DeviceRateLimit,
@@ -128,7 +130,9 @@ impl fmt::Display for Why {
             Self::Off => write!(f, "host was shut down: switch it on; it counts as off until it is heard on another boot"),
             Self::NotActive => write!(f, "host is not active: its agent has not been heard lately"),
             Self::Stranded { reason } => write!(f, "host is stranded: {reason}"),
-            Self::Lockout { counted, limit } => write!(f, "lockout: {counted} commanded reboots or shutdowns of {limit} allowed"),
+            Self::Lockout { counted, limit, .. } => {
+                write!(f, "lockout: {counted} commanded reboots or shutdowns of {limit} allowed")
+            }
             Self::DeviceRateLimit => write!(f, "the device's own rate limit is reached; it cannot be forced"),
             Self::Unsupported { action } => write!(f, "the agent cannot perform {action}"),
             Self::ChildrenUnknown { reason } => write!(f, "children could not be listed: {reason}"),

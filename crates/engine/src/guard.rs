@@ -7,7 +7,7 @@ use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readabl
 
 use crate::config::{Config, LimitGroup};
 use crate::explain::{Blocker, Why};
-use crate::fleet::{Fleet, Host};
+use crate::fleet::{BootEnd, Fleet, Host};
 use crate::heard::Heard;
 
 /// What the guard looks at.
@@ -66,16 +66,17 @@ impl Guard<'_> {
 
     fn lockout(&self, host: &Host, list: &mut Vec<Blocker>) {
         let from = self.now - self.config.lockout_window;
-        let counting: Vec<Timestamp> = host.boot_ends.iter().map(|e| e.at).filter(|at| *at > from).collect();
+        let counting: Vec<&BootEnd> = host.boot_ends.iter().filter(|e| e.at > from).collect();
         let limit = self.config.lockout_count;
         if counting.len() < limit as usize || broken::is(Rule::NoLockout) {
             return;
         }
         // One more is allowed when all but `limit - 1` of them have left the window.
         let frees = counting.len().saturating_sub(limit as usize);
-        let until = counting.get(frees).map(|at| *at + self.config.lockout_window);
+        let until = counting.get(frees).map(|e| e.at + self.config.lockout_window);
+        let commands = counting.iter().map(|e| e.command).collect();
         let counted = u32::try_from(counting.len()).unwrap_or(u32::MAX);
-        list.push(Blocker { since: counting.first().copied(), until, ..soft(Why::Lockout { counted, limit }) });
+        list.push(Blocker { since: counting.first().map(|e| e.at), until, ..soft(Why::Lockout { counted, limit, commands }) });
     }
 
     /// The last report of a host that counts as active, with when it was heard: lately enough (ruling 23), its connection

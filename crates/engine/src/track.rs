@@ -86,6 +86,8 @@ pub(crate) struct SubjectRun {
     pub(crate) issued_at: Timestamp,
     pub(crate) last_ack: Option<(Timestamp, Ack)>,
     pub(crate) timed_out: bool,
+    /// What was said after it had timed out: recorded and shown, it reopens nothing (ruling 9).
+    pub(crate) late: Option<Ack>,
 }
 
 /// How a subject stands.
@@ -289,7 +291,11 @@ impl TrackState {
         let Some(state) = run.subjects.get_mut(&subject) else {
             return Err(format!("{place} has no subject {subject}"));
         };
-        state.last_ack = Some((at, ack.clone()));
+        if state.timed_out {
+            state.late = Some(ack.clone());
+        } else {
+            state.last_ack = Some((at, ack.clone()));
+        }
         let disruptive = state.command.as_ref().is_some_and(|c| c.action.kind().is_disruptive());
         if disruptive {
             self.undisturbed = false;

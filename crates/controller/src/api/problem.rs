@@ -12,7 +12,7 @@ use crate::control::ControlError;
 /// What a client is told when something is not done.
 #[derive(Debug)]
 pub struct ApiError {
-    problem: Problem,
+    problem: Box<Problem>,
     retry_after: Option<Millis>,
 }
 
@@ -20,7 +20,7 @@ impl ApiError {
     /// The status says what kind it is; `detail` says what to do.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { problem: Problem::new(status.as_u16(), title, detail), retry_after: None }
+        Self { problem: Box::new(Problem::new(status.as_u16(), title, detail)), retry_after: None }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -34,7 +34,7 @@ impl ApiError {
 
     #[must_use]
     pub(super) fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.problem = self.problem.with(name, value);
+        *self.problem = self.problem.with(name, value);
         self
     }
 
@@ -57,7 +57,7 @@ impl ApiError {
                 Self::named(StatusCode::CONFLICT, "active_orchestration", text)
                     .with("orchestration_id", orchestration.to_string())
             }
-            Why::NotActive => Self::named(StatusCode::BAD_REQUEST, "not_active", "Host is not active"),
+            Why::NotActive | Why::Off => Self::named(StatusCode::BAD_REQUEST, "not_active", "Host is not active"),
             Why::NoRunningChildren => Self::named(
                 StatusCode::BAD_REQUEST,
                 "no_running_children",
@@ -65,7 +65,11 @@ impl ApiError {
             ),
             Why::Lockout { .. } | Why::DeviceRateLimit => {
                 let when = first.until.map_or_else(String::new, |until| format!("; it opens again at {until}"));
-                Self::named(StatusCode::CONFLICT, "blocked_safety", format!("{all}{when}"))
+                let counting = match &first.why {
+                    Why::Lockout { commands, .. } => commands.iter().map(ToString::to_string).collect(),
+                    _ => Vec::new(),
+                };
+                Self::named(StatusCode::CONFLICT, "blocked_safety", format!("{all}{when}")).with("commands", counting)
             }
             _ => Self::named(StatusCode::CONFLICT, "blocked", all),
         };
@@ -167,10 +171,12 @@ mod tests {
 
     #[test]
     fn a_lockout_says_when_it_opens() {
-        let lockout = Why::Lockout { counted: 3, limit: 3 };
+        let commands = vec![model::CommandId(uuid::Uuid::nil())];
+        let lockout = Why::Lockout { counted: 3, limit: 3, commands };
         let one = ApiError::blocked(&[blocker(lockout.clone(), Some(1000)), blocker(Why::Settling, Some(5000))]).problem;
         assert_eq!((one.status, &one.extensions["error"]), (409, &"blocked_safety".into()));
         assert_eq!(one.extensions["retry_at"], "1970-01-01T00:00:05.000Z");
+        assert_eq!(one.extensions["commands"][0], "00000000-0000-0000-0000-000000000000");
         let unknown = ApiError::blocked(&[blocker(lockout, Some(1000)), blocker(Why::NotActive, None)]).problem;
         assert_eq!(unknown.extensions["retry_at"], "1970-01-01T00:00:01.000Z");
     }

@@ -1,5 +1,7 @@
 //! Integration tests of the controller: one binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics with the reason")]
+
 mod api_document;
 mod api_native;
 mod api_rights;
