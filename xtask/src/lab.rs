@@ -112,9 +112,11 @@ fn prepare(paths: &Paths) -> anyhow::Result<Image> {
     Ok(image)
 }
 
-/// The programs that scenarios put to work, beside this one.
+/// The programs that scenarios put to work. They can be stopped at named points; no other build can.
 pub(crate) fn build() -> anyhow::Result<()> {
-    finish(cargo(&["build", "--locked", "--quiet", "-p", "cli", "-p", "agent"]))
+    let mut build = cargo(&["build", "--locked", "--quiet", "-p", "cli", "-p", "agent", "-p", "controller"]);
+    build.args(["--features", "agent/pause-points,controller/pause-points", "--target-dir"]).arg(runner::programs()?);
+    finish(build)
 }
 
 /// The cargo that started us.

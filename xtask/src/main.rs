@@ -26,6 +26,12 @@ enum Chore {
     },
     /// The walls of the house: floors, purity, lengths, names
     Tidy,
+    /// A fleet on a seed, around the production engine, driver and agent machine
+    Sim {
+        /// For the simulator: `--seeds N` runs so many, `--seed S` tells one
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        words: Vec<String>,
+    },
     /// Real systemd hosts that really reboot
     #[command(subcommand)]
     Lab(lab::Order),
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Test { stages } => test::run(&stages),
         Chore::Tidy => tidy::run(),
+        Chore::Sim { words } => stages::simulate(&words),
         Chore::Lab(order) => lab::run(order),
         Chore::LabInner { words } => e2e::inner::main(&e2e::lab::Paths::from_environment(), &words),
     };

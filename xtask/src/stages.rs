@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Stage] = &[
     Stage { name: "tidy", run: walls },
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: units },
+    Stage { name: "sim", run: seeds },
     Stage { name: "lab", run: scenarios },
 ];
 
@@ -137,6 +138,35 @@ fn count_libtest(said: &str) -> Option<Outcome> {
     total.map(|(passed, failed)| Outcome::Counted { passed, failed })
 }
 
+/// Seeds that every test runs; a minute or two on two cores. More of them: `cargo xtask sim --seeds 20000`.
+const SEEDS: usize = 4000;
+
+fn simulator(words: &[String]) -> Command {
+    let mut run = cargo(&["run", "--locked", "--quiet", "-p", "sim", "--"]);
+    run.args(words);
+    run
+}
+
+/// `cargo xtask sim`: the simulator, as it is asked.
+pub(crate) fn simulate(words: &[String]) -> anyhow::Result<()> {
+    lab::finish(simulator(words))
+}
+
+/// Counted as one test of a fleet: seeds differ in nothing but chance.
+fn seeds() -> anyhow::Result<Outcome> {
+    let words = ["--seeds".to_owned(), SEEDS.to_string()];
+    count_seeds(&hear(simulator(&words), false)?).context("the simulator ended without a result")
+}
+
+/// `4000 seeds in 61.2 s: ...`, and either `no violation` or lines that begin with `violation: ` or `never occurred: `.
+fn count_seeds(said: &str) -> Option<Outcome> {
+    let ran: usize = said.lines().find_map(|line| line.split_once(" seeds in ")?.0.parse().ok())?;
+    let begins = |words: &str| said.lines().filter(|line| line.starts_with(words)).count();
+    let failed = begins("violation: ") + begins("never occurred: ");
+    let clean = ran == SEEDS && failed == 0 && begins("no violation") == 1;
+    Some(Outcome::Counted { passed: usize::from(clean), failed: if clean { 0 } else { failed.max(1) } })
+}
+
 fn scenarios() -> anyhow::Result<Outcome> {
     if let Some(skipped) = no_lab() {
         return Ok(skipped);
@@ -166,6 +196,16 @@ mod tests {
         assert_eq!(count_nextest(line), counted(9, 3));
         assert_eq!(count_nextest("     Summary [   0.1s] 1 test run: 1 passed, 0 skipped"), counted(1, 0));
         assert_eq!(count_nextest("error: could not compile"), None);
+    }
+
+    #[test]
+    fn seeds_are_counted() {
+        assert_eq!(count_seeds("faults\n4000 seeds in 61.2 s: 65 seeds/s on 2 threads\nno violation\n"), counted(1, 0));
+        let broken = "4000 seeds in 61.2 s: 65 seeds/s on 2 threads\nviolation: seed 7: G2: two reboots\n";
+        assert_eq!(count_seeds(broken), counted(0, 1));
+        assert_eq!(count_seeds("17 seeds in 1.0 s: 17 seeds/s on 2 threads\nno violation\n"), counted(0, 1));
+        assert_eq!(count_seeds("4000 seeds in 6.0 s: 1 seeds/s on 2 threads\nnever occurred: a torn tail\n"), counted(0, 1));
+        assert_eq!(count_seeds("error: could not compile"), None);
     }
 
     #[test]

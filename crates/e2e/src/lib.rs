@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod inner;
 pub mod lab;
 pub mod process;
+pub mod product;
 pub mod runner;
 pub mod scenarios;
 pub mod wait;

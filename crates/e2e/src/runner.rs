@@ -47,6 +47,9 @@ pub const SLOTS: u8 = 6;
 const NUMBERS: u8 = 36;
 const FIRST_NUMBER: u8 = 32;
 
+/// How a line begins that tells what a scenario has shown; printed with its result.
+const SHOWN: &str = "       - ";
+
 /// Where a scenario's list of its own hosts lies in its directory.
 const HOSTS: &str = "hosts";
 
@@ -71,6 +74,11 @@ impl World {
         ensure!(used < NUMBERS, "a scenario has {NUMBERS} addresses");
         self.numbers.set(used + 1);
         Ok(FIRST_NUMBER + self.slot * NUMBERS + used)
+    }
+
+    /// Tells what was shown, with figures; it is printed with the scenario's result.
+    pub fn shown(&self, what: impl std::fmt::Display) {
+        println!("{SHOWN}{what}");
     }
 
     /// The next free port on the sandbox's own address.
@@ -114,17 +122,27 @@ impl World {
         host.three_children([self.number()?, self.number()?, self.number()?])
     }
 
-    /// A program of the product, built beside the program that is running: `reveille`, `reveille-agent`.
+    /// A program of the product, as it is built for the lab: `reveille`, `reveille-agent`.
     ///
     /// # Errors
     ///
     /// When it has not been built.
     pub fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let own = std::env::current_exe()?;
-        let place = own.parent().context("no directory")?.join(name);
-        ensure!(place.exists(), "{} is not there; build it: cargo build -p cli -p agent", place.display());
+        let place = programs()?.join("debug").join(name);
+        ensure!(place.exists(), "{} is not there; `cargo xtask lab test` builds it", place.display());
         Ok(place)
     }
+}
+
+/// The target directory of the programs that scenarios put to work. One of their own: they have pause points, which no
+/// program outside the lab has.
+///
+/// # Errors
+///
+/// When the place of the running program is not known.
+pub fn programs() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    Ok(own.parent().and_then(Path::parent).context("no directory")?.join("lab"))
 }
 
 /// How a run of scenarios ended.
@@ -218,7 +236,11 @@ fn judge(paths: &Paths, scenario: &Scenario, slot: u8, keep: bool) -> anyhow::Re
     let seconds = start.elapsed().as_secs_f32();
     let hosts = hosts_of(paths, &dir);
     match &result {
-        Ok(()) => println!("ok     {} ({seconds:.1} s)", scenario.name),
+        Ok(()) => {
+            let said = std::fs::read_to_string(&output).unwrap_or_default();
+            let shown: String = said.lines().filter(|line| line.starts_with(SHOWN)).map(|line| format!("{line}\n")).collect();
+            println!("ok     {} ({seconds:.1} s)\n{}", scenario.name, shown.trim_end_matches('\n'));
+        }
         Err(error) => {
             let said = std::fs::read_to_string(&output).unwrap_or_default();
             let about: String = hosts.iter().map(tell_about).collect();

@@ -31,16 +31,17 @@ pub(super) async fn at(state: &Path, name: &str) {
 }
 
 pub(super) async fn before_append(state: &Path, record: &Record) {
-    if let Record::Claimed { command, .. } = record
-        && command.action.kind().ends_boot()
-    {
-        at(state, "before_claim").await;
+    match record {
+        Record::Claimed { command, .. } if command.action.kind().ends_boot() => at(state, "before_claim").await,
+        // Written for reboots and shutdowns only: claimed, and certainly not ordered.
+        Record::Executing { .. } => at(state, "after_claim").await,
+        _ => {}
     }
 }
 
 pub(super) async fn before_perform(state: &Path, command: &Command) {
     if command.action.kind().ends_boot() {
-        at(state, "after_claim").await;
+        at(state, "before_order").await;
     }
 }
 

@@ -1,11 +1,16 @@
 //! The scenarios, each a named story. `cargo xtask lab test NAME` runs those whose name contains NAME.
 
+mod evidence;
+mod failures;
+mod kills;
 mod lab_itself;
+mod limits;
+mod safe_reboot;
 
 use crate::runner::Scenario;
 
-/// All of them, in the order in which they run.
+/// All of them, in the order in which they begin: the long ones first, so that none of them is left alone at the end.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [lab_itself::SCENARIOS].concat()
+    [kills::SCENARIOS, limits::SCENARIOS, failures::SCENARIOS, safe_reboot::SCENARIOS, lab_itself::SCENARIOS].concat()
 }
