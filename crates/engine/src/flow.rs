@@ -350,7 +350,8 @@ impl Cursor<'_> {
             round: run.round + 1,
             position: if broken::is(Rule::NoSupersede) { self.view.position } else { self.view.position + 1 },
             subjects,
-            deadline: deadline(self.view.now, limit),
+            // What is held back while the controller settles has its whole time after it.
+            deadline: self.view.now.max(self.view.fleet.settle_until) + limit,
         })])
     }
 
@@ -385,10 +386,6 @@ impl Cursor<'_> {
     fn name(&self, id: TargetId) -> String {
         self.track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())
     }
-}
-
-fn deadline(now: Timestamp, limit: Millis) -> Timestamp {
-    now + limit
 }
 
 fn creating(report: &model::Report) -> Vec<String> {
