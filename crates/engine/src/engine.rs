@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckStatus, ActionKind, Actor, ChildReport, Command, ErrorCode, Millis, OrchestrationId, Place, Readable, Report,
+    Ack, AckStatus, ActionKind, Actor, ChildReport, Command, ErrorCode, Millis, OrchestrationId, Place, Plan, Readable, Report,
     Request, StepAction, TargetId, Timestamp,
 };
 
@@ -12,7 +12,7 @@ use crate::advance;
 use crate::config::Config;
 use crate::decision::{self, Out};
 use crate::explain::{Blocker, Why};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Host};
 use crate::guard::{Guard, Reserved};
 use crate::heard::Heard;
 use crate::input::{Input, Refusal, Reply};
@@ -111,7 +111,7 @@ impl Engine {
 
     /// Decide. The facts are applied to this state at once: when they cannot be made durable, throw the engine away.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Turn {
-        self.ahead.0 += self.clock.since(self.time(now)).0;
+        self.ahead.0 += self.clock.since(now + self.ahead).0;
         let now = self.time(now);
         self.clock = now;
         let mut facts = Vec::new();
@@ -124,7 +124,7 @@ impl Engine {
     /// The time that entries, deadlines and expiries are written in, when the given clock shows `now`. Devices must be told
     /// this time, since they judge expiry by it.
     pub fn time(&self, now: Timestamp) -> Timestamp {
-        now + self.ahead
+        (now + self.ahead).max(self.clock)
     }
 
     /// What the given clock shows at an instant of this engine's time.
@@ -184,7 +184,7 @@ impl Engine {
         let child_count = report.children().unwrap_or_default().iter().filter(|c| c.status.is_up()).count();
         let by = request.by.clone();
         let entry = Entry::Accepted {
-            plan: planner::host::plan(&self.config, &request),
+            plan: self.plan(&request),
             host_name: self.name_of(request.target).unwrap_or_default(),
             report: Box::new(report),
             wait_until: now + self.config.wait_limit,
@@ -233,7 +233,9 @@ impl Engine {
 
     fn reported(&mut self, host: TargetId, report: &Report, now: Timestamp, facts: &mut Vec<Fact>) {
         // A known machine whose new key nobody has approved says nothing about itself (ruling 27).
-        let listened_to = self.fleet.hosts.get(&host).is_some_and(|h| h.approved || !h.was_approved);
+        // And boots never come back: what was said on an earlier one is old, however late it arrives (E2).
+        let listened_to = |h: &Host| (h.approved || !h.was_approved) && !h.past_boots.contains(&report.boot);
+        let listened_to = self.fleet.hosts.get(&host).is_some_and(listened_to);
         if !listened_to || !self.heard.take(host, report, now) {
             return;
         }
@@ -464,6 +466,11 @@ impl Engine {
         let silences = silent.map(|(id, _)| (self.silent_at(*id) + model::Millis(1)).max(self.fleet.settle_until));
         let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
         orchestrations.chain(silences).chain(settling).min().map(|at| self.given(at))
+    }
+
+    /// The plan that this request would be accepted with.
+    pub fn plan(&self, request: &Request) -> Plan {
+        planner::host::plan(&self.config, request)
     }
 
     /// Why this request would not start now; empty exactly when it would.

@@ -1,6 +1,6 @@
 //! The state that the fleet journal tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use model::{Actor, BootIdentity, CommandId, InstanceId, Labels, OrchestrationId, TargetId, Timestamp};
 
@@ -32,6 +32,8 @@ pub(crate) struct Host {
     /// Name and labels of a new enrolment; they count once a person has approved it.
     pub(crate) renamed: Option<(String, Labels)>,
     pub(crate) boot: Option<BootIdentity>,
+    /// Boots before it, bounded.
+    pub(crate) past_boots: VecDeque<BootIdentity>,
     pub(crate) instance: Option<InstanceId>,
     pub(crate) silent_since: Option<Timestamp>,
     pub(crate) off: Option<OpenBoot>,
@@ -69,6 +71,9 @@ pub(crate) struct Stranded {
 /// Commands older than any window are of no use; so many are kept per host.
 const BOOT_ENDS_KEPT: usize = 64;
 
+/// Messages are not older than so many boots.
+const PAST_BOOTS_KEPT: usize = 32;
+
 impl Fleet {
     /// Apply one record. An error means that the journal does not follow from itself.
     pub(crate) fn apply(&mut self, record: &Record<FleetEntry>) -> Result<(), String> {
@@ -97,6 +102,7 @@ impl Fleet {
                         was_approved: false,
                         renamed: None,
                         boot: None,
+                        past_boots: VecDeque::new(),
                         instance: None,
                         silent_since: None,
                         off: None,
@@ -116,7 +122,12 @@ impl Fleet {
             }
             FleetEntry::HostSeen { host, boot, instance } => {
                 let host = self.host_mut(*host)?;
-                host.boot = Some(*boot);
+                if let Some(past) = host.boot.replace(*boot).filter(|past| past != boot) {
+                    host.past_boots.push_back(past);
+                    if host.past_boots.len() > PAST_BOOTS_KEPT {
+                        host.past_boots.pop_front();
+                    }
+                }
                 host.instance = Some(*instance);
                 host.silent_since = None;
                 if host.off.is_some_and(|ended| ended.expect_boot != *boot) {

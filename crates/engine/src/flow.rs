@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
-use model::{Direction, Millis, Place, Recheck, Step, StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp, Track};
+use model::{Direction, Millis, Place, Recheck, Step, StepAction, Subjects, TargetId, TimeoutPolicy, Track};
 
 use crate::decision::{Out, View, ended, leaves_down, parallel, unwind};
 use crate::guard;

@@ -193,7 +193,7 @@ fn step_view(it: &Orchestration, track: &TrackState, index: usize, step: &Step) 
 }
 
 /// A step in words.
-pub(crate) fn title(step: &Step) -> &'static str {
+pub fn title(step: &Step) -> &'static str {
     match step.action {
         StepAction::Probe { recheck: Recheck::Admission } => "check the host",
         StepAction::Probe { recheck: Recheck::ChildrenDown } => "check that no child is up",

@@ -162,6 +162,10 @@ impl Shell {
             "pending" => host.pending = (value != "none").then(|| value.to_owned()),
             "inhibitor" => host.inhibitor = (value != "none").then(|| value.to_owned()),
             "rate-opens" => host.rate_opens_in_ms = value.parse().ok().map(|s: u64| s * 1000),
+            "boot" if value == "earlier" => {
+                host.boot -= 1;
+                host.instance += 100;
+            }
             "boot" => host.reboot(),
             "run" => {
                 // Runs number their reports each by itself.
