@@ -171,6 +171,8 @@ fn scenarios() -> anyhow::Result<Outcome> {
     if let Some(skipped) = no_lab() {
         return Ok(skipped);
     }
+    // Nothing to do after the stage `build`; without it, scenarios must not run on programs of yesterday.
+    lab::build()?;
     let paths = Paths::from_environment();
     let (image, _) = image::ensure(&paths)?;
     let traces = traces::check(&paths, &image);

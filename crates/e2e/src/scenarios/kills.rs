@@ -94,7 +94,10 @@ fn controller(world: &World, server: &mut Server, managed: &Managed, cut: &Cut) 
     }
     let run = managed.reboot(server, &json!({}))?;
     match cut.at {
-        "pending_restart" => run.wait_phase(server, "pending_restart")?,
+        "pending_restart" => {
+            run.wait_phase(server, "pending_restart")?;
+            host.wait_down(PATIENCE)?;
+        }
         "restarting" => {
             run.wait_phase(server, "pending_restart")?;
             // The next step that ends is the reboot's.

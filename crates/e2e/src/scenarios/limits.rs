@@ -102,10 +102,15 @@ fn fourth_reboot(world: &World) -> anyhow::Result<()> {
     // Both know of three.
     let refused = ask(&server, &managed.id, &json!({}))?;
     let until = blocked(&refused, &["lockout", "device_rate_limit"])?;
-    world.shown(format!("the fourth: 409 blocked_safety by the guard (and known of the device), retry_at {until}"));
+    let counting = refused.json["commands"].as_array().map(Vec::len);
+    ensure!(counting == Some(3), "the commands that count: {}", refused.json);
+    world.shown(format!("the fourth: 409 blocked_safety by the guard, which names 3 commands; retry_at {until}"));
     let forced = ask(&server, &managed.id, &json!({"force": {"reason": "the test insists"}}))?;
     blocked(&forced, &["device_rate_limit"])?;
-    world.shown("forced: 409 still, for the device's own limit");
+    let audit = server.look(&format!("/api/v1/audit?target={}&success=false", managed.id))?;
+    let refusals = audit["entries"].as_array().map(Vec::len).unwrap_or_default();
+    ensure!(refusals >= 1, "no refusal in the audit log: {audit}");
+    world.shown("forced: 409 still, for the device's own limit; refusals are in the audit log");
 
     // The guard forgets; the device does not.
     server.replace_database()?;
