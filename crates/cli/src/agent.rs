@@ -1,35 +1,11 @@
 //! `reveille agent`: the agent out of this program, for sandbox hosts; real hosts run `reveille-agent`.
 
-use std::path::PathBuf;
+use agent::config::Config;
 
-use agent::config::{Config, PATH};
-use clap::{Args, Subcommand};
-
+use crate::args::{AgentArgs, AgentTask};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::terminal;
-
-/// Of `reveille agent`.
-#[derive(Debug, Args)]
-pub(crate) struct AgentArgs {
-    /// Its configuration, TOML
-    #[arg(long, default_value = PATH)]
-    config: PathBuf,
-    #[command(subcommand)]
-    task: AgentTask,
-}
-
-#[derive(Debug, Subcommand)]
-enum AgentTask {
-    /// Run until SIGTERM
-    Run,
-    /// Make this host known to a controller
-    Enrol {
-        /// File with the token, `-` for standard input
-        #[arg(long)]
-        token_file: PathBuf,
-    },
-}
 
 /// Runs it. Its errors have the exit codes of this program, not those of `reveille-agent`.
 pub(crate) fn run(args: AgentArgs) -> Result<Exit, CliError> {

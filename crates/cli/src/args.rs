@@ -42,15 +42,61 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it work on sandbox hosts (process trees, not real machines), with its controller killed
+    Demo(DemoArgs),
     /// Run the server: API, broker and engine in this process
-    Server(crate::server::ServerArgs),
+    Server(ServerArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Run the agent of a sandbox host; real hosts run reveille-agent
     #[command(hide = true)]
-    Agent(crate::agent::AgentArgs),
+    Agent(AgentArgs),
     #[command(flatten)]
     Sandbox(crate::sandbox::SandboxCommand),
+}
+
+/// Of `reveille demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// End after the story, instead of staying up for exploring
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// Use this directory, which must not exist yet, instead of a temporary one; it is removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Of `reveille server`.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Configuration, TOML (default: built-in values); REVEILLE_SERVER_… variables go over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Give the administrator a new one-time password, while the server does not run, and end
+    #[arg(long)]
+    pub(crate) reset_admin_password: bool,
+}
+
+/// Of `reveille agent`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Its configuration, TOML
+    #[arg(long, default_value = agent::config::PATH)]
+    pub(crate) config: PathBuf,
+    #[command(subcommand)]
+    pub(crate) task: AgentTask,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentTask {
+    /// Run until SIGTERM
+    Run,
+    /// Make this host known to a controller
+    Enrol {
+        /// File with the token, `-` for standard input
+        #[arg(long)]
+        token_file: PathBuf,
+    },
 }
 
 /// What asks a server.
@@ -281,7 +327,7 @@ mod tests {
             text.push_str(&format!("\n===== {name}\n{}", sub.render_help()));
         }
         // Hidden commands are not for operators: none of them may show.
-        assert!(!text.contains("sandbox"), "{text}");
+        assert!(!text.contains("sandbox-"), "{text}");
         insta::assert_snapshot!(text);
     }
 

@@ -4,6 +4,7 @@ mod agent;
 mod args;
 mod client;
 mod commands;
+mod demo;
 mod error;
 mod exit;
 mod follow;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             log();
             agent::run(args)
         }
+        Command::Demo(args) => demo::run(args, global.output),
         Command::Server(args) => {
             log();
             runtime().and_then(|runtime| runtime.block_on(server::run(args, global.output)))

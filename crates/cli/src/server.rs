@@ -1,27 +1,13 @@
 //! `reveille server`: the controller in this process, until it is told to stop.
 
-use std::path::PathBuf;
-
-use clap::Args;
 use controller::app::{self, AppError, Running};
 use controller::config::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Output;
+use crate::args::{Output, ServerArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::terminal;
-
-/// Of `reveille server`.
-#[derive(Debug, Args)]
-pub(crate) struct ServerArgs {
-    /// Configuration, TOML (default: built-in values); REVEILLE_SERVER_… variables go over it
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Give the administrator a new one-time password, while the server does not run, and end
-    #[arg(long)]
-    reset_admin_password: bool,
-}
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: ServerArgs, output: Output) -> Result<Exit, CliError> {

@@ -93,7 +93,6 @@ impl HostConfig {
     ///
     /// # Errors
     /// A name that a child cannot have, or one that two have, or the disk.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the demonstration, which makes its own hosts"))]
     pub(crate) fn write(&self, dir: &Path) -> Result<(), SandboxError> {
         let path = dir.join(FILE);
         self.check().map_err(|why| SandboxError::Config { path: path.clone(), why })?;

@@ -216,8 +216,7 @@ async fn init(host: Rc<Host>, agent: Option<AgentConfig>, boot: String) {
 fn start_agent(host: &Rc<Host>, agent: &AgentConfig) -> Result<tokio::sync::watch::Receiver<bool>, SandboxError> {
     let log = process::open_log(&host.dir.join("agent.log"))?;
     let errors = log.try_clone().map_err(SandboxError::system("cannot open the agent's log twice"))?;
-    let mut command = process::ourselves("sandbox-exec");
-    command.args(["--parent", &std::process::id().to_string(), "--"]).args(&agent.argv);
+    let mut command = process::bound(&agent.argv);
     let child =
         command.stdout(Stdio::from(log)).stderr(errors).spawn().map_err(SandboxError::system("cannot start the agent"))?;
     Ok(host.table.watch(AGENT, child, ChildStatus::Running))

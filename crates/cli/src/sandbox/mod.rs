@@ -23,6 +23,7 @@ mod table;
 
 pub(crate) use config::{AgentConfig, ChildConfig, HostConfig, OnTerm};
 pub(crate) use control::{Request, ask};
+pub(crate) use process::bound;
 
 /// Where a running sandbox host shows its boot identity, in its directory; absent while it is down.
 pub(crate) const BOOT_ID_FILE: &str = "boot_id";

@@ -4,6 +4,7 @@
 //! reaches frozen ones. It does so itself, first thing: ours in [`super::child`], foreign ones through [`exec`]. The
 //! supervisor adopts what they leave behind (PR_SET_CHILD_SUBREAPER), so that all of a boot can be found and killed.
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -37,6 +38,13 @@ pub(super) fn ourselves(command: &str) -> tokio::process::Command {
     let mut again = tokio::process::Command::new("/proc/self/exe");
     again.arg0("reveille").arg(command).process_group(0).stdin(Stdio::null());
     again
+}
+
+/// Another program, in a process group of its own, that ends when the calling thread does. `/proc/self/exe` is this one again.
+pub(crate) fn bound<S: AsRef<OsStr>>(argv: impl IntoIterator<Item = S>) -> tokio::process::Command {
+    let mut command = ourselves("sandbox-exec");
+    command.args(["--parent", &std::process::id().to_string(), "--"]).args(argv);
+    command
 }
 
 /// Opens a log for appending; one that has grown beyond 1 MiB is begun anew.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_stream::stream;
-use engine::{Fact, HostView, View};
+use engine::{Entry, Fact, HostView, View};
 use futures_util::stream::BoxStream;
 use model::{OrchestrationId, TargetId};
 use tokio::sync::broadcast::error::RecvError;
@@ -80,6 +80,12 @@ impl Control {
         let records = records.map_err(|error| ControlError::Unavailable(format!("the journal of {id} is damaged: {error}")))?;
         let mut names: BTreeMap<TargetId, String> = view.children.iter().map(|child| (child.child.id, child.child.name.clone())).collect();
         names.insert(view.host, view.host_name);
+        // Those that did not run are not taken into it, but the boot may start them, so that they are stopped again.
+        for record in &records {
+            if let Entry::Accepted { report, .. } = &record.entry {
+                names.extend(report.children().unwrap_or_default().iter().map(|child| (child.child.id, child.child.name.clone())));
+            }
+        }
         let lines = records.into_iter().zip(0..).map(|(record, position)| {
             let (at, by) = (record.at, record.by.to_string());
             let fact = Fact::Orchestration(id, record);
