@@ -147,13 +147,17 @@ impl Client {
         &self,
         host: TargetId,
         operation: Option<Operation>,
-        force: bool,
+        options: &RebootOptions,
     ) -> Result<Explanation, CliError> {
         let mut query = Vec::new();
         if let Some(Ok(serde_json::Value::String(word))) = operation.map(serde_json::to_value) {
             query.push(("operation", word));
         }
-        query.push(("force", force.to_string()));
+        query.push(("force", options.force.is_some().to_string()));
+        query.extend(options.shutdown_timeout_seconds.map(|seconds| ("shutdown_timeout_seconds", seconds.to_string())));
+        if let Some(Ok(serde_json::Value::String(word))) = options.on_timeout.map(serde_json::to_value) {
+            query.push(("on_timeout", word));
+        }
         self.json(self.request(Method::GET, &format!("/api/v1/hosts/{host}/explain")).query(&query)).await
     }
 

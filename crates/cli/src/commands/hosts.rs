@@ -1,6 +1,7 @@
 //! Hosts: listed, approved, enrolled, explained, acknowledged.
 
 use protocol::rest::access::EnrolmentTokenRequest;
+use protocol::rest::orchestrations::RebootOptions;
 
 use crate::args::{OperationArg, Output};
 use crate::client::Client;
@@ -73,7 +74,7 @@ pub(super) async fn explain(
         OperationArg::Reboot => model::Operation::Reboot,
         OperationArg::Shutdown => model::Operation::Shutdown,
     });
-    let explanation = client.explain(host.id, operation, false).await?;
+    let explanation = client.explain(host.id, operation, &RebootOptions::default()).await?;
     terminal::answer(output, &explanation, || {
         let (name, operation) = (&explanation.host_name, explanation.operation);
         if explanation.would_start {

@@ -47,7 +47,7 @@ async fn run(
     let pre_check = client.pre_check(host.id).await?;
     let fitting = if pre_check.has_running_children { Operation::OrchestratedReboot } else { Operation::Reboot };
     let operation = operation.unwrap_or(fitting);
-    let explanation = client.explain(host.id, Some(operation), options.force.is_some()).await?;
+    let explanation = client.explain(host.id, Some(operation), &options).await?;
     let plan = || render::plan::plan(host, &pre_check, &explanation, &options);
     if run.dry_run {
         let document =

@@ -238,16 +238,15 @@ async fn explore(stage: &mut Stage) -> Result<(), CliError> {
     tell::part("Now try it yourself")?;
     let password = stage.path().join("password");
     std::fs::write(&password, format!("{}\n", stage.password())).map_err(|error| failed(error.to_string()))?;
+    let (url, ca) = (stage.url(), stage.ca_file().display().to_string());
+    tell::fact(&format!("address   {url}\nuser      admin\npassword  {}\nCA        {ca}", stage.password()))?;
+    terminal::print("\n")?;
     tell::fact(&format!(
-        "address   {}\nuser      admin\npassword  {}\nCA        {}\n\n\
-         {program} login {} --ca {} --password-file {}\n{program} hosts\n{program} reboot apollo\n{program} audit --limit 20\n",
-        stage.url(),
-        stage.password(),
-        stage.ca_file().display(),
-        stage.url(),
-        stage.ca_file().display(),
+        "{program} login {url} \\\n  --ca {ca} \\\n  --password-file {}\n\
+         {program} hosts\n{program} reboot apollo\n{program} audit --limit 20",
         password.display(),
     ))?;
+    terminal::print("\n")?;
     tell::fact("Ctrl-C stops everything and removes it.")?;
     loop {
         let how = stage.controller_ended().await;

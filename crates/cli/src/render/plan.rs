@@ -2,13 +2,10 @@
 
 use std::fmt::Write as _;
 
-use model::Operation;
+use model::Millis;
 use protocol::rest::RebootPreCheck;
-use protocol::rest::hosts::{Explanation, Host};
+use protocol::rest::hosts::{Explanation, Host, PlannedStep};
 use protocol::rest::orchestrations::{OnTimeout, RebootOptions};
-
-/// How long children have to stop by default, in seconds (S0-69).
-const DEFAULT_TIMEOUT_SECS: u64 = 120;
 
 /// The pre-check, the plan and what blocks it.
 pub(crate) fn plan(host: &Host, pre_check: &RebootPreCheck, explanation: &Explanation, options: &RebootOptions) -> String {
@@ -24,8 +21,11 @@ pub(crate) fn plan(host: &Host, pre_check: &RebootPreCheck, explanation: &Explan
         }
     }
     let _ = writeln!(text, "\nPlan: {}", explanation.operation);
-    for (index, step) in steps(host, pre_check, explanation.operation, options).iter().enumerate() {
-        let _ = writeln!(text, "  {}. {step}", index + 1);
+    for (number, step) in (1..).zip(&explanation.steps) {
+        let _ = writeln!(text, "  {number}. {}", planned(step, options));
+    }
+    if options.strict {
+        text.push_str("  Any child that does not come back makes it fail.\n");
     }
     if let Some(force) = &options.force {
         let _ = writeln!(text, "\nForced: {}", force.reason);
@@ -38,39 +38,26 @@ pub(crate) fn plan(host: &Host, pre_check: &RebootPreCheck, explanation: &Explan
     text
 }
 
-fn steps(host: &Host, pre_check: &RebootPreCheck, operation: Operation, options: &RebootOptions) -> Vec<String> {
-    let name = &host.name;
-    let names: Vec<&str> = pre_check.running_children.iter().map(|child| child.child_name.as_str()).collect();
-    let names = names.join(", ");
-    let mut steps = vec![format!("look at {name} again, and at what blocks it")];
-    match operation {
-        Operation::OrchestratedReboot => {
-            let seconds = options.shutdown_timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECS);
-            let then = match options.on_timeout.unwrap_or(OnTimeout::Proceed) {
-                OnTimeout::Proceed => "then reboot all the same",
-                OnTimeout::ForceStop => "then cut off what still runs",
-                OnTimeout::Abort => "then start again what was stopped, and give up",
-            };
-            steps.push(format!("stop {names} (within {seconds} s, {then})"));
-            steps.push(format!("reboot {name} (cannot be cancelled any more), and wait for proof of a new boot"));
-            steps.push(format!("start {names} as before"));
-            let strict = if options.strict { "; any child that is missing makes it fail" } else { "" };
-            steps.push(format!("check that all is as it was{strict}"));
-        }
-        Operation::Reboot => {
-            steps.push(format!("reboot {name} (cannot be cancelled any more), and wait for proof of a new boot"));
-            steps.push("check that all is as it was".to_owned());
-        }
-        Operation::Shutdown => {
-            steps.push(format!("shut {name} down (cannot be cancelled any more), and wait until it is silent"));
-            steps.push(format!("{name} is off then, and counts as disrupted until it is heard again"));
-        }
+/// One step with whom it is done to and how long it may take.
+fn planned(step: &PlannedStep, options: &RebootOptions) -> String {
+    let who = if step.subjects.is_empty() { "nobody".to_owned() } else { step.subjects.join(", ") };
+    let mut notes = vec![format!("at most {}", Millis::secs(step.limit_seconds))];
+    if step.title.starts_with("stop running") {
+        notes.push(match options.on_timeout.unwrap_or(OnTimeout::Proceed) {
+            OnTimeout::Proceed => "then go on all the same".to_owned(),
+            OnTimeout::ForceStop => "then cut off what still runs".to_owned(),
+            OnTimeout::Abort => "then start again what was stopped, and give up".to_owned(),
+        });
     }
-    steps
+    if step.irreversible {
+        notes.push("from here on it cannot be cancelled".to_owned());
+    }
+    format!("{}: {who} ({})", step.title, notes.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
+    use model::Operation;
     use protocol::rest::orchestrations::ForceOption;
 
     use super::*;

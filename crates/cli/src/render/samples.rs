@@ -2,7 +2,7 @@
 
 use model::{ChildKind, ChildStatus, Operation, OrchestrationId, Proof, TargetId, Timestamp};
 use protocol::rest::access::{AuditEntry, AuditPage, TokenInfo, TokenList};
-use protocol::rest::hosts::{Alarm, Blocker, Child, Explanation, Host, HostState};
+use protocol::rest::hosts::{Alarm, Blocker, Child, Explanation, Host, HostState, PlannedStep};
 use protocol::rest::orchestrations::{
     JournalLine, OnTimeout, OrchestratedChild, Orchestration, OrchestrationSummary, Outcome, Step, StepState, StopStatus, Subject,
 };
@@ -85,7 +85,26 @@ pub(crate) fn blockers() -> Vec<Blocker> {
 }
 
 pub(crate) fn explanation(operation: Operation, blockers: Vec<Blocker>) -> Explanation {
-    Explanation { host_id: target(1), host_name: "shop-01".to_owned(), operation, would_start: blockers.is_empty(), blockers }
+    let step = |title: &str, subjects: &[&str], limit_seconds, irreversible| PlannedStep {
+        title: title.to_owned(),
+        subjects: subjects.iter().map(|s| (*s).to_owned()).collect(),
+        limit_seconds,
+        irreversible,
+    };
+    let steps = if operation == Operation::Shutdown {
+        vec![step("check the host", &["shop-01"], 60, false), step("shut the host down", &["shop-01"], 960, true)]
+    } else {
+        vec![
+            step("check the host", &["shop-01"], 60, false),
+            step("stop running children", &["web", "db"], 120, false),
+            step("reboot the host", &["shop-01"], 960, true),
+            step("start what ran before", &["web", "db"], 120, false),
+            step("stop what the boot started and was down", &[], 120, false),
+            step("check that all is as before", &["shop-01"], 120, false),
+        ]
+    };
+    let would_start = blockers.is_empty();
+    Explanation { host_id: target(1), host_name: "shop-01".to_owned(), operation, would_start, blockers, steps }
 }
 
 pub(crate) fn orchestration(outcome: Option<Outcome>) -> Orchestration {

@@ -177,7 +177,11 @@ fn an_interrupted_demo_leaves_nothing_and_says_so() {
 fn a_demo_stays_up_for_exploring_as_it_says() {
     let mut demo = Demo::begin(&[]);
     demo.line("Now try it yourself");
-    let login = demo.line(" login https://");
+    // The command goes on over lines that end as a shell expects it.
+    let mut login = demo.line(" login https://");
+    while let Some(first) = login.strip_suffix('\\') {
+        login = format!("{first} {}", demo.line(""));
+    }
     let config = tempfile::tempdir().unwrap();
     let reveille = |arguments: &[&str]| {
         let output = Command::new(REVEILLE).args(arguments).env("XDG_CONFIG_HOME", config.path()).output().unwrap();

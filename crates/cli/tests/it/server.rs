@@ -230,7 +230,7 @@ fn a_reboot_is_shown_started_and_followed_to_its_proof() {
 
     let (code, plan, err) = server.says(&["reboot", "role=web", "--dry-run"]);
     assert_eq!(code, 0, "{plan}{err}");
-    assert!(plan.contains("stop web (within 120 s, then reboot all the same)"), "{plan}");
+    assert!(plan.contains("stop running children: web (at most 120 s; then go on all the same)"), "{plan}");
     assert_eq!(server.says(&["explain", "shop-1"]).0, 0);
     let (code, _, err) = server.says(&["reboot", "shop-1"]);
     assert_eq!(code, 2, "nobody to be asked: {err}");

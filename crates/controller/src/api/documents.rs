@@ -2,7 +2,8 @@
 
 use engine::{HostView, Phase, View};
 use protocol::native::PublicKey;
-use protocol::rest::hosts::{Alarm, Blocker, Child, Host, HostState};
+use model::{Plan, StepAction, Subjects};
+use protocol::rest::hosts::{Alarm, Blocker, Child, Host, HostState, PlannedStep};
 use protocol::rest::orchestrations::{
     JournalLine, OrchestratedChild, Orchestration, OrchestrationSummary, Outcome, Step, StepState, StopStatus, Subject,
 };
@@ -279,4 +280,26 @@ pub(super) fn blocker(blocker: &engine::Blocker) -> Blocker {
         forceable: blocker.forceable,
         details,
     }
+}
+
+/// A plan before it is accepted, with the names of those it would act on by what is known now.
+pub(super) fn planned_steps(plan: &Plan, host: &HostView) -> Vec<PlannedStep> {
+    let children = host.report.as_ref().and_then(|r| r.children()).unwrap_or_default();
+    let names = |up: bool| {
+        let fits = children.iter().filter(|c| c.status.is_up() == up && (up || c.autostart));
+        fits.map(|c| c.child.name.clone()).collect::<Vec<_>>()
+    };
+    let steps = plan.waves.iter().flat_map(|wave| &wave.tracks).flat_map(|track| &track.steps);
+    steps
+        .map(|step| PlannedStep {
+            title: engine::title(step).to_owned(),
+            subjects: match step.subjects {
+                Subjects::Target => vec![host.name.clone()],
+                Subjects::RunningChildren | Subjects::ChildrenUpBefore => names(true),
+                Subjects::ChildrenStartedByBoot => names(false),
+            },
+            limit_seconds: step.limit.as_secs(),
+            irreversible: matches!(step.action, StepAction::Reboot { .. } | StepAction::Shutdown { .. }),
+        })
+        .collect()
 }

@@ -7,7 +7,7 @@ use engine::HostView;
 use model::{Force, Operation, Request, TargetId};
 use protocol::rest::Problem;
 use protocol::rest::hosts::{Acknowledge, Acknowledged, Approve, Explanation, Host, HostList};
-use protocol::rest::orchestrations::RebootOptions;
+use protocol::rest::orchestrations::{OnTimeout, RebootOptions};
 use serde::Deserialize;
 
 use super::extract::{Body, Params, PathIds, Who};
@@ -112,13 +112,17 @@ pub(super) struct ExplainQuery {
     operation: Option<Operation>,
     #[serde(default)]
     force: bool,
+    shutdown_timeout_seconds: Option<u64>,
+    on_timeout: Option<OnTimeout>,
 }
 
 /// Why would a reboot or shutdown of this host not start now?
 #[utoipa::path(get, path = "/hosts/{host_id}/explain", tag = "hosts",
     params(("host_id" = String, Path, format = "uuid"),
         ("operation" = Option<String>, Query, description = "orchestrated_reboot, reboot or shutdown; without: whichever reboot fits"),
-        ("force" = Option<bool>, Query, description = "as if it were forced")),
+        ("force" = Option<bool>, Query, description = "as if it were forced"),
+        ("shutdown_timeout_seconds" = Option<u64>, Query, description = "for the plan: how long the children have to stop"),
+        ("on_timeout" = Option<OnTimeout>, Query, description = "for the plan: what happens when they do not")),
     security(("bearer" = ["VIEW_HOSTS"])),
     responses((status = 200, body = Explanation), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn explain_host(
@@ -133,15 +137,23 @@ pub(super) async fn explain_host(
     let has_running = host.report.as_ref().and_then(|r| r.children()).is_some_and(|all| all.iter().any(|c| c.status.is_up()));
     let fitting = if has_running { Operation::OrchestratedReboot } else { Operation::Reboot };
     let operation = query.operation.unwrap_or(fitting);
-    let mut options = reboot::options(&RebootOptions::default())?;
+    let asked = RebootOptions {
+        shutdown_timeout_seconds: query.shutdown_timeout_seconds,
+        on_timeout: query.on_timeout,
+        ..RebootOptions::default()
+    };
+    let mut options = reboot::options(&asked)?;
     options.force = query.force.then(|| Force { reason: "asked only".to_owned() });
     let request = Request { target: id, operation, options, by: who.actor() };
-    let blockers = api.control.query(move |engine, now| engine.explain(&request, now)).await?;
+    let look = move |engine: &engine::Engine, now| (engine.explain(&request, now), engine.plan(&request));
+    let (blockers, plan) = api.control.query(look).await?;
+    let steps = documents::planned_steps(&plan, &host);
     Ok(Json(Explanation {
         host_id: id,
         host_name: host.name,
         operation,
         would_start: blockers.is_empty(),
         blockers: blockers.iter().map(documents::blocker).collect(),
+        steps,
     }))
 }

@@ -169,6 +169,22 @@ pub struct Explanation {
     pub would_start: bool,
     /// All that keeps it from starting, the most important first (pain 13).
     pub blockers: Vec<Blocker>,
+    /// What would be done, in order: the plan that the request would be accepted with.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// One step of a plan that is not accepted yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PlannedStep {
+    /// In words: `stop running children`.
+    pub title: String,
+    /// Names of those it would act on, by what is known now.
+    pub subjects: Vec<String>,
+    /// The whole step takes at most so long.
+    pub limit_seconds: u64,
+    /// From here on it cannot be cancelled (ruling 24).
+    pub irreversible: bool,
 }
 
 /// One thing that keeps a target from starting.
