@@ -11,6 +11,7 @@ use e2e::lab::image::{self, Image};
 use e2e::lab::sandbox::{self, Sandbox};
 use e2e::lab::{Paths, packages};
 use e2e::runner::{self, Tally};
+use e2e::world;
 
 /// Scenarios mostly wait; on two cores three of them disturb each other little.
 pub(crate) const JOBS: u8 = 3;
@@ -115,7 +116,7 @@ fn prepare(paths: &Paths) -> anyhow::Result<Image> {
 /// The programs that scenarios put to work. They can be stopped at named points; no other build can.
 pub(crate) fn build() -> anyhow::Result<()> {
     let mut build = cargo(&["build", "--locked", "--quiet", "-p", "cli", "-p", "agent", "-p", "controller"]);
-    build.args(["--features", "agent/pause-points,controller/pause-points", "--target-dir"]).arg(runner::programs()?);
+    build.args(["--features", "agent/pause-points,controller/pause-points", "--target-dir"]).arg(world::programs()?);
     finish(build)
 }
 

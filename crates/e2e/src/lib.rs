@@ -14,3 +14,4 @@ pub mod product;
 pub mod runner;
 pub mod scenarios;
 pub mod wait;
+pub mod world;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::daemon::Daemon;
 use crate::lab::{Host, Kind, SANDBOX_IP};
-use crate::runner::World;
 use crate::wait;
+use crate::world::World;
 
 /// Deadlines of tests, not of the product: generous, since the machine may be slow.
 pub const PATIENCE: Duration = Duration::from_mins(2);

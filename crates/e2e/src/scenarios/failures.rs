@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::evidence::Before;
 use crate::product::{Managed, PATIENCE, Server};
-use crate::runner::{Scenario, World};
 use crate::wait;
+use crate::world::{Scenario, World};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {

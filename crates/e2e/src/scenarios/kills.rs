@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::evidence::Before;
 use crate::product::{Managed, PATIENCE, Run, Server};
-use crate::runner::{Scenario, World};
+use crate::world::{Scenario, World};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::lab::{Host, Kind};
-use crate::runner::{Scenario, World};
 use crate::wait;
+use crate::world::{Scenario, World};
 
 const LIMIT: Duration = Duration::from_mins(5);
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -9,7 +9,7 @@ use super::evidence::Before;
 use crate::api::Reply;
 use crate::lab::Kind;
 use crate::product::{self, Managed, PATIENCE, Server};
-use crate::runner::{Scenario, World};
+use crate::world::{Scenario, World};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {

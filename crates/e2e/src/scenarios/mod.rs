@@ -7,7 +7,7 @@ mod lab_itself;
 mod limits;
 mod safe_reboot;
 
-use crate::runner::Scenario;
+use crate::world::Scenario;
 
 /// All of them, in the order in which they begin: the long ones first, so that none of them is left alone at the end.
 #[must_use]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::evidence::Before;
 use crate::product::{Managed, PATIENCE, Server};
-use crate::runner::{Scenario, World};
+use crate::world::{Scenario, World};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
