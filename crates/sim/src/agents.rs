@@ -50,6 +50,7 @@ impl Sim {
                 }
                 // What is read is acted upon, so the production ledger flushes when it loads.
                 self.hosts[host].disk.flush_quietly();
+                self.checks_ledger_flushed(host);
                 Ok(decoded.records)
             }
             Err(error) => {
@@ -321,6 +322,7 @@ impl Sim {
         let undone = self.rng.per_mille(700);
         if undone {
             self.hosts[host].disk.forget_written();
+            self.checks_ledger_lost(host);
         }
         self.note(|s| format!("{}: the ledger cannot be written", s.hosts[host].name));
         Input::LedgerFailed { reason: "no space left on the disk".to_owned(), undone }

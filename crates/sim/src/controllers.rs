@@ -359,8 +359,10 @@ impl Sim {
                 Input::Reported { host, report: Box::new(report) }
             }
             DeviceBody::Hello { nonce, report } => {
-                if let Some(index) = self.host_index(host) {
-                    self.send_down(index, ControllerBody::Time { nonce, now: wall }, false);
+                // Devices judge expiry by the engine's own time, which never goes back.
+                let time = self.controllers[controller].driver.as_ref().map(|d| d.engine().time(wall));
+                if let Some((index, now)) = self.host_index(host).zip(time) {
+                    self.send_down(index, ControllerBody::Time { nonce, now }, false);
                 }
                 self.remember_report(controller, host, &report);
                 Input::Reported { host, report: Box::new(report) }

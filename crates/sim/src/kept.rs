@@ -46,7 +46,39 @@ pub fn rule_of(name: &str) -> Option<Rule> {
 }
 
 /// A rule, the guarantee that fails when it is broken, and a seed on which it does.
-pub const KEPT: &[(Rule, Guarantee, u64)] = &[];
+pub const KEPT: &[(Rule, Guarantee, u64)] = &[
+    (Rule::ProofIgnoresBoot, Guarantee::G3, 1),
+    (Rule::ProofWithoutClaim, Guarantee::G3, 145),
+    (Rule::NoSupersede, Guarantee::G7, 336),
+    (Rule::StrandedIsAvailable, Guarantee::G1, 1320),
+    (Rule::SilentIsAvailable, Guarantee::G1, 27),
+    (Rule::ChildrenNotCounted, Guarantee::G1, 26),
+    (Rule::NoSettling, Guarantee::G1, 12),
+    (Rule::NoLock, Guarantee::G5, 4),
+    (Rule::NoLockout, Guarantee::G5, 254),
+    (Rule::DeviceLimitNotAsked, Guarantee::G5, 28),
+    (Rule::NoDeadline, Guarantee::G6, 5),
+    (Rule::NoUnwind, Guarantee::G7, 7),
+    (Rule::BootStartedStayUp, Guarantee::G7, 8),
+    (Rule::UnwindPastReboot, Guarantee::G7, 23),
+    (Rule::AttemptNotCounted, Guarantee::G9, 247),
+    (Rule::NoLateChild, Guarantee::G7, 8),
+    (Rule::BlockersIgnored, Guarantee::G5, 15),
+    (Rule::NoHealthGate, Guarantee::G3, 1),
+    (Rule::SendBeforeAppend, Guarantee::G8, 1),
+    (Rule::KeepAfterConflict, Guarantee::G8, 12),
+    (Rule::ActBeforeClaim, Guarantee::G2, 1),
+    (Rule::ClaimNotFlushed, Guarantee::G2, 1),
+    (Rule::IgnoreExpectBoot, Guarantee::G2, 2),
+    (Rule::ForgetOutcome, Guarantee::G2, 1),
+    (Rule::IgnoreFence, Guarantee::G9, 52),
+    (Rule::IgnoreExpiry, Guarantee::G9, 81),
+    (Rule::ObeyRetained, Guarantee::G9, 619),
+    (Rule::IgnoreRateLimit, Guarantee::G9, 11),
+    (Rule::TrustUnsetClock, Guarantee::G9, 515),
+    (Rule::StartProvesReboot, Guarantee::G3, 60),
+    (Rule::TornTailFatal, Guarantee::G8, 60),
+];
 
 /// Seeds that once broke a guarantee, with what was wrong in the product then. All hold now.
 pub const FORMERLY_BROKEN: &[(u64, &str)] = &[

@@ -1,6 +1,9 @@
 //! `sim`: run seeds, tell one, hunt for one on which a broken rule shows.
 
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use sim::kept;
@@ -12,6 +15,7 @@ const USAGE: &str = "usage: sim [--seeds N] [--from S] [--break RULE]   run N se
        sim --seed S [--break RULE] [--lines N]        tell the story of one seed
        sim --seed S --cut N | --agent-cut N           one request in a healthy world, cut there
        sim --hunt RULE [--seeds N] [--from S]         find seeds on which the broken rule shows
+       sim --keep [--seeds N]                         find the seeds of the table in kept.rs anew
        sim --rules                                    list the rules that can be broken";
 
 /// A run of so many seeds must have met every fault and every end.
@@ -27,6 +31,7 @@ struct Args {
     broken: Option<model::broken::Rule>,
     hunt: Option<model::broken::Rule>,
     rules: bool,
+    keep: bool,
     all: bool,
     cut: Option<u64>,
     agent_cut: Option<u64>,
@@ -49,6 +54,7 @@ fn parse() -> Result<Args, String> {
             "--hunt" => args.hunt = Some(rule(value()?)?),
             "--cut" => args.cut = Some(number(value()?)?),
             "--agent-cut" => args.agent_cut = Some(number(value()?)?),
+            "--keep" => args.keep = true,
             "--rules" => args.rules = true,
             "--all" => args.all = true,
             _ => return Err(format!("unknown argument {word:?}")),
@@ -82,6 +88,9 @@ fn main() -> ExitCode {
     }
     let (count, from) = (args.seeds.unwrap_or(2000), args.from.unwrap_or(1));
     let threads = usize::try_from(args.threads.unwrap_or(2)).unwrap_or(2);
+    if args.keep {
+        return keep(from, count, threads);
+    }
     if let Some(rule) = args.hunt {
         return hunt(rule, from, count, threads);
     }
@@ -133,4 +142,30 @@ fn hunt(rule: model::broken::Rule, from: u64, count: u64, threads: usize) -> Exi
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// The table of kept seeds as it belongs into `kept.rs`: for each rule the first seed on which its guarantee fails.
+fn keep(from: u64, count: u64, threads: usize) -> ExitCode {
+    let rules = Mutex::new(kept::KEPT.iter());
+    let complete = AtomicBool::new(true);
+    thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                while let Some((rule, guarantee, known)) = rules.lock().ok().and_then(|mut rules| rules.next()) {
+                    let shows = |seed: u64| {
+                        let broken = run_one(seed, Some(*rule), Mode::default()).violation.map(|v| v.guarantee);
+                        broken == Some(*guarantee) && run_one(seed, None, Mode::default()).violation.is_none()
+                    };
+                    match std::iter::once(*known).chain(from..from + count).find(|seed| shows(*seed)) {
+                        Some(seed) => println!("    (Rule::{rule:?}, Guarantee::{guarantee:?}, {seed}),"),
+                        None => {
+                            complete.store(false, Ordering::Relaxed);
+                            println!("    // {rule:?} shows on no seed");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if complete.into_inner() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

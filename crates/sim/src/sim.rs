@@ -316,6 +316,9 @@ impl Sim {
         self.checks_boot_ends(host, cause);
         self.agent_killed(host, cause != Cause::PowerCut);
         let torn = self.hosts[host].go_down(self.now, cause, &mut self.rng);
+        if cause == Cause::PowerCut {
+            self.checks_ledger_lost(host);
+        }
         if torn {
             self.counts.fault(Fault::LedgerTorn);
         }

@@ -310,7 +310,7 @@ impl Sim {
         let command = self.reboot_command(host);
         self.note(|s| format!("a controller without limits reboots {}", s.hosts[host].name));
         self.checks.rogue.insert(command.id);
-        self.checks_issued(&command, 0);
+        self.checks_issued(&command, 0, None);
         self.send_down(host, ControllerBody::Command { command }, false);
     }
 

@@ -1,7 +1,7 @@
 //! G2 and G9: what an agent does, judged by the truth about the command that it does it for.
 
 use agent::ledger::{self, Record};
-use model::{Ack, AckStatus, BootIdentity, Command, CommandId};
+use model::{Ack, AckStatus, BootIdentity, Command, CommandId, Place};
 use protocol::native::{ControllerBody, Refused};
 
 use super::{Claim, Guarantee, Issued};
@@ -25,9 +25,9 @@ impl Sim {
     }
 
     /// A controller signed a command.
-    pub(crate) fn checks_issued(&mut self, command: &Command, controller: usize) {
+    pub(crate) fn checks_issued(&mut self, command: &Command, controller: usize, place: Option<Place>) {
         let expires = command.expires_at.millis() - self.controllers[controller].clock_offset;
-        self.checks.issued.insert(command.id, Issued { command: command.clone(), expires });
+        self.checks.issued.insert(command.id, Issued { command: command.clone(), expires, number: self.checks.issued.len(), place });
     }
 
     /// An agent calls a boot ended: then it is (G3).
@@ -60,6 +60,11 @@ impl Sim {
         for (id, claim) in own {
             self.checks.claims.entry(id).or_insert(claim);
         }
+    }
+
+    /// What was written and not flushed is gone.
+    pub(crate) fn checks_ledger_lost(&mut self, host: usize) {
+        self.checks.unflushed.retain(|(_, c)| c.host != host);
     }
 
     /// An agent runs a tool for a command.
@@ -101,6 +106,15 @@ impl Sim {
         });
         if let Some((id, claim)) = newer {
             return Err((Guarantee::G9, format!("fence {} is under {} of {}", command.fence, claim.fence, short(*id))));
+        }
+        // The same by the order of the journals: a step that was superseded does not act on its child any more.
+        let successor = self.checks.claims.keys().find(|id| {
+            let Some(other) = self.checks.issued.get(id).filter(|o| o.place.is_some() && issued.place.is_some()) else { return false };
+            let same = other.command.orchestration == command.orchestration && other.command.subject == command.subject;
+            same && other.place != issued.place && other.number > issued.number
+        });
+        if let Some(id) = successor.filter(|_| !ends_boot) {
+            return Err((Guarantee::G7, format!("{} of a later step was claimed before it", short(*id))));
         }
         if ends_boot && !(self.checks.controller_clock_stepped && it.clock_stepped_at.is_some()) {
             let recent = |c: &Claim| c.host == host && c.ends_boot && self.now - c.at < RATE.1;

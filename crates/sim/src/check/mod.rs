@@ -12,7 +12,7 @@ use std::fmt;
 
 use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
 use model::{
-    ActionKind, Command, CommandId, Direction, Fence, InstanceId, OrchestrationId, Plan, Recheck, Report, Request, StepAction, TargetId,
+    ActionKind, Command, CommandId, Direction, Fence, InstanceId, OrchestrationId, Place, Plan, Recheck, Report, Request, StepAction, TargetId,
     Timestamp,
 };
 
@@ -95,6 +95,8 @@ pub(crate) struct Watch {
     pub(crate) stopped: BTreeSet<TargetId>,
     /// Its commands that end a boot.
     pub(crate) boot_commands: Vec<CommandId>,
+    /// Rounds of stopping that were begun.
+    pub(crate) stop_rounds: u32,
     /// A command that disrupts was issued.
     pub(crate) disrupted: bool,
     pub(crate) reboot_done: bool,
@@ -120,6 +122,10 @@ pub(crate) struct Issued {
     pub(crate) command: Command,
     /// True time after which nobody may begin it.
     pub(crate) expires: Time,
+    /// In which order controllers issued it.
+    pub(crate) number: usize,
+    /// The step that it belongs to.
+    pub(crate) place: Option<Place>,
 }
 
 /// What the checks remember.
@@ -275,7 +281,10 @@ impl Sim {
                 }
                 let first = kind.is_disruptive() && place.direction == Direction::Do && !watch.disrupted;
                 watch.disrupted |= first;
-                self.checks_issued(command, controller);
+                self.checks_issued(command, controller, Some(*place));
+                if kind.ends_boot() {
+                    self.check_late_children(id);
+                }
                 if first {
                     self.check_first_disruption(id, command);
                 }
@@ -298,6 +307,12 @@ impl Sim {
                     }
                 }
             }
+            Entry::StepStarted { place, round, .. } => {
+                let stops = matches!(step_of(&watch.plan, place.step), Some(StepAction::Stop { .. }));
+                if stops && place.direction == Direction::Do {
+                    watch.stop_rounds = watch.stop_rounds.max(*round);
+                }
+            }
             Entry::ForceStarted { .. } => self.counts.end(End::ForceStopped),
             Entry::UnwindStarted { .. } => self.counts.end(End::Unwound),
             Entry::Ended { outcome, error_message } => {
@@ -311,7 +326,6 @@ impl Sim {
                 self.check_end(controller, id, *outcome, error_message.as_deref().unwrap_or_default());
             }
             Entry::Accepted { .. }
-            | Entry::StepStarted { .. }
             | Entry::HostGone { .. }
             | Entry::DeadlinePassed { .. }
             | Entry::StepEnded { .. }
@@ -331,6 +345,7 @@ impl Sim {
             admission: None,
             stopped: BTreeSet::new(),
             boot_commands: Vec::new(),
+            stop_rounds: 0,
             disrupted: false,
             reboot_done: false,
             healthy: None,

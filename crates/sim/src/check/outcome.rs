@@ -65,6 +65,23 @@ impl Sim {
         wrong.filter_map(|(child, _)| self.name_of(child)).collect()
     }
 
+    /// E12: a child that came late is asked to stop before the host goes down; once more, and then the policy decides.
+    pub(super) fn check_late_children(&mut self, id: OrchestrationId) {
+        let Some(watch) = self.checks.watched.get(&id).filter(|w| w.request.operation == Operation::OrchestratedReboot) else { return };
+        let Some(report) = watch.last_probe.as_ref().filter(|_| watch.stop_rounds < 2) else { return };
+        let late: Vec<&str> = report
+            .children()
+            .unwrap_or_default()
+            .iter()
+            .filter(|c| c.status.is_up() && !watch.stopped.contains(&c.child.id))
+            .map(|c| c.child.name.as_str())
+            .collect();
+        if !late.is_empty() {
+            let words = format!("{id} takes {} down under {}, which it never asked to stop", self.hosts[watch.host].name, late.join(", "));
+            self.fail(Guarantee::G7, words);
+        }
+    }
+
     /// What must be up again: what the plan stopped, and, once it ended a boot, what ran before.
     fn baseline(&self, id: OrchestrationId) -> Vec<(TargetId, ChildStatus)> {
         let Some(watch) = self.checks.watched.get(&id) else { return Vec::new() };
