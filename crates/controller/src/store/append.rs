@@ -51,15 +51,19 @@ impl Store for SqliteStore {
     async fn lead(&mut self) -> Result<u64, StoreError> {
         let mut transaction = self.database.write().await?;
         let lease = meta(&mut transaction, "lease").await?;
-        // An older copy of the database was put in place of the one that was used here last: commands that the lost part
-        // had sent must not count as newer than ours (design, section 5).
+        // Each lead begins an epoch of its own: commands that a lost part of the database had sent must not count as newer
+        // than ours (design, section 5). Whether a part was lost cannot always be seen: a copy made while the controller ran,
+        // or put back together with its lock file, looks like the database that was used last. Seconds since 1970, since the
+        // lost part may have led often.
+        let epoch = meta(&mut transaction, "epoch").await?;
         let led = self.database.led_lease();
-        if led > lease {
-            let epoch = meta(&mut transaction, "epoch").await?;
-            let raised = epoch.saturating_add(1).max(u64::try_from(self.database.inner.opened_at.millis() / 1000).unwrap_or(0));
-            set_meta(&mut transaction, "epoch", raised).await?;
-            tracing::warn!(epoch = raised, "the database is an older copy of the one used last; a new epoch begins");
+        let missed = led.saturating_sub(lease);
+        if missed > 0 {
+            tracing::warn!(missed, "the database is an older copy of the one used last");
         }
+        let seconds = u64::try_from(self.database.inner.opened_at.millis() / 1000).unwrap_or(0);
+        let epoch = epoch.saturating_add(1).saturating_add(missed).max(seconds);
+        set_meta(&mut transaction, "epoch", epoch).await?;
         let lease = lease.max(led).saturating_add(1);
         set_meta(&mut transaction, "lease", lease).await?;
         transaction.commit().await.map_err(store_error)?;
@@ -200,11 +204,11 @@ pub(super) async fn read_journal(
     let select = sqlx::query("SELECT position, version, record, checksum FROM journal WHERE journal = $1 ORDER BY position");
     let rows = select.bind(&name).try_map(|row: SqliteRow| {
         Ok(Row {
-            position: unsigned(row.try_get("position")?),
-            version: unsigned(row.try_get("version")?),
+            position: damaged_number(row.try_get("position"))?,
+            version: damaged_number(row.try_get("version"))?,
             // A damaged text may not even be UTF-8: then its checksum does not fit either.
             record: String::from_utf8_lossy(row.try_get_unchecked::<&[u8], _>("record")?).into_owned(),
-            checksum: row.try_get("checksum")?,
+            checksum: row.try_get_unchecked::<&[u8], _>("checksum")?.to_owned(),
         })
     });
     let rows = rows.fetch_all(&mut *connection).await.map_err(store_error)?;
@@ -213,8 +217,17 @@ pub(super) async fn read_journal(
 
 async fn read_head(connection: &mut SqliteConnection, name: &str) -> Result<Option<Head>, StoreError> {
     let select = sqlx::query("SELECT records, checksum FROM journal_head WHERE journal = $1").bind(name.to_owned());
-    let head = select.try_map(|row: SqliteRow| Ok(Head { records: unsigned(row.try_get(0)?), checksum: row.try_get(1)? }));
+    let head = select.try_map(|row: SqliteRow| Ok(Head { records: damaged_number(row.try_get(0))?, checksum: row.try_get_unchecked::<&[u8], _>(1)?.to_owned() }));
     head.fetch_optional(&mut *connection).await.map_err(store_error)
+}
+
+/// What is no number any more is none that fits, so that it isolates its own journal and not all of them (G8).
+fn damaged_number(found: Result<i64, sqlx::Error>) -> Result<u64, sqlx::Error> {
+    match found {
+        Ok(number) => Ok(unsigned(number)),
+        Err(sqlx::Error::ColumnDecode { .. }) => Ok(u64::MAX),
+        Err(error) => Err(error),
+    }
 }
 
 async fn meta(connection: &mut SqliteConnection, key: &'static str) -> Result<u64, StoreError> {

@@ -255,6 +255,10 @@ async fn migrate(pool: &SqlitePool, now: Timestamp) -> Result<Result<(), OpenErr
     if found > known {
         return Ok(Err(OpenError::Newer { found, known }));
     }
+    if found == known {
+        // Nothing is written: a full disk must not keep the controller from its start.
+        return transaction.rollback().await.map(Ok);
+    }
     for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         sqlx::raw_sql(*step).execute(&mut *transaction).await?;
     }

@@ -23,7 +23,7 @@ async fn what_was_appended_is_loaded_again_after_a_restart() {
     let mut open = stage.open().await;
     assert!(open.lease > first);
     let loaded = open.store.load().await.unwrap();
-    assert_eq!(loaded.epoch, 1_800_000_000);
+    assert!(loaded.epoch >= 1_800_000_000);
     assert_eq!(loaded.fleet.len(), 2);
     assert_eq!(Fact::Fleet(loaded.fleet[1].clone()), fleet_fact(2));
     // What has ended is not loaded, and can still be read.

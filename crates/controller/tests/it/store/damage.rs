@@ -1,5 +1,6 @@
 //! Damaged journals: one orchestration is set aside, a damaged fleet journal refuses start (G8).
 
+use controller::store::OrchestrationFilter;
 use driver::{Store as _, StoreError};
 use engine::{Fact, FleetEntry, JournalId, Record};
 use model::Actor;
@@ -16,6 +17,10 @@ const DAMAGE: &[(&str, &str)] = &[
     ("DELETE FROM journal WHERE journal LIKE '%0002' AND position = 2", "end is lost"),
     ("DELETE FROM journal WHERE journal LIKE '%0002'", "end is lost"),
     ("UPDATE journal SET position = 7 WHERE journal LIKE '%0002' AND position = 2", "missing"),
+    ("UPDATE journal SET checksum = 'text' WHERE journal LIKE '%0002' AND position = 1", "checksum"),
+    ("UPDATE journal SET version = 'text' WHERE journal LIKE '%0002' AND position = 1", "checksum"),
+    ("UPDATE journal SET position = 'text' WHERE journal LIKE '%0002' AND position = 1", "missing"),
+    ("UPDATE journal_head SET records = 'text', checksum = 'text' WHERE journal LIKE '%0002'", "end is lost"),
     ("UPDATE journal SET version = 2 WHERE journal LIKE '%0002' AND position = 2", "checksum"),
 ];
 
@@ -40,6 +45,20 @@ async fn one_damaged_journal_beside_good_ones_is_set_aside_alone() {
                 assert_eq!(journal.expect(sql).len(), 3);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn one_damaged_state_does_not_hide_the_others() {
+    for damage in ["UPDATE orchestration SET view = '{' WHERE id LIKE '%0002'", "UPDATE orchestration SET view = x'ff' WHERE id LIKE '%0002'"] {
+        let stage = Stage::new();
+        let mut open = stage.open().await;
+        for n in 1..=3 {
+            open.begin(orchestration(n), host(n), 1).await;
+        }
+        open.tamper(&stage, damage).await;
+        let page = open.database.orchestrations(&OrchestrationFilter::default(), None).await.unwrap();
+        assert_eq!(page.items.iter().map(|view| view.id).collect::<Vec<_>>(), [orchestration(3), orchestration(1)]);
     }
 }
 

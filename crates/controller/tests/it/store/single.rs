@@ -2,9 +2,10 @@
 
 use controller::store::{ClaimRefused, Database, DeviceRow, NewEnrolmentRow, OpenError, OpenOptions, sha256};
 use driver::{AuditRow, Store as _};
+use engine::JournalId;
 use model::{Labels, Millis};
 
-use super::stage::{NOW, Stage, host};
+use super::stage::{NOW, Stage, append, fleet_fact, host};
 
 #[tokio::test]
 async fn a_second_controller_on_the_same_database_is_refused_with_the_reason() {
@@ -22,19 +23,62 @@ async fn a_second_controller_on_the_same_database_is_refused_with_the_reason() {
 #[tokio::test]
 async fn an_older_copy_of_the_database_begins_a_new_epoch() {
     let stage = Stage::new();
-    let mut open = stage.open().await;
-    let epoch = open.store.load().await.unwrap().epoch;
-    open.database.close().await;
+    stage.open().await.database.close().await;
     let backup = std::fs::read(stage.path()).unwrap();
+    let mut last = 0;
     for _ in 0..2 {
         let mut open = stage.open().await;
-        assert_eq!(open.store.load().await.unwrap().epoch, epoch);
+        last = open.store.load().await.unwrap().epoch;
         open.database.close().await;
     }
     std::fs::write(stage.path(), backup).unwrap();
     let mut open = stage.open().await;
-    assert!(open.store.load().await.unwrap().epoch > epoch);
+    assert!(open.store.load().await.unwrap().epoch > last);
     assert_eq!(open.lease, 4, "the lease goes on where the lost part had left it");
+}
+
+/// A copy made while the controller ran was led under the same lease, and one that is put back with its lock file has not even
+/// that to be told by.
+#[tokio::test]
+async fn a_copy_that_looks_like_the_database_used_last_begins_a_new_epoch_too() {
+    for with_lock in [false, true] {
+        let stage = Stage::new();
+        let mut open = stage.open().await;
+        let mut last = open.store.load().await.unwrap().epoch;
+        open.tamper(&stage, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let backup = std::fs::read(stage.path()).unwrap();
+        let lock = stage.path().with_extension("db.lock");
+        let backup_lock = std::fs::read(&lock).unwrap();
+        open.append(vec![append(JournalId::Fleet, 0, vec![fleet_fact(1)])], vec![]).await.unwrap();
+        open.database.close().await;
+        let mut later = NOW;
+        if with_lock {
+            for _ in 0..3 {
+                later = later + Millis::secs(60);
+                let mut open = stage.open_with(OpenOptions::new(stage.path(), later)).await;
+                last = open.store.load().await.unwrap().epoch;
+                open.database.close().await;
+            }
+            std::fs::write(&lock, backup_lock).unwrap();
+        }
+        std::fs::write(stage.path(), backup).unwrap();
+        let mut open = stage.open_with(OpenOptions::new(stage.path(), later + Millis::secs(60))).await;
+        let loaded = open.store.load().await.unwrap();
+        assert_eq!(loaded.fleet.len(), 0, "it is the copy");
+        assert!(loaded.epoch > last, "with its lock file: {with_lock}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_up_to_date_is_opened_without_a_write() {
+    let stage = Stage::new();
+    stage.open().await.database.close().await;
+    let before = std::fs::read(stage.path()).unwrap();
+    let database = Database::open(OpenOptions::new(stage.path(), NOW)).await.unwrap();
+    let log = std::fs::metadata(stage.path().with_extension("db-wal")).map_or(0, |log| log.len());
+    assert_eq!(log, 0, "on a full disk it could not be opened");
+    database.close().await;
+    assert_eq!(std::fs::read(stage.path()).unwrap(), before);
 }
 
 #[tokio::test]
