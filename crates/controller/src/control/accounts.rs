@@ -20,37 +20,68 @@ const TOKEN_MAX: Millis = Millis::secs(366 * 24 * 3600);
 /// "Last used" is kept to the minute: it costs a write.
 const TOUCH: Millis = Millis::secs(60);
 
-/// So many wrong passwords in a row from one place, then none is looked at for a while.
+/// So many wrong passwords in a row for one user from one place, then none is looked at for a while.
 const WRONG_MAX: u32 = 5;
+/// The same for all users together, so that nobody goes through names.
+const WRONG_MAX_PLACE: u32 = 100;
 const WRONG_PAUSE: Millis = Millis::secs(60);
-/// Pairs of user and address that are remembered.
-const WRONG_PAIRS: usize = 10_000;
+/// Users and places that are remembered.
+const WRONG_KEPT: usize = 10_000;
 
-/// Wrong passwords by user and address.
+/// Attempts by user and place. Each counts as wrong from its begin until its password has proven right: else as many as can be
+/// begun at once would be looked at. Keys are hashes, since names are as long as whoever asks likes.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<HashMap<(String, String), (u32, Timestamp)>>);
+pub(super) struct Throttle(Mutex<HashMap<[u8; 32], (u32, Timestamp)>>);
+
+/// One attempt's place in the [`Throttle`].
+struct Attempt {
+    pair: [u8; 32],
+    place: [u8; 32],
+}
+
+impl Attempt {
+    fn new(user: &str, place: &str) -> Self {
+        Self { pair: sha256(format!("{place}\n{user}").as_bytes()), place: sha256(place.as_bytes()) }
+    }
+}
 
 impl Throttle {
-    fn wait(&self, key: &(String, String), now: Timestamp) -> Option<Millis> {
-        let wrong = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (count, last) = wrong.get(key)?;
-        let over = *last + WRONG_PAUSE;
-        (*count >= WRONG_MAX && now < over).then(|| over.since(now))
+    /// Counts an attempt, or says how long to wait.
+    fn begin(&self, attempt: &Attempt, now: Timestamp) -> Result<(), Millis> {
+        // A clock that was set back makes nobody wait longer.
+        let counts = |last: Timestamp| last <= now && now.since(last) < WRONG_PAUSE;
+        let mut tried = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let limits = [(attempt.pair, WRONG_MAX), (attempt.place, WRONG_MAX_PLACE)];
+        for (key, most) in limits {
+            if let Some((count, last)) = tried.get(&key)
+                && *count >= most
+                && counts(*last)
+            {
+                return Err((*last + WRONG_PAUSE).since(now));
+            }
+        }
+        if tried.len() + limits.len() > WRONG_KEPT {
+            tried.retain(|_, (_, last)| counts(*last));
+            while tried.len() + limits.len() > WRONG_KEPT {
+                let Some(oldest) = tried.iter().min_by_key(|(_, (_, last))| *last).map(|(key, _)| *key) else { break };
+                tried.remove(&oldest);
+            }
+        }
+        for (key, _) in limits {
+            let (count, last) = tried.entry(key).or_insert((0, now));
+            *count = if counts(*last) { *count + 1 } else { 1 };
+            *last = now;
+        }
+        Ok(())
     }
 
-    fn wrong(&self, key: (String, String), now: Timestamp) {
-        let mut wrong = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if wrong.len() >= WRONG_PAIRS {
-            wrong.retain(|_, (_, last)| now.since(*last) < WRONG_PAUSE);
+    /// It was right after all.
+    fn right(&self, attempt: &Attempt) {
+        let mut tried = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tried.remove(&attempt.pair);
+        if let Some((count, _)) = tried.get_mut(&attempt.place) {
+            *count = count.saturating_sub(1);
         }
-        if wrong.len() < WRONG_PAIRS || wrong.contains_key(&key) {
-            let entry = wrong.entry(key).or_insert((0, now));
-            *entry = (if now.since(entry.1) < WRONG_PAUSE { entry.0 + 1 } else { 1 }, now);
-        }
-    }
-
-    fn right(&self, key: &(String, String)) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(key);
     }
 }
 
@@ -92,19 +123,16 @@ impl Control {
             IpAddr::V6(ip) => format!("{:x?}", &ip.segments()[..4]),
             IpAddr::V4(ip) => ip.to_string(),
         });
-        let key = (user.to_owned(), place);
-        if let Some(retry_after) = self.shared.throttle.wait(&key, now) {
-            return Err(ControlError::TooManyAttempts { retry_after });
-        }
+        let attempt = Attempt::new(user, &place);
+        self.shared.throttle.begin(&attempt, now).map_err(|retry_after| ControlError::TooManyAttempts { retry_after })?;
         let account = self.shared.database.account(user).await.map_err(unavailable)?;
         let hash = account.as_ref().map(|account| account.password.as_str());
         let fits = self.shared.passwords.fits(password, hash).await?;
         let (Some(account), true) = (account, fits) else {
-            self.shared.throttle.wrong(key, now);
             self.refused(peer, "login", None, &format!("wrong user name or password for {user:?}"));
             return Err(ControlError::Unauthenticated("wrong user name or password".to_owned()));
         };
-        self.shared.throttle.right(&key);
+        self.shared.throttle.right(&attempt);
         let line = |action: &str, detail: String| self.line(&account.name, action, detail);
         if let Some(new_password) = new_password {
             if new_password == password {
@@ -187,6 +215,11 @@ impl Control {
         Ok(principal)
     }
 
+    /// Whether the token that was once shown still counts: for whoever goes on listening.
+    pub async fn is_valid(&self, who: &Principal) -> bool {
+        self.shared.is_valid(who).await
+    }
+
     /// Ends the token that was shown.
     ///
     /// # Errors
@@ -238,24 +271,30 @@ impl Control {
         Ok(TokenMade { id, token: secret, expires_at })
     }
 
-    /// One's own tokens; all of them with [`Permission::ManageAccess`]. Newest first, expired ones too.
+    /// One's own tokens, and with [`Permission::ManageAccess`] those of others that reach no further than oneself. Newest
+    /// first, expired ones too.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`].
     pub async fn tokens(&self, by: &Principal) -> Result<Vec<TokenInfo>, ControlError> {
         let own = (!by.has(Permission::ManageAccess)).then(|| by.user());
         let rows = self.shared.database.tokens(own).await.map_err(unavailable)?;
-        rows.into_iter().map(token_info).collect()
+        let tokens = rows.into_iter().map(token_info).collect::<Result<Vec<_>, _>>()?;
+        Ok(tokens.into_iter().filter(|token| token.user == by.user() || by.scope.contains(&token.scope)).collect())
     }
 
-    /// Ends a token at once. One's own, or any with [`Permission::ManageAccess`].
+    /// Ends a token at once: any that [`Control::tokens`] shows.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], for tokens of others too; [`ControlError::Unavailable`].
     pub async fn revoke_token(&self, by: &Principal, id: i64) -> Result<(), ControlError> {
         let own = (!by.has(Permission::ManageAccess)).then(|| by.user());
         let line = self.line(&by.name, "token_revoked", format!("token {id} revoked"));
-        let found = self.shared.database.delete_token(id, own, line).await.map_err(unavailable)?;
+        let shown = self.tokens(by).await?.iter().any(|token| token.id == id);
+        if !shown {
+            self.refused(&by.name, "token_revoked", None, &format!("token {id} is not within reach"));
+        }
+        let found = shown && self.shared.database.delete_token(id, own, line).await.map_err(unavailable)?;
         if found { Ok(()) } else { Err(ControlError::NotFound(format!("there is no token {id} of yours"))) }
     }
 

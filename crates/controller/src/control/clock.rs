@@ -41,6 +41,13 @@ impl Clock {
     pub(crate) fn steps(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).steps
     }
+
+    /// As if the wall clock had been set by an hour just now, and somebody had asked for the time since.
+    #[cfg(test)]
+    pub(crate) fn set_aside(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).told -= 3_600_000;
+        self.now();
+    }
 }
 
 impl State {

@@ -14,6 +14,8 @@ use super::{Control, ControlError};
 
 /// Longest wait for room in the worker's queue, and for its answer.
 const ASK_LIMIT: Duration = Duration::from_secs(20);
+/// Longest wait for room for what a device says.
+const TELL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Control {
     /// Asks for a reboot or shutdown. Needs [`Permission::RebootHost`] for the host, and [`Permission::Force`] when forced.
@@ -121,9 +123,10 @@ impl Control {
         })
     }
 
-    /// Tells the engine something that nobody waits for; `false` when its queue is full.
-    pub(super) fn tell(&self, input: Input) -> bool {
-        self.messages.try_send(Message::Input { input, check: None, answer: None }).is_ok()
+    /// Tells the engine something that nobody waits for; `false` when there is no room for it in time. Whoever says much waits
+    /// in line behind the others: one device that never stops does not take the room of all.
+    pub(super) async fn tell(&self, input: Input) -> bool {
+        self.messages.send_timeout(Message::Input { input, check: None, answer: None }, TELL_LIMIT).await.is_ok()
     }
 
     /// Runs `look` on the engine between two turns, with the time. For `hosts`, `host`, `explain`, `explain_waiting`. It must

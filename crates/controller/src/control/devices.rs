@@ -68,16 +68,16 @@ impl Control {
         };
         let told = match body {
             DeviceBody::Ack { ack } => return self.judge_answer(self.ask(Input::Acked { host, ack: Box::new(ack) }, None).await.is_ok()),
-            DeviceBody::Report { report } => self.tell(Input::Reported { host, report: Box::new(report) }),
+            DeviceBody::Report { report } => self.tell(Input::Reported { host, report: Box::new(report) }).await,
             DeviceBody::Hello { nonce, report } => {
                 self.shared.greetings.greeted(host, message.connection);
                 if let Err(error) = self.courier.say(host, &ControllerBody::Time { nonce, now: self.shared.engine_time() }) {
                     tracing::warn!(%host, "the time was not said: {error}");
                 }
-                self.tell(Input::Reported { host, report: Box::new(report) })
+                self.tell(Input::Reported { host, report: Box::new(report) }).await
             }
             DeviceBody::Gone { .. } if message.will && self.shared.greetings.is_old(host, message.connection) => true,
-            DeviceBody::Gone { instance } => self.tell(Input::Gone { host, instance }),
+            DeviceBody::Gone { instance } => self.tell(Input::Gone { host, instance }).await,
         };
         self.judge_answer(told)
     }

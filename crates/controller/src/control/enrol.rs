@@ -26,7 +26,9 @@ impl Control {
         self.authorize(by, Permission::ManageHosts, None).await?;
         check_name(&new.name)?;
         check_labels(&new.labels)?;
-        if !by.scope.covers(&new.labels) {
+        // A token for a name that is known takes the approval away from its host.
+        let known = self.directory()?.hosts.values().any(|host| host.name == new.name && !by.scope.covers(&host.labels));
+        if known || !by.scope.covers(&new.labels) {
             let error = ControlError::Forbidden { permission: Permission::ManageHosts, outside_scope: true };
             self.refused(&by.name, "enrolment_token_created", None, &error.to_string());
             return Err(error);
@@ -80,7 +82,8 @@ impl Control {
         let (mqtt_secret, now) = (random_word()?, self.now());
         let device = DeviceRow {
             new_host: TargetId(new_id(now)?),
-            machine_id: request.machine_id.clone(),
+            // However it is written, it is one machine.
+            machine_id: request.machine_id.to_ascii_lowercase(),
             name: request.name.clone(),
             public_key: request.public_key.to_string(),
             secret_hash: sha256(mqtt_secret.as_bytes()),

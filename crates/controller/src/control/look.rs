@@ -97,7 +97,7 @@ impl Control {
 
     /// The orchestration now, and again after each change, until it is over; then the stream ends. With `after` (the
     /// sequence of the last one seen) nothing that was seen comes again. A watcher that falls behind skips states, never
-    /// the last one.
+    /// the last one. When the token of `who` ends, the stream ends with it.
     ///
     /// # Errors
     /// As [`Control::orchestration`].
@@ -106,7 +106,7 @@ impl Control {
         let mut changes = self.shared.database.changes();
         let mut stopping = self.shared.stopping.subscribe();
         let (sequence, view) = self.orchestration_at(who, id).await?;
-        let database = self.shared.database.clone();
+        let (shared, who) = (std::sync::Arc::clone(&self.shared), who.clone());
         Ok(Box::pin(stream! {
             // A number that was never given out comes from another life of the database.
             let mut seen = after.filter(|after| *after <= sequence);
@@ -114,6 +114,9 @@ impl Control {
             loop {
                 if let Some((sequence, view)) = next.take() {
                     let over = view.outcome.is_some();
+                    if !shared.is_valid(&who).await {
+                        return;
+                    }
                     if seen.is_none_or(|seen| sequence > seen) {
                         seen = Some(sequence);
                         yield Watched { sequence, view };
@@ -129,7 +132,7 @@ impl Control {
                 match change {
                     Ok(change) if change.view.id == id => next = Some((change.sequence, (*change.view).clone())),
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => next = database.orchestration(id).await.ok().flatten(),
+                    Err(RecvError::Lagged(_)) => next = shared.database.orchestration(id).await.ok().flatten(),
                     Err(RecvError::Closed) => return,
                 }
             }

@@ -231,6 +231,12 @@ impl Control {
 }
 
 impl Shared {
+    /// What cannot be looked up does not count.
+    async fn is_valid(&self, who: &Principal) -> bool {
+        let end = self.database.token_end(who.token).await;
+        end.is_ok_and(|end| end.is_some_and(|end| self.clock.now() < end))
+    }
+
     fn forget_one_time_password(&self, user: &str) {
         if let Some(file) = &self.one_time_password_file
             && user == ADMINISTRATOR

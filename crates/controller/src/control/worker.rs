@@ -54,17 +54,23 @@ pub(super) struct Worker {
     pub(super) stop: watch::Receiver<bool>,
 }
 
-type Running = Driver<SqliteStore, Courier>;
+/// A started driver.
+pub(super) struct Running {
+    driver: Driver<SqliteStore, Courier>,
+    /// How often the clock had been set before the start read it.
+    steps: u64,
+}
 
 impl Worker {
     pub(super) async fn start(&self) -> Result<Running, StartError> {
         let store = SqliteStore::new(self.shared.database.clone());
+        let steps = self.shared.clock.steps();
         let now = self.shared.clock.now();
         let driver = Driver::start(self.config.clone(), store, self.courier.clone(), self.resend, now).await?;
         self.shared.set_directory(Directory::of(driver.engine(), now));
         self.shared.set_ahead(driver.engine(), now);
         self.shared.set_ready(None);
-        Ok(driver)
+        Ok(Running { driver, steps })
     }
 
     /// Until it is told to stop. `first` is the driver as it was started, or why it could not be yet.
@@ -73,9 +79,9 @@ impl Worker {
         let mut pause = BACK_OFF.0;
         loop {
             let reason = match next {
-                Ok(driver) => {
+                Ok(running) => {
                     let since = self.shared.clock.now();
-                    let Some(reason) = self.serve(driver).await else { break };
+                    let Some(reason) = self.serve(running).await else { break };
                     if self.shared.clock.now().since(since) > Millis::secs(60) {
                         pause = BACK_OFF.0;
                     }
@@ -95,8 +101,7 @@ impl Worker {
     }
 
     /// Turns until one fails (gives the reason) or all is to end (`None`).
-    async fn serve(&mut self, mut driver: Running) -> Option<String> {
-        let steps = self.shared.clock.steps();
+    async fn serve(&mut self, Running { mut driver, steps }: Running) -> Option<String> {
         let mut waiting = Vec::with_capacity(BATCH);
         loop {
             let due = driver.poll_timeout();
@@ -154,7 +159,7 @@ impl Worker {
         }
     }
 
-    async fn turn(&self, driver: &mut Running, turn: &mut TurnInputs, now: Timestamp) -> Result<(), String> {
+    async fn turn(&self, driver: &mut Driver<SqliteStore, Courier>, turn: &mut TurnInputs, now: Timestamp) -> Result<(), String> {
         let TurnInputs { inputs, answers } = std::mem::take(turn);
         if inputs.is_empty() {
             return Ok(());
@@ -272,5 +277,56 @@ impl Shared {
             *ready = Ready { ready: reason.is_none(), reason, since };
             changed
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::{OnceLock, RwLock};
+
+    use protocol::native::ControllerKey;
+
+    use super::super::clock::Clock;
+    use super::super::license::Licensing;
+    use super::super::secret::Passwords;
+    use super::super::{accounts, courier, devices};
+    use super::*;
+    use crate::store::{Database, OpenOptions};
+
+    /// Deadlines were restored by one clock and would be judged by another.
+    #[tokio::test]
+    async fn a_clock_that_is_set_while_the_engine_is_restored_makes_it_settle_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::new();
+        let database = Database::open(OpenOptions::new(dir.path().join("db"), clock.now())).await.unwrap();
+        let key = Arc::new(ControllerKey::from_seed(&[1; 32]).unwrap());
+        let publisher = courier::Link::default();
+        let courier = Courier::start(Arc::clone(&key), &publisher);
+        let ready = Ready { ready: false, reason: None, since: clock.now() };
+        let shared = Arc::new(Shared {
+            database,
+            clock,
+            ahead: AtomicU64::new(0),
+            directory: RwLock::new(None),
+            ready: watch::Sender::new(ready),
+            stopping: watch::Sender::new(false),
+            publisher,
+            addresses: OnceLock::new(),
+            public_key: key.public(),
+            licensing: Licensing::default(),
+            one_time_password_file: None,
+            passwords: Passwords::new().await.unwrap(),
+            throttle: accounts::Throttle::default(),
+            greetings: devices::Greetings::default(),
+        });
+        let (_messages, receiver) = mpsc::channel(1);
+        let stop = shared.stopping.subscribe();
+        let mut worker =
+            Worker { config: engine::Config::default(), resend: Millis::secs(2), shared: Arc::clone(&shared), courier, messages: receiver, stop };
+        let running = worker.start().await.unwrap();
+        shared.clock.set_aside();
+        let served = tokio::time::timeout(Duration::from_secs(60), worker.serve(running)).await;
+        assert!(served.expect("it goes on").is_some_and(|reason| reason.contains("clock was set")));
     }
 }

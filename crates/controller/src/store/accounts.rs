@@ -217,6 +217,16 @@ impl Database {
         row.fetch_optional(&self.inner.readers).await.map_err(store_error)
     }
 
+    /// When the token of this id ends; `None` when it was revoked or went with its user.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn token_end(&self, id: i64) -> Result<Option<Timestamp>, StoreError> {
+        let select = sqlx::query_scalar::<_, i64>("SELECT expires_at FROM token WHERE id = $1").bind(id);
+        let end = select.fetch_optional(&self.inner.readers).await.map_err(store_error)?;
+        Ok(end.map(Timestamp::from_millis))
+    }
+
     /// Notes that a token was shown.
     ///
     /// # Errors

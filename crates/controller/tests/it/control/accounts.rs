@@ -1,5 +1,7 @@
 //! Logins, roles, scopes, tokens.
 
+use futures_util::StreamExt as _;
+
 use controller::control::{ADMINISTRATOR, ControlError, NewToken, NewUser, Permission, Principal, Role, Scope};
 use model::{Force, Millis};
 
@@ -49,6 +51,73 @@ async fn wrong_passwords_are_audited_and_slowed_down() {
     assert_eq!(unknown.unwrap_err(), ControlError::Unauthenticated("wrong user name or password".to_owned()));
     let refused: Vec<_> = stage.audited("login").await.into_iter().filter(|line| !line.success).collect();
     assert!(refused.iter().any(|line| line.actor == "10.0.0.9"), "{refused:?}");
+}
+
+/// How many of these attempts were looked at.
+async fn looked_at(stage: &Stage, attempts: Vec<(String, String)>) -> usize {
+    let attempts: Vec<_> = attempts
+        .into_iter()
+        .map(|(user, password)| {
+            let control = stage.control.clone();
+            tokio::spawn(async move { control.login("10.0.0.9", &user, &password, None).await })
+        })
+        .collect();
+    let mut looked_at = 0;
+    for attempt in attempts {
+        match attempt.await.unwrap() {
+            Err(ControlError::Unauthenticated(_)) => looked_at += 1,
+            Err(ControlError::TooManyAttempts { retry_after }) => assert!(retry_after <= Millis::secs(60)),
+            other => panic!("{other:?}"),
+        }
+    }
+    looked_at
+}
+
+#[tokio::test]
+async fn many_attempts_at_once_are_slowed_down_like_one_after_the_other() {
+    let stage = Stage::new().await;
+    let attempts = (0..40).map(|n| (ADMINISTRATOR.to_owned(), format!("wrong password {n}"))).collect();
+    assert_eq!(looked_at(&stage, attempts).await, 5);
+}
+
+/// Passwords that are too long are not hashed: names without end cost nothing, and must not make room for more attempts.
+#[tokio::test]
+async fn made_up_names_make_no_room_for_more_attempts() {
+    let stage = Stage::new().await;
+    let attempts = (0..12_000).map(|n| (format!("user{n}"), "x".repeat(2000))).collect();
+    assert_eq!(looked_at(&stage, attempts).await, 100);
+    let attempts = (0..10).map(|n| (ADMINISTRATOR.to_owned(), format!("wrong password {n}"))).collect();
+    assert_eq!(looked_at(&stage, attempts).await, 0);
+}
+
+#[tokio::test]
+async fn an_administrator_of_some_hosts_does_not_end_tokens_of_those_who_reach_further() {
+    let stage = Stage::new().await;
+    let (admin, scoped) = (stage.admin().await, stage.user("ada", Role::Admin, "site=a").await);
+    let inner = stage.user("olga", Role::Operator, "site=a,role=web").await;
+    let control = &stage.control;
+    assert!(matches!(control.revoke_token(&scoped, admin.token).await, Err(ControlError::NotFound(_))));
+    assert!(control.is_valid(&admin).await);
+    assert!(stage.audited("token_revoked").await.iter().any(|line| !line.success && line.actor == "ada"));
+    let seen: Vec<i64> = control.tokens(&scoped).await.unwrap().iter().map(|token| token.id).collect();
+    assert!(seen.contains(&inner.token) && seen.contains(&scoped.token) && !seen.contains(&admin.token), "{seen:?}");
+    control.revoke_token(&scoped, inner.token).await.unwrap();
+    assert!(!control.is_valid(&inner).await);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_it_was_asked_for_with() {
+    let stage = Stage::with(quick()).await;
+    let web = stage.device("web-1", &[]).await;
+    stage.hello(&web, web.report(1, &["a"])).await;
+    let operator = stage.user("olga", Role::Operator, "*").await;
+    let (id, _) = stage.control.submit(&operator, web.host, REBOOT, options()).await.unwrap();
+    let mut stream = stage.control.watch(&operator, id, None).await.unwrap();
+    assert!(stream.next().await.is_some());
+    stage.control.delete_user(&stage.admin().await, "olga").await.unwrap();
+    stage.control.cancel(&stage.admin().await, id).await.unwrap();
+    let next = tokio::time::timeout(super::stage::PATIENCE, stream.next()).await.expect("the stream goes on");
+    assert_eq!(next, None);
 }
 
 #[tokio::test]

@@ -117,3 +117,35 @@ async fn what_the_broker_refuses_is_audited_by_whom() {
         assert!(lines[0].detail.contains("reveille/v1/x/ack"));
     }
 }
+
+/// One device that never stops speaking fills the queue, but the others get their turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_device_says_waits_for_room_instead_of_being_turned_away() {
+    let stage = Stage::with(quick()).await;
+    let (loud, quiet) = (stage.device("loud", &[]).await, stage.device("quiet", &[]).await);
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let (begun, holds) = tokio::sync::oneshot::channel();
+    let control = stage.control.clone();
+    let holding = tokio::spawn(async move {
+        control
+            .query(move |_, _| {
+                let _ = begun.send(());
+                held.recv_timeout(super::stage::PATIENCE)
+            })
+            .await
+    });
+    holds.await.unwrap();
+    for sequence in 1..=4096 {
+        let report = loud.report(sequence, &[]);
+        assert_eq!(stage.hear(&loud, &DeviceBody::Report { report }).await, InboundVerdict::Accept);
+    }
+    let report = DeviceBody::Report { report: quiet.report(1, &[]) };
+    let heard = stage.hear(&quiet, &report);
+    let release = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        go.send(()).unwrap();
+    };
+    let (heard, ()) = tokio::join!(heard, release);
+    assert_eq!(heard, InboundVerdict::Accept);
+    holding.await.unwrap().unwrap().unwrap();
+}

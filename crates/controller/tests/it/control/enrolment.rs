@@ -118,3 +118,29 @@ async fn names_and_machines_are_not_mixed_up() {
         assert!(matches!(stage.control.enrol("10.1.1.1", odd.request(&token)).await, Err(ControlError::Invalid(_))), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn a_manager_of_some_hosts_makes_no_token_for_the_name_of_another() {
+    let stage = Stage::new().await;
+    let web = stage.device("web-1", &[("site", "b")]).await;
+    let scoped = stage.user("ada", Role::Admin, "site=a").await;
+    let labels: Labels = [("site".to_owned(), "a".to_owned())].into();
+    let new = |name: &str| NewEnrolment { name: name.to_owned(), labels: labels.clone(), valid_for: None };
+    let refused = stage.control.create_enrolment_token(&scoped, new("web-1")).await;
+    assert!(matches!(refused, Err(ControlError::Forbidden { outside_scope: true, .. })), "{refused:?}");
+    let refused = async || stage.audited("enrolment_token_created").await.iter().any(|line| !line.success).then_some(());
+    super::stage::eventually(refused).await;
+    assert_eq!(login(&stage, &web).await, LoginVerdict::Accept);
+    stage.control.create_enrolment_token(&scoped, new("web-2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_id_in_capitals_is_the_same_machine() {
+    let stage = Stage::new().await;
+    let web = stage.device("web-1", &[]).await;
+    let mut other = Device::new("web-2");
+    other.machine_id = web.machine_id.to_ascii_uppercase();
+    let token = stage.token("web-2", &[]).await;
+    let error = stage.control.enrol("10.1.1.1", other.request(&token)).await.unwrap_err();
+    assert!(matches!(&error, ControlError::Conflict(text) if text.contains("web-1")), "{error}");
+}
