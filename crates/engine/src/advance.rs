@@ -12,7 +12,7 @@ use model::{
 };
 
 use crate::config::Config;
-use crate::decision::{Out, View, ended, parallel, unwind};
+use crate::decision::{Out, View, deadline, ended, is_disruptive, parallel, unwind};
 use crate::flow;
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::track::{Standing, StepRun, SubjectRun, TrackState, is_hopeless};
@@ -139,7 +139,7 @@ fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, p
         return Some(out);
     }
     let settled = view.now >= view.fleet.settle_until || broken::is(Rule::NoSettling);
-    let due = settled && view.now >= run.deadline && !broken::is(Rule::NoDeadline);
+    let due = settled && view.now >= deadline(view, step, place, run) && !broken::is(Rule::NoDeadline);
     let open: Vec<TargetId> = run.order.iter().copied().filter(|id| !is_over(view, step, track, place, run, *id)).collect();
     if open.is_empty() {
         return Some(close(view, step, track, place, run));
@@ -147,8 +147,7 @@ fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, p
     if due {
         return Some(vec![Out::Own(Entry::DeadlinePassed { place })]);
     }
-    let disruptive = place.direction == Direction::Do
-        && matches!(step.action, StepAction::Stop { .. } | StepAction::Reboot { .. } | StepAction::Shutdown { .. });
+    let disruptive = is_disruptive(step, place);
     if disruptive && !settled {
         return None;
     }
@@ -305,7 +304,7 @@ fn action_of(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run
         (StepAction::Probe { .. }, _) => Some(Action::Probe),
         (StepAction::Start, Direction::Do) | (StepAction::Stop { .. }, Direction::Undo) => start(),
         (StepAction::Stop { .. } | StepAction::StopAgain, Direction::Do) => {
-            let left = run.deadline.since(view.now);
+            let left = deadline(view, step, place, run).since(view.now);
             Some(Action::StopChild { child: child()?.child.clone(), grace: left, force: run.force })
         }
         (StepAction::Reboot { begin_within }, Direction::Do) => {
@@ -383,7 +382,7 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
         }
         let (Some((place, run)), Some(plan)) = (track.open(), it.track_plan(index)) else { continue };
         let Some(step) = plan.steps.get(place.step as usize) else { continue };
-        due.push(run.deadline.max(view.fleet.settle_until));
+        due.push(deadline(view, step, place, run).max(view.fleet.settle_until));
         due.extend(classes(step, track, place, run).into_iter().filter_map(|(_, begins)| begins));
         for subject in run.subjects.values() {
             if let Some((at, _)) = &subject.last_ack {

@@ -8,7 +8,7 @@ use crate::guard::{Guard, Reserved};
 use crate::heard::Heard;
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::orchestration::Orchestration;
-use crate::track::TrackState;
+use crate::track::{StepRun, TrackState};
 
 /// What a decision writes.
 #[derive(Clone, Debug)]
@@ -33,6 +33,22 @@ impl View<'_> {
         static NOBODY: Reserved = Reserved::new();
         Guard { config: self.config, fleet: self.fleet, heard: self.heard, reserved: &NOBODY, now: self.now }
     }
+}
+
+/// Whether the step begins disruptions; those are held back while the controller settles.
+pub(crate) fn is_disruptive(step: &Step, place: Place) -> bool {
+    let goes_down = matches!(step.action, StepAction::Stop { .. } | StepAction::Reboot { .. } | StepAction::Shutdown { .. });
+    goes_down && place.direction == Direction::Do
+}
+
+/// When the step is judged. One that was open when the controller started, and was held back by its settling, has that time
+/// on top.
+pub(crate) fn deadline(view: &View<'_>, step: &Step, place: Place, run: &StepRun) -> Timestamp {
+    let started = view.fleet.controller_started_at;
+    if !is_disruptive(step, place) || run.started_at >= started {
+        return run.deadline;
+    }
+    run.deadline + view.fleet.settle_until.since(started)
 }
 
 /// Close what is open, and turn back.
