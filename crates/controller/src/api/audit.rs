@@ -7,7 +7,7 @@ use protocol::rest::access::{AuditEntry, AuditPage};
 use serde::Deserialize;
 
 use super::Api;
-use super::extract::Params;
+use super::extract::{Params, Who};
 use super::problem::ApiError;
 use crate::control::AuditFilter;
 
@@ -27,6 +27,8 @@ pub(super) struct AuditQuery {
 }
 
 /// Read the audit log, the newest entry first
+///
+/// Somebody with a scope reads what was done to hosts in it, and by whom it is.
 #[utoipa::path(get, path = "/audit", tag = "audit",
     params(("actor" = Option<String>, Query, description = "Only of this user, host, or `system`"),
         ("action" = Option<String>, Query, description = "Only of this kind"),
@@ -39,10 +41,14 @@ pub(super) struct AuditQuery {
         ("limit" = Option<u32>, Query, description = "1 to 500, default 50")),
     security(("bearer" = ["VIEW_AUDIT"])),
     responses((status = 200, body = AuditPage)))]
-pub(super) async fn list_audit(State(api): State<Api>, Params(query): Params<AuditQuery>) -> Result<Json<AuditPage>, ApiError> {
+pub(super) async fn list_audit(
+    State(api): State<Api>,
+    Who(who): Who,
+    Params(query): Params<AuditQuery>,
+) -> Result<Json<AuditPage>, ApiError> {
     let AuditQuery { actor, action, target, orchestration, success, since, until, before, limit } = query;
     let filter = AuditFilter { actor, action, target, orchestration, success, since, until, before, limit };
-    let page = api.control.audit(filter).await?;
+    let page = api.control.audit(&who, filter).await?;
     let entries = page.items.into_iter().map(|line| AuditEntry {
         id: line.id,
         at: line.at,

@@ -25,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 ///
 /// Server-sent events: `progress` after each change and at last `ended`, each with a `Progress` document. The id of an
 /// event is the number of journal entries that it covers: with `Last-Event-ID` nothing comes twice. The stream ends with
-/// the orchestration.
+/// the orchestration, or with the token.
 #[utoipa::path(get, path = "/orchestrations/{orchestration_id}/events", tag = "orchestrations",
     params(("orchestration_id" = String, Path, format = "uuid"),
         ("Last-Event-ID" = Option<u64>, Header, description = "Id of the last event that was seen")),
@@ -61,7 +61,8 @@ pub(super) async fn events(
             }
         }
         // The end is said in any case, also to somebody who has seen every entry. Without it the client asks again.
-        if let Ok(view) = api.control.orchestration(&who, id).await
+        if api.control.is_valid(&who).await
+            && let Ok(view) = api.control.orchestration(&who, id).await
             && view.outcome.is_some()
             && let Ok(event) = api.progress(&who, &view, &mut seen, "ended").await
         {

@@ -44,12 +44,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::Unavailable`].
     pub async fn orchestrations(&self, who: &Principal, filter: OrchestrationFilter) -> Result<Page<View>, ControlError> {
-        let hosts: Option<Vec<TargetId>> = if who.scope.is_all() {
-            None
-        } else {
-            let directory = self.directory()?;
-            Some(directory.hosts.keys().copied().filter(|host| directory.is_in(&who.scope, *host)).collect())
-        };
+        let hosts = self.hosts_of(who)?;
         self.shared.database.orchestrations(&filter, hosts.as_deref()).await.map_err(unavailable)
     }
 
@@ -139,12 +134,24 @@ impl Control {
         }))
     }
 
-    /// The audit log, newest first. Needs [`Permission::ViewAudit`](super::Permission::ViewAudit), which is not checked here.
+    /// The audit log, newest first: with a scope only what concerns its hosts, and one's own lines. Needs
+    /// [`Permission::ViewAudit`](super::Permission::ViewAudit), which is not checked here.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`].
-    pub async fn audit(&self, filter: AuditFilter) -> Result<Page<AuditLine>, ControlError> {
-        self.shared.database.audit(&filter).await.map_err(unavailable)
+    pub async fn audit(&self, who: &Principal, filter: AuditFilter) -> Result<Page<AuditLine>, ControlError> {
+        let hosts = self.hosts_of(who)?;
+        let within = hosts.as_deref().map(|hosts| (hosts, who.user()));
+        self.shared.database.audit(&filter, within).await.map_err(unavailable)
+    }
+
+    /// The hosts in scope; `None` is all of them.
+    fn hosts_of(&self, who: &Principal) -> Result<Option<Vec<TargetId>>, ControlError> {
+        if who.scope.is_all() {
+            return Ok(None);
+        }
+        let directory = self.directory()?;
+        Ok(Some(directory.hosts.keys().copied().filter(|host| directory.is_in(&who.scope, *host)).collect()))
     }
 }
 

@@ -86,8 +86,11 @@ async fn a_plain_reboot_has_the_same_status_document_and_the_same_guard() {
 }
 
 async fn stream(stage: &Stage, id: &str, after: Option<&str>) -> Vec<(String, String, Value)> {
-    let mut request =
-        Request::get(format!("/api/v1/orchestrations/{id}/events")).header("authorization", format!("Bearer {}", stage.admin));
+    stream_of(stage, &stage.admin, id, after).await
+}
+
+async fn stream_of(stage: &Stage, token: &str, id: &str, after: Option<&str>) -> Vec<(String, String, Value)> {
+    let mut request = Request::get(format!("/api/v1/orchestrations/{id}/events")).header("authorization", format!("Bearer {token}"));
     if let Some(after) = after {
         request = request.header("last-event-id", after);
     }
@@ -125,6 +128,28 @@ async fn progress_is_streamed_and_resumed_without_repeating() {
         .header("authorization", format!("Bearer {}", stage.admin))
         .header("last-event-id", "x");
     stage.send(bad.body(Body::empty()).unwrap()).await.expect(400);
+}
+
+/// G10: whoever was let in once does not go on listening when its token has ended.
+#[tokio::test]
+async fn a_stream_of_a_revoked_token_tells_nothing_more() {
+    let stage = Stage::new().await;
+    let host = stage.host("north-1", &ONE).await;
+    host.manners(|manners| manners.hang_stops = true);
+    let started = stage.post(&format!("/api/v1/host/{}/reboot/orchestrated", host.id), &json!({})).await.expect(200);
+    let id = started["orchestration_id"].as_str().unwrap();
+    let token = stage.token("viewer", None).await;
+    let revoked = async {
+        let tokens = stage.get("/api/v1/tokens").await.expect(200);
+        let of_viewer = tokens["tokens"].as_array().unwrap().iter().find(|token| token["role"] == "viewer").unwrap()["id"].clone();
+        stage.until(&format!("/api/v1/orchestrations/{id}"), |it| !it["journal"].as_array().unwrap().is_empty()).await;
+        stage.call("DELETE", &format!("/api/v1/tokens/{of_viewer}"), Some(&stage.admin), None).await.expect(204);
+        stage.post(&format!("/api/v1/orchestrations/{id}/cancel"), &json!({})).await.expect(200);
+        stage.until(&format!("/api/v1/orchestrations/{id}"), |it| it["outcome"] != Value::Null).await;
+    };
+    let (events, ()) = tokio::join!(stream_of(&stage, &token, id, None), revoked);
+    let told = |word: &str| events.iter().any(|(_, _, data)| data.to_string().contains(word));
+    assert!(!events.iter().any(|(name, ..)| name == "ended") && !told("cancelled"), "{events:?}");
 }
 
 #[tokio::test]

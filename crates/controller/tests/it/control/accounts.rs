@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt as _;
 
-use controller::control::{ADMINISTRATOR, ControlError, NewToken, NewUser, Permission, Principal, Role, Scope};
+use controller::control::{ADMINISTRATOR, AuditFilter, AuditLine, ControlError, NewToken, NewUser, Permission, Principal, Role, Scope};
 use model::{Force, Millis};
 
 use super::stage::{PASSWORD, REBOOT, Stage, options, quick};
@@ -103,6 +103,27 @@ async fn an_administrator_of_some_hosts_does_not_end_tokens_of_those_who_reach_f
     assert!(seen.contains(&inner.token) && seen.contains(&scoped.token) && !seen.contains(&admin.token), "{seen:?}");
     control.revoke_token(&scoped, inner.token).await.unwrap();
     assert!(!control.is_valid(&inner).await);
+}
+
+#[tokio::test]
+async fn the_audit_log_ends_where_the_scope_does() {
+    let stage = Stage::with(quick()).await;
+    let (inner, outer) = (stage.device("db-1", &[("site", "a")]).await, stage.device("web-1", &[("site", "b")]).await);
+    for device in [&inner, &outer] {
+        stage.hello(device, device.report(1, &["a"])).await;
+        stage.control.submit(&stage.admin().await, device.host, REBOOT, options()).await.unwrap();
+    }
+    let scoped = stage.user("ada", Role::Admin, "site=a").await;
+    let token = stage.control.create_token(&scoped, new_token(Role::Admin)).await.unwrap();
+    let scoped = stage.control.verify(&token.token).await.unwrap();
+    let lines = stage.control.audit(&scoped, AuditFilter { limit: 500, ..AuditFilter::default() }).await.unwrap().items;
+    let open = stage.control.orchestrations(&scoped, Default::default()).await.unwrap().items;
+    assert_eq!(open.len(), 1);
+    let own = |line: &AuditLine| line.target == Some(inner.host) || line.orchestration == Some(open[0].id) || line.actor.starts_with("ada");
+    assert!(lines.iter().all(own), "{lines:?}");
+    assert!(lines.iter().any(|line| line.orchestration.is_some()) && lines.iter().any(|line| line.action == "token_created"), "{lines:?}");
+    let all = stage.control.audit(&stage.admin().await, AuditFilter { limit: 500, ..AuditFilter::default() }).await.unwrap().items;
+    assert!(all.iter().any(|line| line.target == Some(outer.host)));
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ impl Stage {
     pub(crate) async fn audited(&self, action: &str) -> Vec<AuditLine> {
         let filter = AuditFilter { action: Some(action.to_owned()), ..AuditFilter::default() };
         eventually(async || {
-            let lines = self.control.audit(filter.clone()).await.unwrap().items;
+            let lines = self.control.audit(&everybody(), filter.clone()).await.unwrap().items;
             (!lines.is_empty()).then_some(lines)
         })
         .await
@@ -182,6 +182,12 @@ impl Stage {
         })
         .await;
     }
+}
+
+/// Somebody who sees all.
+fn everybody() -> Principal {
+    let expires_at = Timestamp::from_millis(i64::MAX);
+    Principal { name: "test".to_owned(), role: Role::Admin, may_force: false, scope: Scope::all(), token: 0, expires_at }
 }
 
 /// Asks until there is an answer.
