@@ -61,7 +61,12 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FileError>
     let folder = path.parent().ok_or_else(|| content("it is no file in a folder".to_owned()))?;
     let temporary = path.with_extension("new");
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        // A new file, whatever stands there: one of an earlier crash may have other rights, a link would lead elsewhere.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(&text)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
@@ -94,6 +99,17 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(read_json::<Vec<u8>>(&inner.join("none")).unwrap_err().is_absent());
+        // What stands in the way is not written through, and does not lend its rights.
+        let (elsewhere, draft) = (folder.path().join("elsewhere"), path.with_extension("new"));
+        std::fs::write(&elsewhere, "kept").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &draft).unwrap();
+        write_json(&path, &[4]).unwrap();
+        std::fs::write(&draft, "left over, for all to read").unwrap();
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o644)).unwrap();
+        write_json(&path, &[5]).unwrap();
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "kept");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        write_json(&path, &[3]).unwrap();
         assert!(matches!(read_json::<String>(&path), Err(FileError::Content { .. })));
     }
 }

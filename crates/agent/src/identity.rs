@@ -83,9 +83,16 @@ pub fn keep_enrolment(state: &Path, answer: &EnrolAnswer) -> Result<(), FileErro
 }
 
 /// The child engines that were ever seen on this host: one of them that does not answer makes the children unknown, never
-/// "none" (E11). An unreadable note is as none; the next reading writes it anew.
+/// "none" (E11). Of a note that cannot be read nothing is known, so that every engine is expected until it is moved away.
 pub fn engines(state: &Path) -> std::collections::BTreeSet<model::ChildKind> {
-    files::read_json(&state.join(ENGINES)).unwrap_or_default()
+    match files::read_json(&state.join(ENGINES)) {
+        Ok(engines) => engines,
+        Err(error) if error.is_absent() => std::collections::BTreeSet::new(),
+        Err(error) => {
+            tracing::warn!(%error, "which child engines this host has is not known; move the file away if it has none");
+            [model::ChildKind::Lxd, model::ChildKind::Sandbox].into()
+        }
+    }
 }
 
 /// Keeps them.
@@ -112,6 +119,18 @@ mod tests {
         assert_eq!(key_or_new(folder.path()).unwrap().public(), made);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(key_or_new(other.path()).unwrap().public(), made);
+    }
+
+    #[test]
+    fn a_damaged_note_of_engines_is_not_no_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(engines(folder.path()).is_empty());
+        keep_engines(folder.path(), &[model::ChildKind::Lxd].into()).unwrap();
+        assert_eq!(engines(folder.path()), [model::ChildKind::Lxd].into());
+        for damage in ["", "[\"lx", "[\"other\"]"] {
+            std::fs::write(folder.path().join(ENGINES), damage).unwrap();
+            assert!(engines(folder.path()).contains(&model::ChildKind::Lxd), "{damage:?}");
+        }
     }
 
     #[test]
