@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Stage] = &[
     Stage { name: "tidy", run: walls },
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: units },
+    Stage { name: "demo", run: demo },
     Stage { name: "sim", run: seeds },
     Stage { name: "lab", run: scenarios },
 ];
@@ -136,6 +137,12 @@ fn count_libtest(said: &str) -> Option<Outcome> {
         total = Some((passed + count(" passed;")?, failed + count(" failed;")?));
     }
     total.map(|(passed, failed)| Outcome::Counted { passed, failed })
+}
+
+/// The first command of the README, in the profile that is built already; a test of its own compares what it tells.
+fn demo() -> anyhow::Result<Outcome> {
+    lab::finish(cargo(&["run", "--locked", "--quiet", "--", "demo", "--exit"]))?;
+    Ok(Outcome::Counted { passed: 1, failed: 0 })
 }
 
 /// Seeds that every test runs; a minute or two on two cores. More of them: `cargo xtask sim --seeds 20000`.

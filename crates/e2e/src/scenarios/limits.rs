@@ -67,11 +67,13 @@ fn one_at_a_time(world: &World) -> anyhow::Result<()> {
     managed.wait_ready(&server, "orchestrated_reboot")?;
     host.sh("lxc stop c1 c2")?;
     managed.wait_ready(&server, "reboot")?;
+    host.hold()?;
     let started = ask(&plain)?.expect(200)?;
     let id = product::text(&started, "orchestration_id")?;
     for path in [&orchestrated, &plain, &shutdown] {
         names(&ask(path)?, &id).with_context(|| format!("{path} beside a plain reboot"))?;
     }
+    host.release()?;
     let (_, status) = managed.run(&id).follow(&server, PATIENCE, |_| Ok(()))?;
     ensure!(status["status"] == "completed", "{status}");
     world.shown(format!("the same beside a plain reboot; in all {}", before.rebooted(host, 2)?));
