@@ -95,6 +95,8 @@ pub(crate) struct Watch {
     pub(crate) stopped: BTreeSet<TargetId>,
     /// Its commands that end a boot.
     pub(crate) boot_commands: Vec<CommandId>,
+    /// Children that a round of stopping was for.
+    pub(crate) stop_subjects: BTreeSet<TargetId>,
     /// Rounds of stopping that were begun.
     pub(crate) stop_rounds: u32,
     /// A command that disrupts was issued.
@@ -307,10 +309,11 @@ impl Sim {
                     }
                 }
             }
-            Entry::StepStarted { place, round, .. } => {
+            Entry::StepStarted { place, round, subjects, .. } => {
                 let stops = matches!(step_of(&watch.plan, place.step), Some(StepAction::Stop { .. }));
                 if stops && place.direction == Direction::Do {
                     watch.stop_rounds = watch.stop_rounds.max(*round);
+                    watch.stop_subjects.extend(subjects);
                 }
             }
             Entry::ForceStarted { .. } => self.counts.end(End::ForceStopped),
@@ -345,6 +348,7 @@ impl Sim {
             admission: None,
             stopped: BTreeSet::new(),
             boot_commands: Vec::new(),
+            stop_subjects: BTreeSet::new(),
             stop_rounds: 0,
             disrupted: false,
             reboot_done: false,

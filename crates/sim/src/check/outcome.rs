@@ -73,11 +73,11 @@ impl Sim {
             .children()
             .unwrap_or_default()
             .iter()
-            .filter(|c| c.status.is_up() && !watch.stopped.contains(&c.child.id))
+            .filter(|c| c.status.is_up() && !watch.stop_subjects.contains(&c.child.id))
             .map(|c| c.child.name.as_str())
             .collect();
         if !late.is_empty() {
-            let words = format!("{id} takes {} down under {}, which it never asked to stop", self.hosts[watch.host].name, late.join(", "));
+            let words = format!("{id} takes {} down under {}, which came late and was in no round of stopping", self.hosts[watch.host].name, late.join(", "));
             self.fail(Guarantee::G7, words);
         }
     }
