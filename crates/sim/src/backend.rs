@@ -49,8 +49,7 @@ impl Db {
     /// What a controller would restore from.
     pub(crate) fn load(&self) -> Loaded {
         let open = self.orchestrations.iter().filter(|(_, j)| Self::is_open(j)).map(|(id, j)| {
-            let journal =
-                if self.unreadable == Some(*id) { Err("record 1: unknown entry".to_owned()) } else { Ok(j.clone()) };
+            let journal = if self.unreadable == Some(*id) { Err("record 1: unknown entry".to_owned()) } else { Ok(j.clone()) };
             (*id, journal)
         });
         Loaded { epoch: self.epoch, fleet: self.fleet.clone(), open: open.collect() }

@@ -272,8 +272,7 @@ impl Counts {
     pub fn missing(&self) -> Vec<String> {
         let faults = Fault::ALL.iter().filter(|f| self.faults[**f as usize] == 0).map(|f| format!("fault: {}", f.words()));
         let ends = End::ALL.iter().filter(|e| self.ends[**e as usize] == 0).map(|e| format!("end: {}", e.words()));
-        let crashes =
-            CrashPoint::ALL.iter().filter(|p| self.crashes[**p as usize] == 0).map(|p| format!("crash: {}", p.words()));
+        let crashes = CrashPoint::ALL.iter().filter(|p| self.crashes[**p as usize] == 0).map(|p| format!("crash: {}", p.words()));
         faults.chain(ends).chain(crashes).collect()
     }
 

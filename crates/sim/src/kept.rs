@@ -2,7 +2,7 @@
 
 use model::broken::Rule;
 
-use crate::check::Guarantee;
+use crate::sim::check::Guarantee;
 
 /// All rules that can be broken.
 pub const ALL: &[Rule] = &[

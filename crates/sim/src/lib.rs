@@ -5,24 +5,18 @@
 //! read by `ledger::decode`, and the world only does what it is told, what the seed lets go wrong, and nothing else. The
 //! checks look at the truth of that world and at the journals.
 
-mod agents;
 mod backend;
-mod check;
-mod controllers;
 mod disk;
 mod fault;
 pub mod kept;
-mod net;
 mod rng;
 mod scenario;
 mod sim;
-mod strikes;
 pub mod sweep;
-mod tools;
 mod world;
 
-pub use check::{Guarantee, Violation};
 pub use fault::{Counts, CrashPoint, End, Fault};
 pub use scenario::Scenario;
+pub use sim::check::{Guarantee, Violation};
 pub use sim::{Mode, Outcome, run};
 pub use sweep::Sweep;

@@ -127,8 +127,11 @@ impl Scenario {
 
     /// What it is about, in words.
     pub fn words(&self) -> String {
-        let hosts: Vec<String> =
-            self.hosts.iter().map(|h| if h.children.is_empty() { h.name.clone() } else { format!("{}[{}]", h.name, h.children.join(" ")) }).collect();
+        let hosts: Vec<String> = self
+            .hosts
+            .iter()
+            .map(|h| if h.children.is_empty() { h.name.clone() } else { format!("{}[{}]", h.name, h.children.join(" ")) })
+            .collect();
         let faults: Vec<&str> = Fault::ALL.iter().filter(|f| self.has(**f)).map(|f| f.words()).collect();
         let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
         format!("{}; faults: {faults}", hosts.join(", "))

@@ -6,9 +6,9 @@ use std::thread;
 
 use model::broken::{self, Rule};
 
-use crate::check::{Guarantee, Violation};
 use crate::fault::Counts;
 use crate::scenario::Scenario;
+use crate::sim::check::{Guarantee, Violation};
 use crate::sim::{Mode, Outcome, run};
 
 /// What many seeds gave.

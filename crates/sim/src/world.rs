@@ -154,10 +154,11 @@ impl Host {
 
     /// What the host says of shutdowns under way.
     pub(crate) fn pending_shutdown(&self) -> Readable<Option<PendingShutdown>> {
-        Readable::Known(self.pending.as_ref().map(|p| PendingShutdown {
-            kind: if p.off { "poweroff" } else { "reboot" }.to_owned(),
-            at: None,
-        }))
+        Readable::Known(
+            self.pending
+                .as_ref()
+                .map(|p| PendingShutdown { kind: if p.off { "poweroff" } else { "reboot" }.to_owned(), at: None }),
+        )
     }
 
     /// One child.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use sim::Mode;
 use sim::kept::{ALL, FORMERLY_BROKEN, KEPT};
 use sim::sweep::{StopAt, run_one, sweep, tell};
-use sim::Mode;
 
 #[test]
 fn the_same_seed_is_the_same_run() {

@@ -8,9 +8,9 @@ use model::{Ack, AckStatus, ActionKind, InstanceId, Millis};
 use protocol::native::DeviceBody;
 
 use crate::fault::{CrashPoint, Fault};
-use crate::net::{Down, short, words_down, words_of};
+use crate::sim::net::{Down, short, words_down, words_of};
+use crate::sim::tools::Done;
 use crate::sim::{Event, Sim};
-use crate::tools::Done;
 
 /// One agent's process, or its absence.
 #[derive(Debug, Default)]
@@ -59,8 +59,13 @@ impl Sim {
             }
         };
         let instance = InstanceId(self.rng.uuid());
-        let actions =
-            BTreeSet::from([ActionKind::Probe, ActionKind::StopChild, ActionKind::StartChild, ActionKind::Reboot, ActionKind::Shutdown]);
+        let actions = BTreeSet::from([
+            ActionKind::Probe,
+            ActionKind::StopChild,
+            ActionKind::StartChild,
+            ActionKind::Reboot,
+            ActionKind::Shutdown,
+        ]);
         let config = Config::new(self.hosts[host].id, instance, self.controller_public.to_string(), actions);
         let identity = self.hosts[host].boot().identity;
         self.checks.instances.insert(instance, self.now);
@@ -95,14 +100,14 @@ impl Sim {
         let kind = body.topic();
         let wire = if self.scenario.sealed {
             match protocol::native::seal_device(&self.device_keys[host], self.hosts[host].id, &body) {
-                Ok(bytes) => crate::net::Wire::Sealed(bytes),
+                Ok(bytes) => crate::sim::net::Wire::Sealed(bytes),
                 Err(_) => return,
             }
         } else {
-            crate::net::Wire::Plain(body)
+            crate::sim::net::Wire::Plain(body)
         };
         let life = self.broker_life;
-        self.after(delay, Event::Up(Box::new(crate::net::Up { from: host, topic: host, kind, wire, life })));
+        self.after(delay, Event::Up(Box::new(crate::sim::net::Up { from: host, topic: host, kind, wire, life })));
     }
 
     pub(crate) fn agent_crash(&mut self, host: usize) {
@@ -226,7 +231,7 @@ impl Sim {
         if due <= now {
             agent.spins += 1;
             if agent.spins > 1_000 {
-                self.fail(crate::check::Guarantee::G6, "the agent's timer is always due: it spins");
+                self.fail(crate::sim::check::Guarantee::G6, "the agent's timer is always due: it spins");
                 return;
             }
         } else {
@@ -358,9 +363,8 @@ impl Sim {
 
     fn dies(&mut self, point: CrashPoint) -> bool {
         self.agent_points += 1;
-        let by_chance = !self.faults_over
-            && self.scenario.has(Fault::AgentCrash)
-            && self.rng.per_mille(self.scenario.crash_per_mille);
+        let by_chance =
+            !self.faults_over && self.scenario.has(Fault::AgentCrash) && self.rng.per_mille(self.scenario.crash_per_mille);
         let dies = by_chance || self.mode.agent_cut == Some(self.agent_points);
         self.counts.point(point, dies);
         dies
@@ -368,9 +372,8 @@ impl Sim {
 
     fn fail_ledger(&mut self, host: usize, why: &str) {
         let words = format!("the ledger of {} does not load: {why}", self.hosts[host].name);
-        self.fail(crate::check::Guarantee::G8, words);
+        self.fail(crate::sim::check::Guarantee::G8, words);
     }
-
 }
 
 impl Agent {

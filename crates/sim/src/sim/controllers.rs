@@ -11,10 +11,10 @@ use model::{Actor, Force, Operation, Options, OrchestrationId, Report, Request, 
 use protocol::native::{ControllerBody, DeviceBody};
 
 use crate::backend::{Db, SimStore, SimTransport};
-use crate::check::Guarantee;
 use crate::fault::{End, Fault};
-use crate::net::{Up, short, words_of};
 use crate::scenario::What;
+use crate::sim::check::Guarantee;
+use crate::sim::net::{Up, short, words_of};
 use crate::sim::{Event, Sim};
 use crate::world::Time;
 

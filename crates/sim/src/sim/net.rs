@@ -5,8 +5,8 @@ use protocol::native::{
     ControllerBody, DeviceBody, OpenError, Refused, TopicKind, open_controller, open_device, seal_controller, seal_device,
 };
 
-use crate::check::Guarantee;
 use crate::fault::Fault;
+use crate::sim::check::Guarantee;
 use crate::sim::{Event, Sim};
 use crate::world::Time;
 

@@ -1,20 +1,27 @@
 //! One run: virtual time, a heap of events, and everything that they happen to.
 
+mod agents;
+pub(crate) mod check;
+mod controllers;
+mod net;
+mod strikes;
+mod tools;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use model::{ChildStatus, CommandId, OrchestrationId, TargetId};
 use protocol::native::{ControllerKey, DeviceKey};
 
-use crate::agents::Agent;
 use crate::backend::{CrashPlan, Shared};
-use crate::check::{Checks, Guarantee, Violation};
-use crate::controllers::Controller;
 use crate::fault::{Counts, Fault};
-use crate::net::{Down, Up};
 use crate::rng::Rng;
 use crate::scenario::{HostPlan, MINUTE, START, Scenario};
-use crate::tools::Done;
+use crate::sim::agents::Agent;
+use crate::sim::check::{Checks, Guarantee, Violation};
+use crate::sim::controllers::Controller;
+use crate::sim::net::{Down, Up};
+use crate::sim::tools::Done;
 use crate::world::{Boot, Cause, Host, Power, Time, new_boot};
 
 /// Something that will happen.
@@ -180,10 +187,7 @@ impl Sim {
             Ok(key) => key,
             Err(error) => unreachable!("any 32 bytes are a seed: {error}"),
         };
-        let device_keys = hosts
-            .iter()
-            .filter_map(|_| DeviceKey::from_seed(&key(&mut rng)).ok())
-            .collect();
+        let device_keys = hosts.iter().filter_map(|_| DeviceKey::from_seed(&key(&mut rng)).ok()).collect();
         Self {
             controller_public: controller_key.public(),
             controller_key,

@@ -12,8 +12,8 @@ use std::fmt;
 
 use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
 use model::{
-    ActionKind, Command, CommandId, Direction, Fence, InstanceId, OrchestrationId, Place, Plan, Recheck, Report, Request, StepAction, TargetId,
-    Timestamp,
+    ActionKind, Command, CommandId, Direction, Fence, InstanceId, OrchestrationId, Place, Plan, Recheck, Report, Request,
+    StepAction, TargetId, Timestamp,
 };
 
 use crate::backend::Commit;
@@ -208,7 +208,8 @@ impl Sim {
         for fact in &commit.facts {
             self.mix(engine::action_of(fact).len() as u64 ^ (self.now as u64) << 8);
             self.note(|s| {
-                let at = if let Fact::Orchestration(id, _) = fact { format!("{}: ", &id.to_string()[..4]) } else { String::new() };
+                let at =
+                    if let Fact::Orchestration(id, _) = fact { format!("{}: ", &id.to_string()[..4]) } else { String::new() };
                 format!("  journal: {at}{}", engine::tell(fact, &|id| s.name_of(id)))
             });
             match fact {
@@ -414,7 +415,8 @@ impl Sim {
     /// A child that starts with the host was started by a boot.
     pub(crate) fn checks_boot_started(&mut self, host: usize, child: TargetId) {
         let id = self.hosts[host].id;
-        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.request.target == id && !w.boot_commands.is_empty());
+        let active =
+            self.checks.watched.values().find(|w| w.ended.is_none() && w.request.target == id && !w.boot_commands.is_empty());
         let was_down = active.and_then(|w| w.admission.as_ref()).and_then(|r| r.child(child)).is_some_and(|c| !c.status.is_up());
         if was_down {
             self.counts.fault(Fault::BootStartedDownChild);

@@ -6,7 +6,7 @@ use model::{Action, ChildRef, ChildStatus, Command, CommandId, ErrorCode, Millis
 use recipe::{HostReading, Verdict};
 
 use crate::fault::Fault;
-use crate::net::short;
+use crate::sim::net::short;
 use crate::sim::{Event, Sim};
 use crate::world::{Cause, Pending};
 

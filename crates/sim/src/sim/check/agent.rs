@@ -5,8 +5,8 @@ use model::{Ack, AckStatus, BootIdentity, Command, CommandId, Place};
 use protocol::native::{ControllerBody, Refused};
 
 use super::{Claim, Guarantee, Issued};
-use crate::net::short;
 use crate::sim::Sim;
+use crate::sim::net::short;
 use crate::world::Cause;
 
 /// Clocks of two controllers, and the way of a message.
@@ -27,14 +27,20 @@ impl Sim {
     /// A controller signed a command.
     pub(crate) fn checks_issued(&mut self, command: &Command, controller: usize, place: Option<Place>) {
         let expires = command.expires_at.millis() - self.controllers[controller].clock_offset;
-        self.checks.issued.insert(command.id, Issued { command: command.clone(), expires, number: self.checks.issued.len(), place });
+        self.checks
+            .issued
+            .insert(command.id, Issued { command: command.clone(), expires, number: self.checks.issued.len(), place });
     }
 
     /// An agent calls a boot ended: then it is (G3).
     pub(crate) fn checks_said(&mut self, host: usize, ack: &Ack) {
         let expected = self.checks.issued.get(&ack.command).and_then(|i| i.command.action.expect_boot());
         if ack.status == AckStatus::Completed && expected.is_some_and(|boot| boot == ack.boot) {
-            let words = format!("{} says that {} is completed, on the boot that it was to end", self.hosts[host].name, short(ack.command));
+            let words = format!(
+                "{} says that {} is completed, on the boot that it was to end",
+                self.hosts[host].name,
+                short(ack.command)
+            );
             self.fail(Guarantee::G3, words);
         }
     }
@@ -109,7 +115,9 @@ impl Sim {
         }
         // The same by the order of the journals: a step that was superseded does not act on its child any more.
         let successor = self.checks.claims.keys().find(|id| {
-            let Some(other) = self.checks.issued.get(id).filter(|o| o.place.is_some() && issued.place.is_some()) else { return false };
+            let Some(other) = self.checks.issued.get(id).filter(|o| o.place.is_some() && issued.place.is_some()) else {
+                return false;
+            };
             let same = other.command.orchestration == command.orchestration && other.command.subject == command.subject;
             same && other.place != issued.place && other.number > issued.number
         });

@@ -276,11 +276,7 @@ impl Sim {
         let it = &self.hosts[host];
         let fence = self.checks.claims.values().filter(|c| c.host == host).map(|c| c.fence).max().unwrap_or_default();
         let issued_at = self.wall(0);
-        let action = Action::Reboot {
-            expect_boot: it.boot().identity,
-            begin_within: Millis::secs(120),
-            ignore_inhibitors: true,
-        };
+        let action = Action::Reboot { expect_boot: it.boot().identity, begin_within: Millis::secs(120), ignore_inhibitors: true };
         Command {
             id: CommandId(self.rng.uuid()),
             target: it.id,

@@ -60,14 +60,18 @@ impl Sim {
 
     /// Children that the last probe did not find as they were before.
     pub(super) fn not_as_before(&self, id: OrchestrationId) -> Vec<String> {
-        let Some(last) = self.checks.watched.get(&id).and_then(|w| w.last_probe.as_ref()) else { return vec!["nobody".to_owned()] };
+        let Some(last) = self.checks.watched.get(&id).and_then(|w| w.last_probe.as_ref()) else {
+            return vec!["nobody".to_owned()];
+        };
         let wrong = self.baseline(id).into_iter().filter(|(child, before)| last.child(*child).map(|c| c.status) != Some(*before));
         wrong.filter_map(|(child, _)| self.name_of(child)).collect()
     }
 
     /// E12: a child that came late is asked to stop before the host goes down; once more, and then the policy decides.
     pub(super) fn check_late_children(&mut self, id: OrchestrationId) {
-        let Some(watch) = self.checks.watched.get(&id).filter(|w| w.request.operation == Operation::OrchestratedReboot) else { return };
+        let Some(watch) = self.checks.watched.get(&id).filter(|w| w.request.operation == Operation::OrchestratedReboot) else {
+            return;
+        };
         let Some(report) = watch.last_probe.as_ref().filter(|_| watch.stop_rounds < 2) else { return };
         let late: Vec<&str> = report
             .children()
@@ -77,7 +81,11 @@ impl Sim {
             .map(|c| c.child.name.as_str())
             .collect();
         if !late.is_empty() {
-            let words = format!("{id} takes {} down under {}, which came late and was in no round of stopping", self.hosts[watch.host].name, late.join(", "));
+            let words = format!(
+                "{id} takes {} down under {}, which came late and was in no round of stopping",
+                self.hosts[watch.host].name,
+                late.join(", ")
+            );
             self.fail(Guarantee::G7, words);
         }
     }

@@ -34,7 +34,8 @@ impl Sim {
                 held.push("an inhibitor".to_owned());
             }
             let from = command.issued_at - self.scenario.config.lockout_window;
-            let counted = self.checks.boot_ends.get(&command.target).map_or(0, |ends| ends.iter().filter(|at| **at > from).count());
+            let counted =
+                self.checks.boot_ends.get(&command.target).map_or(0, |ends| ends.iter().filter(|at| **at > from).count());
             // The plan's own command may have been counted in the same transaction.
             let own = usize::from(command.action.kind().ends_boot());
             if counted >= self.scenario.config.lockout_count as usize + own {
@@ -51,7 +52,8 @@ impl Sim {
     pub(super) fn check_explained(&mut self, id: OrchestrationId, blockers: &[Blocker], started: bool) {
         if blockers.is_empty() != started {
             let why: Vec<String> = blockers.iter().map(|b| b.why.to_string()).collect();
-            let words = format!("{id}: explain said [{}], and it {}", why.join("; "), if started { "began" } else { "did not begin" });
+            let words =
+                format!("{id}: explain said [{}], and it {}", why.join("; "), if started { "began" } else { "did not begin" });
             self.fail(Guarantee::G5, words);
         }
     }
