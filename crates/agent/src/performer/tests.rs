@@ -39,6 +39,19 @@ fn tools(folder: &Path) -> recipe::HostKind {
     recipe::HostKind::Sandbox { ctl: ["sh", "-c", &script, "ctl"].map(str::to_owned).to_vec() }
 }
 
+/// A tool of the run before that is just being started holds the lock as well, until it is itself.
+async fn unlocked(folder: &Path) -> FileLedger {
+    let open = async {
+        loop {
+            match FileLedger::open(folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), open).await.unwrap()
+}
+
 impl Bench {
     async fn start(folder: Arc<tempfile::TempDir>, boot: &str) -> Self {
         let file = folder.path().join("boot_id");
@@ -46,7 +59,7 @@ impl Bench {
         let source = BootSource::Sandbox(file);
         let boot = source.read().unwrap();
         let clocks = Clocks::new(&source, boot, folder.path()).unwrap();
-        let mut ledger = FileLedger::open(folder.path()).unwrap();
+        let mut ledger = unlocked(folder.path()).await;
         let records = ledger.load().map_err(|e| e.to_string());
         let kind = tools(folder.path());
         let controller = ControllerKey::from_seed(&[1; 32]).unwrap();
