@@ -35,7 +35,7 @@ pub struct Config {
     pub health_hold: Millis,
     /// After a controller's start: facts are heard, no deadline is judged, no disruption starts.
     pub settling: Millis,
-    /// Waiting for admission or people ends in cancelling (G6).
+    /// Longest wait for admission, windows or people; it ends in cancelling (G6).
     pub wait_limit: Millis,
     /// Commanded reboots and shutdowns per host in the window.
     pub lockout_count: u32,

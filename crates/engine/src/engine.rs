@@ -187,11 +187,18 @@ impl Engine {
             plan: self.plan(&request),
             host_name: self.name_of(request.target).unwrap_or_default(),
             report: Box::new(report),
-            wait_until: now + self.config.wait_limit,
+            wait_until: now + self.patience(now),
             request,
         };
         self.own_fact(id, entry, by, now, facts);
         Reply::Accepted { id, child_count: u32::try_from(child_count).unwrap_or(u32::MAX) }
+    }
+
+    /// How long an accepted plan waits for admission. Nobody expects a reboot any more that was asked for long ago (E17): past
+    /// settling, and the time in which every host is heard, the plan is given up.
+    fn patience(&self, now: Timestamp) -> Millis {
+        let settling = self.fleet.settle_until.since(now).0 + self.config.settling.0;
+        Millis(self.config.wait_limit.0.min(settling + self.config.active_limit.0))
     }
 
     fn cancel(&mut self, id: OrchestrationId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {

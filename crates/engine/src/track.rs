@@ -26,7 +26,7 @@ pub(crate) struct TrackState {
     pub(crate) children: BTreeMap<TargetId, ChildState>,
     /// What the host last told in answer to this track.
     pub(crate) report: Option<(Timestamp, Report)>,
-    /// It answers a probe, and nothing was done to the host or a child since.
+    /// It answers the last probe, and nothing was done to the host or a child since.
     undisturbed: bool,
     /// Since when every probe found the host as it was before.
     pub(crate) healthy_since: Option<Timestamp>,
@@ -258,9 +258,8 @@ impl TrackState {
         subject.issued_at = at;
         subject.last_ack = None;
         subject.timed_out = false;
-        if command.action.kind().is_disruptive() {
-            self.undisturbed = false;
-        }
+        // From here on only the answer to this, or to a later probe, tells how things are.
+        self.undisturbed = false;
         match &command.action {
             model::Action::StopChild { force, .. } => {
                 if let Some(child) = self.children.get_mut(&subject_id) {
@@ -414,7 +413,8 @@ impl TrackState {
         Some(list)
     }
 
-    /// What a probe found after the last thing that was done; `None`: it is not known how the children are.
+    /// What the last probe found, if it was answered and nothing was done after it; `None`: it is not known how the children
+    /// are.
     pub(crate) fn known(&self) -> Option<&Report> {
         let (_, report) = self.report.as_ref()?;
         (self.undisturbed && report.children().is_some()).then_some(report)
