@@ -126,6 +126,8 @@ pub(crate) struct Backend {
     pub(crate) leaked: Option<CommandId>,
     /// Commands handed over since the simulator last looked.
     pub(crate) outbox: Vec<Command>,
+    /// Which controller took the lead last.
+    pub(crate) leader: usize,
     /// Which controller is running a turn.
     pub(crate) running: usize,
     /// The broker takes messages from that controller.
@@ -151,6 +153,7 @@ impl Shared {
             commit_count: 0,
             leaked: None,
             outbox: Vec::new(),
+            leader: 0,
             running: 0,
             broker_up: true,
             counts: Counts::default(),
@@ -203,6 +206,7 @@ impl Store for SimStore {
             return Err(StoreError::Full("simulated".to_owned()));
         }
         backend.db.lease += 1;
+        backend.leader = backend.running;
         Ok(backend.db.lease)
     }
 

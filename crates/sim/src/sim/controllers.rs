@@ -263,9 +263,10 @@ impl Sim {
 
     /// When faults are over there is one controller, and it runs.
     pub(crate) fn one_controller_stays(&mut self) {
-        let running = self.controllers.iter().position(|c| c.driver.is_some() && !c.deaf).unwrap_or(0);
+        // The one that holds the lease: another that has nothing to write would never learn that it leads no more.
+        let leader = self.backend.lock().leader;
         for controller in 0..self.controllers.len() {
-            if controller == running {
+            if controller == leader {
                 self.controllers[controller].deaf = false;
                 if self.controllers[controller].driver.is_none() {
                     self.start_controller_in(controller, 0);

@@ -156,7 +156,7 @@ impl Sim {
         let hangs = !self.faults_over && self.scenario.has(Fault::ShutdownHangs) && self.rng.per_mille(350);
         let delay = if hangs {
             self.counts.fault(Fault::ShutdownHangs);
-            self.rng.between(60_000, 900_000)
+            self.rng.between(60_000, 1_800_000)
         } else {
             self.rng.between(300, 15_000)
         };
