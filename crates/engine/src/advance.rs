@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use model::broken::{self, Rule};
 use model::{
     AckStatus, Action, ActionKind, Command, CommandId, Direction, Fence, Millis, Place, Recheck, Step, StepAction, TargetId,
-    TimeoutPolicy, Timestamp, Track,
+    TimeoutPolicy, Timestamp,
 };
 
 use crate::config::Config;
 use crate::decision::{Out, View, deadline, ended, is_disruptive, parallel, unwind};
 use crate::flow;
 use crate::journal::{Entry, FleetEntry, Outcome};
-use crate::track::{Standing, StepRun, SubjectRun, TrackState, is_hopeless};
+use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState, is_hopeless};
 
 /// The next facts of this orchestration, or none.
 pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
@@ -66,7 +66,7 @@ fn decide(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
         return None;
     }
     if track.started_at.is_none() {
-        return start_track(view, index, number, plan);
+        return start_track(view, index, number, &plan);
     }
     if let Some(out) = cancel(view, number, track) {
         return Some(out);
@@ -74,14 +74,14 @@ fn decide(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
     match track.open() {
         Some((place, run)) => {
             let step = plan.steps.get(place.step as usize)?;
-            within_step(view, plan, step, track, place, run)
+            within_step(view, &plan, step, track, place, run)
         }
-        None => flow::choose(view, number, plan, track),
+        None => flow::choose(view, number, &plan, track),
     }
 }
 
 /// Admission at the start of a track; its lock is taken here (design, section 7).
-fn start_track(view: &View<'_>, index: usize, number: u32, plan: &Track) -> Option<Vec<Out>> {
+fn start_track(view: &View<'_>, index: usize, number: u32, plan: &TrackPlan<'_>) -> Option<Vec<Out>> {
     let it = view.orchestration;
     if let Some(by) = &it.cancelled_by {
         return Some(vec![ended(number, Outcome::Cancelled, format!("cancelled by {by} before it started"))]);
@@ -114,7 +114,8 @@ fn predecessors(view: &View<'_>, index: usize) -> Option<Gate> {
     let it = view.orchestration;
     let (wave, _) = it.wave_of(index)?;
     let first = it.first_of_wave(wave);
-    let after = it.track_plan(index)?.after.iter().map(|a| first + *a as usize);
+    let plan = it.track_plan(index)?;
+    let after = plan.after.iter().map(|a| first + *a as usize);
     for earlier in (0..first).chain(after) {
         let (outcome, ..) = it.tracks.get(earlier)?.ended.as_ref()?;
         if *outcome != Outcome::Completed {
@@ -134,7 +135,14 @@ fn cancel(view: &View<'_>, number: u32, track: &TrackState) -> Option<Vec<Out>> 
 }
 
 /// Issue, retry, judge and close one open step.
-fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Option<Vec<Out>> {
+fn within_step(
+    view: &View<'_>,
+    plan: &TrackPlan<'_>,
+    step: &Step,
+    track: &TrackState,
+    place: Place,
+    run: &StepRun,
+) -> Option<Vec<Out>> {
     if let Some(out) = host_gone(view, plan, step, track, place, run) {
         return Some(out);
     }
@@ -164,7 +172,7 @@ fn within_step(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, p
 }
 
 /// Right before the first disruption of a track the budget is looked at once more (G1); from then on nothing is gated (G5).
-fn out_of_budget(view: &View<'_>, plan: &Track, track: &TrackState, number: u32) -> Option<Vec<Out>> {
+fn out_of_budget(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, number: u32) -> Option<Vec<Out>> {
     if track.boot_end_issued() || track.children.values().any(|c| c.stop_asked) {
         return None;
     }
@@ -198,7 +206,15 @@ fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
     match (&step.action, place.direction) {
         (StepAction::Probe { .. }, _) => None,
         (StepAction::Reboot { .. } | StepAction::Shutdown { .. }, _) => Some(1),
-        (StepAction::Stop { .. } | StepAction::Start | StepAction::StopAgain, _) => Some(config.attempts),
+        (
+            StepAction::Stop { .. }
+            | StepAction::Start
+            | StepAction::StopAgain
+            | StepAction::Observe { .. }
+            | StepAction::Drain { .. }
+            | StepAction::Undrain { .. },
+            _,
+        ) => Some(config.attempts),
     }
 }
 
@@ -251,7 +267,7 @@ fn longer(pause: Millis, tries: u32) -> Millis {
 
 fn pause(config: &Config, step: &Step) -> Millis {
     match step.action {
-        StepAction::Probe { recheck: Recheck::Restored } => Millis(config.retry_pause.0.min(config.health_hold.0.max(1))),
+        StepAction::Probe { recheck: Recheck::Restored, .. } => Millis(config.retry_pause.0.min(config.health_hold.0.max(1))),
         _ => config.retry_pause,
     }
 }
@@ -259,7 +275,7 @@ fn pause(config: &Config, step: &Step) -> Millis {
 #[expect(clippy::too_many_arguments, reason = "all of them are the place of one decision")]
 fn issue(
     view: &View<'_>,
-    plan: &Track,
+    plan: &TrackPlan<'_>,
     step: &Step,
     track: &TrackState,
     place: Place,
@@ -301,7 +317,8 @@ fn action_of(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run
         Some(Action::StartChild { child: child.child.clone(), frozen, limit: view.config.start_limit })
     };
     match (&step.action, place.direction) {
-        (StepAction::Probe { .. }, _) => Some(Action::Probe),
+        (StepAction::Probe { .. }, _) => Some(Action::Probe { checks: Vec::new() }),
+        (StepAction::Observe { .. } | StepAction::Drain { .. } | StepAction::Undrain { .. }, _) => None,
         (StepAction::Start, Direction::Do) | (StepAction::Stop { .. }, Direction::Undo) => start(),
         (StepAction::Stop { .. } | StepAction::StopAgain, Direction::Do) => {
             let left = deadline(view, step, place, run).since(view.now);
@@ -321,11 +338,18 @@ fn action_of(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run
 }
 
 /// The host went away while it was to go (ruling 1); for a shutdown, that and silence are the end (ruling 28).
-fn host_gone(view: &View<'_>, plan: &Track, step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Option<Vec<Out>> {
+fn host_gone(
+    view: &View<'_>,
+    plan: &TrackPlan<'_>,
+    step: &Step,
+    track: &TrackState,
+    place: Place,
+    run: &StepRun,
+) -> Option<Vec<Out>> {
     let kind = match step.action {
         StepAction::Reboot { .. } => ActionKind::Reboot,
         StepAction::Shutdown { .. } => ActionKind::Shutdown,
-        StepAction::Probe { .. } | StepAction::Stop { .. } | StepAction::Start | StepAction::StopAgain => return None,
+        _ => return None,
     };
     let subject = run.subjects.get(&plan.target)?;
     if subject.status() != Some(AckStatus::ExecutionStarted) || subject.timed_out {

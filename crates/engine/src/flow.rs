@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
-use model::{Direction, Millis, Place, Recheck, Step, StepAction, Subjects, TargetId, TimeoutPolicy, Track};
+use model::{Direction, Millis, Place, Recheck, Step, StepAction, Subjects, TargetId, TimeoutPolicy};
 
 use crate::decision::{Out, View, ended, leaves_down, parallel, unwind};
 use crate::guard;
 use crate::journal::{Entry, FleetEntry, Outcome};
-use crate::track::{Standing, StepRun, TrackState};
+use crate::track::{Standing, StepRun, TrackPlan, TrackState};
 
 /// A step is gone through again at most so often, for what an earlier round missed.
 const ROUNDS_MAX: u32 = 3;
@@ -18,7 +18,7 @@ const STOP_ROUNDS_MAX: u32 = 2;
 /// What a probe at this place must show. Taken back, the first probe becomes the proof that all is as before.
 pub(crate) fn recheck(step: &Step, place: Place) -> Option<Recheck> {
     match (&step.action, place.direction) {
-        (StepAction::Probe { recheck }, Direction::Do) => Some(*recheck),
+        (StepAction::Probe { recheck, .. }, Direction::Do) => Some(*recheck),
         (StepAction::Probe { .. }, Direction::Undo) => Some(Recheck::Restored),
         _ => None,
     }
@@ -31,7 +31,7 @@ pub(crate) fn is_satisfied(view: &View<'_>, recheck: Recheck, track: &TrackState
         Recheck::Admission => report.children().is_some(),
         // A child on its way up would be killed by the reboot: asked again until it has come up or the limit (ruling 16).
         Recheck::ChildrenDown => report.children().is_some() && creating(report).is_empty(),
-        Recheck::Restored => match track.unrestored(report) {
+        Recheck::Restored | Recheck::Soak => match track.unrestored(report) {
             None => false,
             Some(list) if list.is_empty() => broken::is(Rule::NoHealthGate) || is_healthy(view, track),
             // Something is left to do, and a round is left to do it in.
@@ -47,15 +47,15 @@ fn is_healthy(view: &View<'_>, track: &TrackState) -> bool {
 }
 
 /// The next step of a track that has none open, or its end.
-pub(crate) fn choose(view: &View<'_>, number: u32, plan: &Track, track: &TrackState) -> Option<Vec<Out>> {
-    let cursor = Cursor { view, number, plan, track };
+pub(crate) fn choose(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: &TrackState) -> Option<Vec<Out>> {
+    let cursor = Cursor { view, number, plan: *plan, track };
     if track.unwinding.is_some() { cursor.backwards() } else { cursor.forwards() }
 }
 
 struct Cursor<'a> {
     view: &'a View<'a>,
     number: u32,
-    plan: &'a Track,
+    plan: TrackPlan<'a>,
     track: &'a TrackState,
 }
 
@@ -65,12 +65,17 @@ impl Cursor<'_> {
         let step = self.plan.steps.get(last.step as usize)?;
         let run = self.track.run(last)?;
         match &step.action {
-            StepAction::Probe { recheck: Recheck::Admission } => self.after_admission(last, run),
-            StepAction::Probe { recheck: Recheck::ChildrenDown } => self.after_children_down(last),
-            StepAction::Probe { recheck: Recheck::Restored } => self.after_restored(),
+            StepAction::Probe { recheck: Recheck::Admission, .. } => self.after_admission(last, run),
+            StepAction::Probe { recheck: Recheck::ChildrenDown, .. } => self.after_children_down(last),
+            StepAction::Probe { recheck: Recheck::Restored, .. } => self.after_restored(),
             StepAction::Stop { on_timeout, .. } => self.after_stop(last, run, *on_timeout),
             StepAction::Reboot { .. } | StepAction::Shutdown { .. } => self.after_boot_end(last, run),
-            StepAction::Start | StepAction::StopAgain => self.start(last.step + 1, None),
+            StepAction::Start
+            | StepAction::StopAgain
+            | StepAction::Observe { .. }
+            | StepAction::Drain { .. }
+            | StepAction::Undrain { .. }
+            | StepAction::Probe { recheck: Recheck::Soak, .. } => self.start(last.step + 1, None),
         }
     }
 

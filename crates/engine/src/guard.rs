@@ -178,7 +178,7 @@ pub(crate) fn report_blockers(report: &Report, at: Timestamp, request: &Request,
                 Operation::Reboot | Operation::Shutdown if up > 0 => {
                     list.push(hard(Why::ChildrenRunning { count: u32::try_from(up).unwrap_or(u32::MAX) }));
                 }
-                Operation::OrchestratedReboot | Operation::Reboot | Operation::Shutdown => {}
+                _ => {}
             }
         }
     }

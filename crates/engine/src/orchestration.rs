@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use model::{Actor, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp, Track};
+use model::{Actor, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
 
 use crate::journal::{Entry, Outcome, Record};
-use crate::track::TrackState;
+use crate::track::{TrackPlan, TrackState};
 
 /// One orchestration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Orchestration {
         let Entry::Accepted { request, plan, host_name, report, wait_until } = &record.entry else {
             return Err("the journal does not begin with its acceptance".into());
         };
-        let tracks = plan.waves.iter().flat_map(|w| &w.tracks).map(|t| TrackState::new(t.steps.len())).collect();
+        let tracks = plan.tracks().map(|t| TrackState::new(plan.steps(t).len())).collect();
         Ok(Self {
             id,
             request: request.clone(),
@@ -77,12 +77,12 @@ impl Orchestration {
             Entry::StepStarted { place, round, position, subjects, deadline } => {
                 self.position = self.position.max(*position);
                 let (state, plan) = self.both(*place)?;
-                state.start_step(plan, *place, *round, *position, subjects, *deadline, at)?;
+                state.start_step(&plan, *place, *round, *position, subjects, *deadline, at)?;
             }
             Entry::CommandIssued { place, command } => self.track_mut(place.track)?.issue(*place, command, at)?,
             Entry::Acked { place, subject, ack, deadline, .. } => {
                 let (state, plan) = self.both(*place)?;
-                state.ack(plan, *place, *subject, ack, *deadline, at)?;
+                state.ack(&plan, *place, *subject, ack, *deadline, at)?;
             }
             Entry::HostGone { track } => self.track_mut(*track)?.gone_at = Some(at),
             Entry::DeadlinePassed { place } => self.track_mut(place.track)?.deadline_passed(*place)?,
@@ -104,15 +104,15 @@ impl Orchestration {
         self.tracks.get_mut(track as usize).ok_or_else(|| format!("the plan has no track {track}"))
     }
 
-    fn both(&mut self, place: Place) -> Result<(&mut TrackState, &Track), String> {
-        let plan = self.plan.waves.iter().flat_map(|w| &w.tracks).nth(place.track as usize);
+    fn both(&mut self, place: Place) -> Result<(&mut TrackState, TrackPlan<'_>), String> {
+        let plan = TrackPlan::of(&self.plan, place.track as usize);
         let state = self.tracks.get_mut(place.track as usize);
         state.zip(plan).ok_or_else(|| format!("the plan has no {place}"))
     }
 
     /// The plan of one track.
-    pub(crate) fn track_plan(&self, track: usize) -> Option<&Track> {
-        self.plan.waves.iter().flat_map(|w| &w.tracks).nth(track)
+    pub(crate) fn track_plan(&self, track: usize) -> Option<TrackPlan<'_>> {
+        TrackPlan::of(&self.plan, track)
     }
 
     /// Which wave a track belongs to, and its index in it.
@@ -135,6 +135,6 @@ impl Orchestration {
     /// Names of all subjects.
     pub(crate) fn names(&self) -> BTreeMap<TargetId, String> {
         let children = self.tracks.iter().flat_map(|t| &t.children).map(|(id, c)| (*id, c.child.name.clone()));
-        children.chain([(self.request.target, self.host_name.clone())]).collect()
+        children.chain([(self.request.target(), self.host_name.clone())]).collect()
     }
 }

@@ -16,15 +16,15 @@ use crate::view::{
 pub(crate) fn orchestration(it: &Orchestration) -> View {
     let fresh = TrackState::new(0);
     let track = it.tracks.first().unwrap_or(&fresh);
-    let steps = it.track_plan(0).map(|t| t.steps.as_slice()).unwrap_or_default();
+    let steps = it.track_plan(0).map(|t| t.steps).unwrap_or_default();
     let find = |is: fn(&StepAction) -> bool| steps.iter().position(|s| is(&s.action));
     let ended_of = |index: Option<usize>| index.and_then(|i| track.steps.get(i)).and_then(|r| r.ended_at);
-    let down = find(|a| matches!(a, StepAction::Probe { recheck: Recheck::ChildrenDown }));
+    let down = find(|a| matches!(a, StepAction::Probe { recheck: Recheck::ChildrenDown, .. }));
     let ended = it.ended.as_ref();
     let well = ended.filter(|e| matches!(e.outcome, Outcome::Completed | Outcome::Partial));
     View {
         id: it.id,
-        host: it.request.target,
+        host: it.request.target(),
         host_name: it.host_name.clone(),
         planner: it.plan.planner,
         operation: it.request.operation,
@@ -163,7 +163,7 @@ fn step_view(it: &Orchestration, track: &TrackState, index: usize, step: &Step) 
     };
     let run = if begun(back) { back } else { forth }.cloned().unwrap_or_default();
     let name = |id: TargetId| {
-        if id == it.request.target {
+        if id == it.request.target() {
             return it.host_name.clone();
         }
         track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())
@@ -195,9 +195,13 @@ fn step_view(it: &Orchestration, track: &TrackState, index: usize, step: &Step) 
 /// A step in words.
 pub fn title(step: &Step) -> &'static str {
     match step.action {
-        StepAction::Probe { recheck: Recheck::Admission } => "check the host",
-        StepAction::Probe { recheck: Recheck::ChildrenDown } => "check that no child is up",
-        StepAction::Probe { recheck: Recheck::Restored } => "check that all is as before",
+        StepAction::Probe { recheck: Recheck::Admission, .. } => "check the host",
+        StepAction::Probe { recheck: Recheck::ChildrenDown, .. } => "check that no child is up",
+        StepAction::Probe { recheck: Recheck::Restored, .. } => "check that all is as before",
+        StepAction::Probe { recheck: Recheck::Soak, .. } => "watch it",
+        StepAction::Observe { .. } => "see what is in service",
+        StepAction::Drain { .. } => "take it out of service",
+        StepAction::Undrain { .. } => "put it back into service",
         StepAction::Stop { .. } => "stop running children",
         StepAction::Start => "start what ran before",
         StepAction::StopAgain => "stop what the boot started and was down",

@@ -102,7 +102,7 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
     match entry {
         Entry::Accepted { request, plan, host_name, report, .. } => {
             let up = report.children().unwrap_or_default().iter().filter(|c| c.status.is_up()).count();
-            let steps: usize = plan.waves.iter().flat_map(|w| &w.tracks).map(|t| t.steps.len()).sum();
+            let steps: usize = plan.tracks().map(|t| plan.steps(t).len()).sum();
             let forced = request.options.force.as_ref().map(|f| format!("; forced: {}", f.reason)).unwrap_or_default();
             format!("{} of {host_name} accepted: {up} running children, {steps} steps{forced}", request.operation)
         }
@@ -136,7 +136,11 @@ fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
     let who = named(&command.subject);
     let attempt = if command.attempt > 1 { format!(" (attempt {})", command.attempt) } else { String::new() };
     match &command.action {
-        Action::Probe => format!("probe {who}{attempt}"),
+        Action::Probe { .. } => format!("probe {who}{attempt}"),
+        Action::Check { .. } => format!("check {who}{attempt}"),
+        Action::Observe { .. } => format!("see what is in service on {who}{attempt}"),
+        Action::Drain { .. } => format!("take {who} out of service{attempt}"),
+        Action::Undrain { .. } => format!("put {who} back into service{attempt}"),
         Action::StopChild { force: true, .. } => format!("cut off {who}{attempt}"),
         // What is left of the time for all children, to the second.
         Action::StopChild { grace, .. } => format!("stop {who} within {}{attempt}", Millis(grace.0.next_multiple_of(1000))),

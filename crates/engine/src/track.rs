@@ -4,11 +4,32 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckError, AckStatus, BootIdentity, ChildRef, ChildReport, ChildStatus, Command, Direction, ErrorCode, Place, Recheck,
-    Report, StepAction, TargetId, Timestamp, Track,
+    Ack, AckError, AckStatus, BootIdentity, ChildRef, ChildReport, ChildStatus, Command, Direction, ErrorCode, Place, Plan,
+    Recheck, Report, Step, StepAction, TargetId, Timestamp, Track,
 };
 
 use crate::journal::{OpenBoot, Outcome};
+
+/// The plan of one track, with its steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrackPlan<'a> {
+    track: &'a Track,
+    pub(crate) steps: &'a [Step],
+}
+
+impl<'a> TrackPlan<'a> {
+    pub(crate) fn of(plan: &'a Plan, index: usize) -> Option<Self> {
+        let track = plan.tracks().nth(index)?;
+        Some(Self { track, steps: plan.steps(track) })
+    }
+}
+
+impl std::ops::Deref for TrackPlan<'_> {
+    type Target = Track;
+    fn deref(&self) -> &Track {
+        self.track
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TrackState {
@@ -202,7 +223,7 @@ impl TrackState {
     #[expect(clippy::too_many_arguments, reason = "the fields of one journal entry")]
     pub(crate) fn start_step(
         &mut self,
-        plan: &Track,
+        plan: &TrackPlan<'_>,
         place: Place,
         round: u32,
         position: u64,
@@ -271,14 +292,14 @@ impl TrackState {
                 self.boot_before = Some(*expect_boot);
                 self.boot_end_issued_at = Some(at);
             }
-            model::Action::Probe | model::Action::StartChild { .. } => {}
+            _ => {}
         }
         Ok(())
     }
 
     pub(crate) fn ack(
         &mut self,
-        plan: &Track,
+        plan: &TrackPlan<'_>,
         place: Place,
         subject: TargetId,
         ack: &Ack,
@@ -311,7 +332,7 @@ impl TrackState {
         Ok(())
     }
 
-    fn take_in_report(&mut self, plan: &Track, place: Place, ack: &Ack, at: Timestamp) {
+    fn take_in_report(&mut self, plan: &TrackPlan<'_>, place: Place, ack: &Ack, at: Timestamp) {
         let action = plan.steps.get(place.step as usize).map(|s| &s.action);
         if let Some(StepAction::Reboot { .. } | StepAction::Shutdown { .. }) = action {
             self.boot_after = Some(ack.boot);
@@ -321,7 +342,7 @@ impl TrackState {
         let Some(report) = &ack.report else { return };
         self.report = Some((at, report.clone()));
         self.undisturbed = matches!(action, Some(StepAction::Probe { .. }));
-        if let Some(StepAction::Probe { recheck: Recheck::Admission }) = action
+        if let Some(StepAction::Probe { recheck: Recheck::Admission, .. }) = action
             && place.direction == Direction::Do
         {
             self.boot_before = Some(report.boot);

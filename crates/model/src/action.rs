@@ -4,14 +4,46 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootIdentity, ChildRef, Millis};
+use crate::{BootIdentity, Check, ChildRef, Drain, ItemState, Millis};
 
 /// One action on one subject, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
-    /// Read the host and answer with a fresh report. Never enters the agent's ledger.
-    Probe,
+    /// Read the host and answer with a fresh report, and with what these checks gave. Never enters the agent's ledger.
+    Probe {
+        /// Only such as are performed on the host.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checks: Vec<Check>,
+    },
+    /// Make these checks; answered with one result for each. Never enters the agent's ledger.
+    Check {
+        /// All of one site.
+        checks: Vec<Check>,
+    },
+    /// Read what a drain would take out of service. Never enters the agent's ledger.
+    Observe {
+        /// Filled in.
+        drain: Drain,
+    },
+    /// Take out of service; confirmed by observing (E7). Out of service already is a success.
+    Drain {
+        /// Filled in.
+        drain: Drain,
+        /// How long it may take by itself.
+        grace: Millis,
+        /// Cut off what is left instead of waiting for it.
+        force: bool,
+    },
+    /// Bring each item back to the state it had; confirmed by observing. One that was out of service stays so (G7).
+    Undrain {
+        /// Filled in.
+        drain: Drain,
+        /// What was found before the drain.
+        prior: Vec<ItemState>,
+        /// How long it may take.
+        limit: Millis,
+    },
     /// Stop a child cleanly; confirmed by observing that it is down (E7).
     StopChild {
         /// Which child.
@@ -56,6 +88,14 @@ pub enum Action {
 pub enum ActionKind {
     /// [`Action::Probe`].
     Probe,
+    /// [`Action::Check`].
+    Check,
+    /// [`Action::Observe`].
+    Observe,
+    /// [`Action::Drain`].
+    Drain,
+    /// [`Action::Undrain`].
+    Undrain,
     /// [`Action::StopChild`].
     StopChild,
     /// [`Action::StartChild`].
@@ -70,7 +110,11 @@ impl Action {
     /// Which kind this is.
     pub fn kind(&self) -> ActionKind {
         match self {
-            Self::Probe => ActionKind::Probe,
+            Self::Probe { .. } => ActionKind::Probe,
+            Self::Check { .. } => ActionKind::Check,
+            Self::Observe { .. } => ActionKind::Observe,
+            Self::Drain { .. } => ActionKind::Drain,
+            Self::Undrain { .. } => ActionKind::Undrain,
             Self::StopChild { .. } => ActionKind::StopChild,
             Self::StartChild { .. } => ActionKind::StartChild,
             Self::Reboot { .. } => ActionKind::Reboot,
@@ -82,7 +126,13 @@ impl Action {
     pub fn expect_boot(&self) -> Option<BootIdentity> {
         match self {
             Self::Reboot { expect_boot, .. } | Self::Shutdown { expect_boot, .. } => Some(*expect_boot),
-            Self::Probe | Self::StopChild { .. } | Self::StartChild { .. } => None,
+            Self::Probe { .. }
+            | Self::Check { .. }
+            | Self::Observe { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. }
+            | Self::StopChild { .. }
+            | Self::StartChild { .. } => None,
         }
     }
 
@@ -90,7 +140,13 @@ impl Action {
     pub fn child(&self) -> Option<&ChildRef> {
         match self {
             Self::StopChild { child, .. } | Self::StartChild { child, .. } => Some(child),
-            Self::Probe | Self::Reboot { .. } | Self::Shutdown { .. } => None,
+            Self::Probe { .. }
+            | Self::Check { .. }
+            | Self::Observe { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. }
+            | Self::Reboot { .. }
+            | Self::Shutdown { .. } => None,
         }
     }
 }
@@ -103,14 +159,17 @@ impl ActionKind {
 
     /// Whether it changes anything. What only reads is never claimed, fenced or rate-limited.
     pub fn is_disruptive(self) -> bool {
-        self != Self::Probe
+        !matches!(self, Self::Probe | Self::Check | Self::Observe)
     }
 
     /// Whether, and under which proof, a command of this kind may be sent or run again on this route (design, section 5).
     pub fn repeat(self, route: Route) -> Repeat {
         match (route, self) {
-            (Route::Agent, Self::Probe | Self::StopChild | Self::StartChild) => Repeat::Safe,
-            (Route::Agent, Self::Reboot | Self::Shutdown) => Repeat::IfUnchanged,
+            (
+                Route::Agent | Route::Ssh,
+                Self::Probe | Self::Check | Self::Observe | Self::Drain | Self::Undrain | Self::StopChild | Self::StartChild,
+            ) => Repeat::Safe,
+            (Route::Agent | Route::Ssh, Self::Reboot | Self::Shutdown) => Repeat::IfUnchanged,
         }
     }
 }
@@ -119,6 +178,10 @@ impl fmt::Display for ActionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Probe => "probe",
+            Self::Check => "check",
+            Self::Observe => "observe",
+            Self::Drain => "drain",
+            Self::Undrain => "undrain",
             Self::StopChild => "stop",
             Self::StartChild => "start",
             Self::Reboot => "reboot",
@@ -144,13 +207,15 @@ pub enum Repeat {
 pub enum Route {
     /// Our agent, over MQTT, with signed commands.
     Agent,
+    /// No agent: recipes over SSH, with a compare-and-claim script for what ends a boot.
+    Ssh,
 }
 
 impl Route {
     /// The best proof of a reboot that this route can give (G3).
     pub fn proof(self) -> Proof {
         match self {
-            Self::Agent => Proof::BootId,
+            Self::Agent | Self::Ssh => Proof::BootId,
         }
     }
 }
@@ -163,4 +228,13 @@ pub enum Proof {
     DeviceWord,
     /// A boot identity that differs from the expected one.
     BootId,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "agent",
+            Self::Ssh => "ssh",
+        })
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, BootIdentity, ChildStatus, CommandId, OrchestrationId, Report, TargetId, Timestamp};
+use crate::{Action, BootIdentity, CheckResult, ChildStatus, CommandId, ItemState, OrchestrationId, Report, TargetId, Timestamp};
 
 /// Orders commands: a target refuses what stands under the highest fence that it has seen (G9). Compared first by epoch
 /// (raised by a new or restored database), then by position (allotted in commit order).
@@ -115,6 +115,14 @@ pub enum ErrorCode {
     LedgerFailed,
     /// The performer lost what it knew; a person must look.
     OutcomeUnknown,
+    /// The host cannot be reached over its route: no address, no connection, no answer.
+    Unreachable,
+    /// The far end does not let us in, or asks for a password that nobody gave.
+    Denied,
+    /// The host shows another key than the known one.
+    HostKeyChanged,
+    /// It could not be taken out of service by the deadline; the message names what is left.
+    NotDrained,
     /// A code of a newer version.
     #[serde(other)]
     Other,
@@ -140,9 +148,25 @@ impl fmt::Display for ErrorCode {
             Self::NotBegun => "not_begun",
             Self::LedgerFailed => "ledger_failed",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Unreachable => "unreachable",
+            Self::Denied => "denied",
+            Self::HostKeyChanged => "host_key_changed",
+            Self::NotDrained => "not_drained",
             Self::Other => "other",
         })
     }
+}
+
+/// What a performer saw, besides a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observed {
+    /// The child that was acted on.
+    Child(ChildStatus),
+    /// What a drain takes out of service: for observe, drain and undrain.
+    Items(Vec<ItemState>),
+    /// One result for each check that was asked.
+    Checks(Vec<CheckResult>),
 }
 
 /// The error of a failed ack.
@@ -165,8 +189,8 @@ pub struct Ack {
     pub error: Option<AckError>,
     /// The boot on which this was said. For a completed reboot: the new boot, seen by the agent that holds the claim (G3).
     pub boot: BootIdentity,
-    /// What was seen of the child, for actions on one.
-    pub observed: Option<ChildStatus>,
+    /// What was seen.
+    pub observed: Option<Observed>,
     /// It was so already; nothing had to be done.
     pub already: bool,
     /// A fresh report: always for a completed probe, and for a completed reboot.

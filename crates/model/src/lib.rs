@@ -6,20 +6,26 @@
 mod action;
 mod boot;
 pub mod broken;
+mod check;
 mod command;
+mod drain;
 mod id;
 mod plan;
 mod report;
 mod request;
+mod rollout;
 mod target;
 mod time;
 
 pub use action::{Action, ActionKind, Proof, Repeat, Route};
 pub use boot::{BootIdentity, BootIdentityError};
-pub use command::{Ack, AckError, AckStatus, Command, ErrorCode, Fence};
+pub use check::{Check, CheckKind, CheckResult};
+pub use command::{Ack, AckError, AckStatus, Command, ErrorCode, Fence, Observed};
+pub use drain::{ContainerEngine, Drain, Drained, ItemState, Site, UnknownVar, Vars, fill};
 pub use id::{CommandId, Direction, InstanceId, OrchestrationId, Place, TargetId};
 pub use plan::{Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy, Track, Wave};
 pub use report::{ChildReport, Listing, PendingShutdown, RateState, Readable, Report};
 pub use request::{Actor, Force, Operation, Options, Request};
+pub use rollout::{Amount, AmountError, Approval, DrainPolicy, Rollout, Unfinished};
 pub use target::{ChildKind, ChildRef, ChildStatus, Labels};
 pub use time::{Millis, Timestamp};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, Route, TargetId};
+use crate::{Check, Drain, DrainPolicy, Millis, Route, TargetId, Unfinished, Vars};
 
 /// Which planner made a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ use crate::{Millis, Route, TargetId};
 pub enum Planner {
     /// One host with its children (S0).
     Host,
+    /// A fleet in waves (S2).
+    Rollout,
 }
 
 /// What happens when children do not stop in time (ruling 6).
@@ -41,14 +43,31 @@ impl fmt::Display for TimeoutPolicy {
 pub struct Plan {
     /// Who made it.
     pub planner: Planner,
+    /// The lists of steps that tracks go through; many tracks share one.
+    pub lists: Vec<Vec<Step>>,
     /// One after the other.
     pub waves: Vec<Wave>,
+}
+
+impl Plan {
+    /// All tracks, waves laid end to end.
+    pub fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.waves.iter().flat_map(|w| &w.tracks)
+    }
+
+    /// The steps of one of its tracks; none when the plan has no such list.
+    pub fn steps(&self, track: &Track) -> &[Step] {
+        self.lists.get(track.list as usize).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 /// Tracks that may run at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wave {
-    /// The tracks.
+    /// A person must agree before it starts.
+    #[serde(default)]
+    pub approval: bool,
+    /// The tracks, in the order in which they start.
     pub tracks: Vec<Track>,
 }
 
@@ -57,12 +76,21 @@ pub struct Wave {
 pub struct Track {
     /// The target.
     pub target: TargetId,
+    /// Its name, for people.
+    pub name: String,
     /// How it is reached.
     pub route: Route,
     /// Tracks of the same wave (by index in it) that must have ended well before this one starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<u32>,
-    /// In order.
-    pub steps: Vec<Step>,
+    /// Index of its list of steps in the plan.
+    pub list: u32,
+    /// What stands for `{…}` in its drains and checks.
+    #[serde(default, skip_serializing_if = "Vars::is_empty")]
+    pub vars: Vars,
+    /// What an earlier orchestration left undone here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
 }
 
 /// One action on one or more subjects.
@@ -82,10 +110,35 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StepAction {
-    /// Read the host.
+    /// Read the host, and make checks.
     Probe {
         /// What the answer must show.
         recheck: Recheck,
+        /// They must all pass, wherever they are performed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checks: Vec<Check>,
+        /// For [`Recheck::Restored`] and [`Recheck::Soak`]: every answer must be good for so long.
+        #[serde(default)]
+        hold: Millis,
+    },
+    /// Read what the drain would take out of service, to bring back exactly that (G7). A drain that cannot be read is not begun.
+    Observe {
+        /// Not filled in.
+        drain: Drain,
+    },
+    /// Take out of service. Undo: put back what was found.
+    Drain {
+        /// Not filled in.
+        drain: Drain,
+        /// What happens when it takes too long.
+        on_timeout: DrainPolicy,
+        /// How long cutting off may take, for [`DrainPolicy::Force`].
+        force_limit: Millis,
+    },
+    /// Put back what was found by [`StepAction::Observe`] of the same drain.
+    Undrain {
+        /// Not filled in.
+        drain: Drain,
     },
     /// Stop children. Undo: start them again as they were.
     Stop {
@@ -116,12 +169,15 @@ pub enum StepAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recheck {
-    /// A fresh and complete report: admission is judged once more on it, and it fixes what ran before.
+    /// A fresh and complete report: admission is judged once more on it, and it fixes what ran before. Where only required
+    /// reboots were asked for, a host that needs none, or cannot tell, ends its track well here.
     Admission,
     /// No child is up that the plan meant to stop; a late one gets one more stop round, then the policy (E12).
     ChildrenDown,
-    /// The children are as they were before; asked again until they are, or the limit (the health gate, G3).
+    /// The children are as they were before, and the checks pass; asked again until they do, or the limit (the health gate, G3).
     Restored,
+    /// Still so, without a single failed probe for the whole hold; a failed one starts it anew (pain 7).
+    Soak,
 }
 
 /// On whom a step acts.

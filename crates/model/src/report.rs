@@ -92,6 +92,13 @@ pub struct Report {
     pub inhibitors: Readable<Vec<String>>,
     /// The device's own rate limit.
     pub rate: RateState,
+    /// Whether the host says that it needs a reboot: the reason, or `None` when it needs none. Unknown never triggers (pain 8).
+    #[serde(default = "not_told")]
+    pub reboot_required: Readable<Option<String>>,
+}
+
+fn not_told() -> Readable<Option<String>> {
+    Readable::Unknown("not told".to_owned())
 }
 
 impl Report {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, TargetId, TimeoutPolicy};
+use crate::{Millis, Rollout, TargetId, TimeoutPolicy};
 
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum Operation {
     Reboot,
     /// Shut down a host that has no running children (ruling 26).
     Shutdown,
+    /// Go through a fleet: drain, stop what runs on each host, reboot, bring back, verify (S2).
+    RollingReboot,
 }
 
 impl fmt::Display for Operation {
@@ -43,6 +45,7 @@ impl fmt::Display for Operation {
             Self::OrchestratedReboot => "orchestrated reboot",
             Self::Reboot => "reboot",
             Self::Shutdown => "shutdown",
+            Self::RollingReboot => "rolling reboot",
         })
     }
 }
@@ -70,12 +73,22 @@ pub struct Options {
 /// A request, with who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The host.
-    pub target: TargetId,
+    /// The hosts, each once; one, but for a rollout.
+    pub targets: Vec<TargetId>,
     /// What.
     pub operation: Operation,
     /// How.
     pub options: Options,
+    /// How the fleet is gone through: for [`Operation::RollingReboot`], and only for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
     /// Who.
     pub by: Actor,
+}
+
+impl Request {
+    /// The host of a request for one; the first of a rollout. A request without targets is refused before it is looked at.
+    pub fn target(&self) -> TargetId {
+        self.targets.first().copied().unwrap_or(TargetId::CONTROLLER)
+    }
 }

@@ -52,7 +52,10 @@ pub fn perform(kind: &HostKind, host: TargetId, action: &Action) -> Script<Verdi
         Action::StartChild { child, frozen, limit } => (child, Want::Up { frozen: *frozen }, *limit),
         Action::Reboot { ignore_inhibitors, .. } => return power(kind, "reboot", *ignore_inhibitors),
         Action::Shutdown { ignore_inhibitors, .. } => return power(kind, "poweroff", *ignore_inhibitors),
-        Action::Probe => return unsupported("a probe is answered by reading the host".to_owned()),
+        Action::Probe { .. } => return unsupported("a probe is answered by reading the host".to_owned()),
+        Action::Check { .. } | Action::Observe { .. } | Action::Drain { .. } | Action::Undrain { .. } => {
+            return unsupported(format!("this kind of host cannot {}", action.kind()));
+        }
     };
     match (kind, child.kind) {
         (HostKind::Systemd, ChildKind::Lxd) => Script::new(Drive::new(Lxd { host }, child.clone(), want, limit)),

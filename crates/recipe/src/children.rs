@@ -1,6 +1,6 @@
 //! Stopping and starting one child of any kind: observe, act, confirm by observing (E7, E9, E10, E11).
 
-use model::{ChildRef, ChildReport, ChildStatus, ErrorCode, Millis};
+use model::{ChildRef, ChildReport, ChildStatus, ErrorCode, Millis, Observed};
 
 use crate::{Invocation, Next, Output, Steps, Verdict};
 
@@ -137,7 +137,7 @@ impl<E: Engine> Drive<E> {
         let (status, name) = (found.report.status, found.report.child.name.as_str());
         let needed = match self.needed(found, elapsed) {
             Err(()) => {
-                return Next::Done(Verdict::Completed { observed: Some(status), already: self.last.is_none() });
+                return Next::Done(Verdict::Completed { observed: Some(Observed::Child(status)), already: self.last.is_none() });
             }
             Ok(needed) => needed,
         };

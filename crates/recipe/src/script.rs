@@ -1,6 +1,6 @@
 //! The step machine that every recipe is.
 
-use model::{ChildStatus, ErrorCode, Millis};
+use model::{ErrorCode, Millis, Observed};
 
 /// One run of a tool: an argument list, never a shell line. Standard input is empty (`/dev/null`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub enum Verdict {
     /// The wanted state was observed (E7): never said because of an exit code alone.
     Completed {
         /// What was seen of the child.
-        observed: Option<ChildStatus>,
+        observed: Option<Observed>,
         /// It was so before anything was done (E10).
         already: bool,
     },

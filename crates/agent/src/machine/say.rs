@@ -28,7 +28,7 @@ impl Machine {
         Ack { error: Some(AckError { code, message }), ..self.ack(command, AckStatus::Failed) }
     }
 
-    pub(super) fn completed(&self, command: CommandId, observed: Option<ChildStatus>, already: bool) -> Ack {
+    pub(super) fn completed(&self, command: CommandId, observed: Option<Observed>, already: bool) -> Ack {
         Ack { observed, already, ..self.ack(command, AckStatus::Completed) }
     }
 

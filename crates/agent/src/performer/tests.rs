@@ -193,7 +193,7 @@ async fn what_is_not_from_the_controller_runs_no_tool() {
     for garbage in [vec![0xff; 10], vec![b'x'; MAX_PAYLOAD + 1], b"{\"v\":1}".to_vec(), Vec::new()] {
         bench.send(garbage, false).await;
     }
-    let probe = bench.command(4, Action::Probe);
+    let probe = bench.command(4, Action::Probe { checks: Vec::new() });
     let payload = bench.seal(&probe);
     bench.send(payload, false).await;
     assert!(bench.ack(probe.id, AckStatus::Completed).await.report.unwrap().children().unwrap().is_empty());
@@ -206,7 +206,7 @@ async fn a_ledger_that_cannot_be_written_lets_no_tool_run() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let mut bench = Bench::start(folder.clone(), BOOT_1).await;
     // A folder in the place of the temporary file, and a ledger that must be written anew: no write works.
-    let first = bench.command(1, Action::Probe);
+    let first = bench.command(1, Action::Probe { checks: Vec::new() });
     let payload = bench.seal(&first);
     bench.send(payload, false).await;
     bench.ack(first.id, AckStatus::Completed).await;

@@ -381,7 +381,7 @@ fn the_recipes_drive_a_real_sandbox_host() {
         let all = read().children;
         all.known().unwrap().iter().find(|c| c.child.name == name).unwrap().child.clone()
     };
-    let done = |status, already| Verdict::Completed { observed: Some(status), already };
+    let done = |status, already| Verdict::Completed { observed: Some(Observed::Child(status)), already };
     let stop = |name, grace, force| run(&Action::StopChild { child: child(name), grace, force });
     let start = |name, frozen| run(&Action::StartChild { child: child(name), frozen, limit: Millis::secs(30) });
 

@@ -144,7 +144,7 @@ pub(super) async fn explain_host(
     };
     let mut options = reboot::options(&asked)?;
     options.force = query.force.then(|| Force { reason: "asked only".to_owned() });
-    let request = Request { target: id, operation, options, by: who.actor() };
+    let request = Request { targets: vec![id], operation, options, rollout: None, by: who.actor() };
     let look = move |engine: &engine::Engine, now| (engine.explain(&request, now), engine.plan(&request));
     let (blockers, plan) = api.control.query(look).await?;
     let steps = documents::planned_steps(&plan, &host);

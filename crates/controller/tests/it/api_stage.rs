@@ -343,7 +343,7 @@ impl Device {
         let mut acks = vec![self.ack(&command, AckStatus::Accepted), self.ack(&command, AckStatus::ExecutionStarted)];
         let mut last = self.ack(&command, AckStatus::Completed);
         match &command.action {
-            Action::Probe => {
+            Action::Probe { .. } => {
                 acks.clear();
                 last.report = Some(self.report());
                 acks.push(last);
@@ -356,17 +356,17 @@ impl Device {
             Action::StopChild { .. } if manners.hang_stops => {}
             Action::StopChild { child, .. } => {
                 self.set(child, ChildStatus::Stopped);
-                last.observed = Some(ChildStatus::Stopped);
+                last.observed = Some(Observed::Child(ChildStatus::Stopped));
                 acks.push(last);
             }
             Action::StartChild { child, .. } if manners.broken.contains(&child.name) => {
                 let error = AckError { code: ErrorCode::ToolFailed, message: "its disk is gone".to_owned() };
-                acks.push(Ack { status: AckStatus::Failed, error: Some(error), observed: Some(ChildStatus::Stopped), ..last });
+                acks.push(Ack { status: AckStatus::Failed, error: Some(error), observed: Some(Observed::Child(ChildStatus::Stopped)), ..last });
             }
             Action::StartChild { child, frozen, .. } => {
                 let status = if *frozen { ChildStatus::Frozen } else { ChildStatus::Running };
                 self.set(child, status);
-                last.observed = Some(status);
+                last.observed = Some(Observed::Child(status));
                 acks.push(last);
             }
             Action::Reboot { .. } | Action::Shutdown { .. } => {}

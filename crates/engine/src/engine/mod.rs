@@ -181,7 +181,7 @@ impl Engine {
         let mut blockers = self.blockers(&request, now);
         // Settling passes by itself within seconds: the plan is accepted and its track waits.
         blockers.retain(|b| b.why != Why::Settling);
-        let heard = self.heard.host(request.target).and_then(|h| h.report.clone());
+        let heard = self.heard.host(request.target()).and_then(|h| h.report.clone());
         let (Some(report), true) = (heard, blockers.is_empty()) else {
             return Reply::Refused(Refusal::Blocked { blockers });
         };
@@ -189,7 +189,7 @@ impl Engine {
         let by = request.by.clone();
         let entry = Entry::Accepted {
             plan: self.plan(&request),
-            host_name: self.name_of(request.target).unwrap_or_default(),
+            host_name: self.name_of(request.target()).unwrap_or_default(),
             report: Box::new(report),
             wait_until: now + self.patience(now),
             request,
@@ -373,7 +373,7 @@ impl Engine {
         let step = it.track_plan(place.track as usize)?.steps.get(place.step as usize)?;
         let begin_within = match step.action {
             StepAction::Reboot { begin_within } | StepAction::Shutdown { begin_within, .. } => begin_within,
-            StepAction::Probe { .. } | StepAction::Stop { .. } | StepAction::Start | StepAction::StopAgain => return Some(None),
+            _ => return Some(None),
         };
         Some(match ack.status {
             AckStatus::Accepted => Some(now + begin_within + self.config.back_within),
@@ -481,7 +481,7 @@ impl Engine {
 
     /// The plan that this request would be accepted with.
     pub fn plan(&self, request: &Request) -> Plan {
-        planner::host::plan(&self.config, request)
+        planner::host::plan(&self.config, request, self.name_of(request.target()).unwrap_or_default(), model::Route::Agent)
     }
 
     /// Why this request would not start now; empty exactly when it would.
@@ -490,9 +490,9 @@ impl Engine {
     }
 
     fn blockers(&self, request: &Request, now: Timestamp) -> Vec<Blocker> {
-        let reserved: Reserved = self.open.values().map(|o| (o.request.target, (o.id, o.accepted_at))).collect();
+        let reserved: Reserved = self.open.values().map(|o| (o.request.target(), (o.id, o.accepted_at))).collect();
         let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
-        guard.blockers(request.target, request, None)
+        guard.blockers(request.target(), request, None)
     }
 
     /// What an accepted orchestration waits for; empty when it waits for nothing.
@@ -503,7 +503,7 @@ impl Engine {
         let reserved = Reserved::new();
         let now = self.time(now);
         let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
-        guard.blockers(it.request.target, &it.request, Some(id))
+        guard.blockers(it.request.target(), &it.request, Some(id))
     }
 
     /// One open orchestration, or one that ended in this process's life.
@@ -544,7 +544,7 @@ impl Engine {
 
     /// One host.
     pub fn host(&self, id: TargetId, now: Timestamp) -> Option<HostView> {
-        let reserved = self.open.values().find(|o| o.request.target == id).map(|o| o.id);
+        let reserved = self.open.values().find(|o| o.request.target() == id).map(|o| o.id);
         let mut view = show::host(&self.config, &self.fleet, &self.heard, id, self.time(now))?;
         view.active_orchestration = view.active_orchestration.or(reserved);
         if let Some(why) = view.active_orchestration.and_then(|id| self.unreadable.get(&id)) {

@@ -1,21 +1,22 @@
 //! The planner `host` (S0): stop the running children, reboot the parent, start the same children.
 
-use model::{Millis, Operation, Plan, Planner, Recheck, Request, Route, Step, StepAction, Subjects, Track, Wave};
+use model::{Millis, Operation, Plan, Planner, Recheck, Request, Route, Step, StepAction, Subjects, Track, Vars, Wave};
 
 use crate::config::Config;
 
 /// The plan for one host.
-pub(crate) fn plan(config: &Config, request: &Request) -> Plan {
+pub(crate) fn plan(config: &Config, request: &Request, name: String, route: Route) -> Plan {
     let steps = match request.operation {
         Operation::OrchestratedReboot | Operation::Reboot => reboot_steps(config, request),
         Operation::Shutdown => shutdown_steps(config),
+        Operation::RollingReboot => Vec::new(),
     };
-    let track = Track { target: request.target, route: Route::Agent, after: Vec::new(), steps };
-    Plan { planner: Planner::Host, waves: vec![Wave { tracks: vec![track] }] }
+    let track = Track { target: request.target(), name, route, after: Vec::new(), list: 0, vars: Vars::new(), unfinished: None };
+    Plan { planner: Planner::Host, lists: vec![steps], waves: vec![Wave { approval: false, tracks: vec![track] }] }
 }
 
-fn probe(recheck: Recheck, limit: Millis) -> Step {
-    Step { action: StepAction::Probe { recheck }, subjects: Subjects::Target, limit, parallel: 0 }
+fn probe(recheck: Recheck, limit: Millis, hold: Millis) -> Step {
+    Step { action: StepAction::Probe { recheck, checks: Vec::new(), hold }, subjects: Subjects::Target, limit, parallel: 0 }
 }
 
 /// The same list for a host with and without running children: stopping nobody is a step without subjects.
@@ -23,14 +24,14 @@ fn reboot_steps(config: &Config, request: &Request) -> Vec<Step> {
     let options = &request.options;
     let back = config.command_expiry.0 + config.begin_within.0 + config.back_within.0;
     vec![
-        probe(Recheck::Admission, config.probe_limit),
+        probe(Recheck::Admission, config.probe_limit, Millis(0)),
         Step {
             action: StepAction::Stop { on_timeout: options.on_timeout, force_limit: config.force_limit },
             subjects: Subjects::RunningChildren,
             limit: options.shutdown_timeout,
             parallel: 0,
         },
-        probe(Recheck::ChildrenDown, config.probe_limit),
+        probe(Recheck::ChildrenDown, config.probe_limit, Millis(0)),
         Step {
             action: StepAction::Reboot { begin_within: config.begin_within },
             subjects: Subjects::Target,
@@ -49,14 +50,14 @@ fn reboot_steps(config: &Config, request: &Request) -> Vec<Step> {
             limit: options.shutdown_timeout,
             parallel: 0,
         },
-        probe(Recheck::Restored, config.health_gate),
+        probe(Recheck::Restored, config.health_gate, config.health_hold),
     ]
 }
 
 fn shutdown_steps(config: &Config) -> Vec<Step> {
     let silence = Millis(config.heartbeat.0 * 2);
     vec![
-        probe(Recheck::Admission, config.probe_limit),
+        probe(Recheck::Admission, config.probe_limit, Millis(0)),
         Step {
             action: StepAction::Shutdown { begin_within: config.begin_within, silence },
             subjects: Subjects::Target,

@@ -25,7 +25,13 @@ fn fresh() -> Shell {
 }
 
 fn submit(shell: &mut Shell) {
-    let request = Request { target: host_id("host-1"), operation: Operation::OrchestratedReboot, options: options(), by: user() };
+    let request = Request {
+        targets: vec![host_id("host-1")],
+        operation: Operation::OrchestratedReboot,
+        options: options(),
+        rollout: None,
+        by: user(),
+    };
     shell.input(Input::Submit { id: ID, request });
 }
 

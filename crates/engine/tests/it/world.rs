@@ -98,7 +98,7 @@ impl Host {
                     self.set(&child.name, if *frozen { ChildStatus::Frozen } else { ChildStatus::Running });
                 }
                 Action::Reboot { .. } => self.reboot(),
-                Action::Shutdown { .. } | Action::Probe => {}
+                Action::Shutdown { .. } | Action::Probe { .. } => {}
             }
         }
         let with_report =

@@ -75,7 +75,7 @@ fn ack() -> Ack {
         status: AckStatus::Failed,
         error: Some(AckError { code: ErrorCode::RateLimited, message: "three in 15 min".to_owned() }),
         boot: boot(),
-        observed: Some(ChildStatus::Stopped),
+        observed: Some(Observed::Child(ChildStatus::Stopped)),
         already: false,
         report: Some(report()),
     }
@@ -226,7 +226,7 @@ fn samples_of_old_versions_still_open() {
     let start = Action::StartChild { child: child(), frozen: false, limit: Millis::secs(120) };
     let shutdown = Action::Shutdown { expect_boot: boot(), begin_within: Millis::secs(120), ignore_inhibitors: false };
     let down = [
-        (include_str!("../../samples/native/command-probe.json"), ControllerBody::Command { command: command(Action::Probe) }),
+        (include_str!("../../samples/native/command-probe.json"), ControllerBody::Command { command: command(Action::Probe { checks: Vec::new() }) }),
         (include_str!("../../samples/native/command-stop.json"), ControllerBody::Command { command: command(stop) }),
         (include_str!("../../samples/native/command-start.json"), ControllerBody::Command { command: command(start) }),
         (include_str!("../../samples/native/command-reboot.json"), reboot()),

@@ -72,7 +72,7 @@ fn failed(verdict: &Verdict) -> (ErrorCode, &str) {
 }
 
 fn completed(observed: ChildStatus, already: bool) -> Verdict {
-    Verdict::Completed { observed: Some(observed), already }
+    Verdict::Completed { observed: Some(Observed::Child(observed)), already }
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_clean_stop_is_confirmed_by_looking() {
          400 ms: lxc list --format json -> 0\n\
          600 ms: wait 1 s\n\
          1600 ms: lxc list --format json -> 0\n\
-         1800 ms: Completed { observed: Some(Stopped), already: false }\n"
+         1800 ms: Completed { observed: Some(Child(Stopped)), already: false }\n"
     );
 }
 

@@ -406,7 +406,7 @@ impl Sim {
                 let force = force.then(|| Force { reason: "drill".to_owned() });
                 let options = Options { shutdown_timeout: timeout, on_timeout: policy, strict, force };
                 let by = Actor::User("anna".to_owned());
-                let request = Request { target: self.hosts[host].id, operation, options, by };
+                let request = Request { targets: vec![self.hosts[host].id], operation, options, rollout: None, by };
                 self.submit(controller, host, request);
             }
             What::Cancel => {
@@ -437,7 +437,7 @@ impl Sim {
         if forced {
             self.counts.fault(Fault::Forced);
         }
-        let busy = self.checks.active_on(request.target).is_some();
+        let busy = self.checks.active_on(request.target()).is_some();
         if busy {
             self.counts.fault(Fault::SecondRequest);
         }

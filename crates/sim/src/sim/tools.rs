@@ -41,7 +41,7 @@ impl Sim {
         let boot = self.hosts[host].boots.len() - 1;
         self.tools_run.entry(command.id).or_default().push((host, boot, self.now));
         let (delay, verdict) = match &command.action {
-            Action::Probe => return,
+            Action::Probe { .. } => return,
             Action::StopChild { child, grace, force } => self.stop_child(host, command.id, child, *grace, *force),
             Action::StartChild { child, frozen, limit } => self.start_child(host, command.id, child, *frozen, *limit),
             Action::Reboot { ignore_inhibitors, .. } => self.end_boot(host, command.id, false, *ignore_inhibitors),
@@ -76,7 +76,7 @@ impl Sim {
             return (wait + 10_000, failed(ErrorCode::NotFound, "no such child"));
         };
         if it.status == ChildStatus::Stopped {
-            return (wait + 60, Verdict::Completed { observed: Some(ChildStatus::Stopped), already: true });
+            return (wait + 60, Verdict::Completed { observed: Some(Observed::Child(ChildStatus::Stopped)), already: true });
         }
         let hangs = if force { it.unstoppable } else { it.hangs || it.unstoppable };
         if hangs {
@@ -97,7 +97,7 @@ impl Sim {
             return (wait + 10_000, failed(ErrorCode::NotFound, "no such child"));
         };
         if it.status == wanted {
-            return (wait + 60, Verdict::Completed { observed: Some(wanted), already: true });
+            return (wait + 60, Verdict::Completed { observed: Some(Observed::Child(wanted)), already: true });
         }
         if it.fails || self.strikes_now(Fault::ChildFails) {
             self.counts.fault(Fault::ChildFails);
@@ -129,7 +129,7 @@ impl Sim {
             // It will happen all the same, later.
             return (limit.0, failed(ErrorCode::NotObserved, "not seen within the limit"));
         }
-        (takes + 30, Verdict::Completed { observed: Some(status), already: false })
+        (takes + 30, Verdict::Completed { observed: Some(Observed::Child(status)), already: false })
     }
 
     fn end_boot(&mut self, host: usize, id: CommandId, off: bool, ignore_inhibitors: bool) -> (u64, Verdict) {

@@ -8,7 +8,7 @@ use super::bench::*;
 use crate::machine::{Input, Reading};
 
 fn done() -> Verdict {
-    Verdict::Completed { observed: Some(ChildStatus::Stopped), already: false }
+    Verdict::Completed { observed: Some(Observed::Child(ChildStatus::Stopped)), already: false }
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_child_is_stopped_once_however_often_it_is_asked() {
     bench.deliver(&command);
     assert_eq!(bench.done.len(), 1);
     assert_eq!(bench.last(&command), Some((AckStatus::Completed, None)));
-    assert_eq!(bench.acks(&command).last().unwrap().observed, Some(ChildStatus::Stopped));
+    assert_eq!(bench.acks(&command).last().unwrap().observed, Some(Observed::Child(ChildStatus::Stopped)));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn an_open_safe_command_runs_again_at_the_start_and_an_outdated_one_does_not() {
 fn a_probe_is_answered_with_a_report_and_leaves_no_record() {
     let mut bench = Bench::new();
     let disk = bench.disk.clone();
-    let command = bench.command(1, Action::Probe);
+    let command = bench.command(1, Action::Probe { checks: Vec::new() });
     bench.deliver(&command);
     let ack = bench.acks(&command)[0];
     assert_eq!((ack.status, ack.report.is_some()), (AckStatus::Completed, true));

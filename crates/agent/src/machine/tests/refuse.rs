@@ -52,7 +52,7 @@ fn a_retained_command_is_refused() {
     let command = bench.reboot(1);
     bench.deliver_as(&command, true);
     assert_eq!(bench.refused(&command), Some(ErrorCode::Retained));
-    let probe = bench.command(2, Action::Probe);
+    let probe = bench.command(2, Action::Probe { checks: Vec::new() });
     bench.deliver_as(&probe, true);
     assert_eq!(bench.last(&probe), Some((AckStatus::Failed, Some(ErrorCode::Retained))));
 }
@@ -125,7 +125,7 @@ fn without_any_clock_nothing_disruptive_is_obeyed() {
     assert_eq!(bench.last(&command), None, "the controller's time may still come");
     bench.wait(Millis::secs(31));
     assert_eq!(bench.refused(&command), Some(ErrorCode::ClockUnset));
-    let probe = bench.command(2, Action::Probe);
+    let probe = bench.command(2, Action::Probe { checks: Vec::new() });
     bench.deliver(&probe);
     assert_eq!(bench.last(&probe), Some((AckStatus::Completed, None)));
 }
@@ -287,7 +287,7 @@ fn a_damaged_ledger_refuses_and_still_reports() {
     bench.deliver(&command);
     assert_eq!(bench.refused(&command), Some(ErrorCode::OutcomeUnknown), "it may have begun it before");
     assert!(bench.acks(&command)[0].error.as_ref().unwrap().message.contains("byte 12"));
-    let probe = bench.command(2, Action::Probe);
+    let probe = bench.command(2, Action::Probe { checks: Vec::new() });
     bench.deliver(&probe);
     assert_eq!(bench.last(&probe), Some((AckStatus::Completed, None)));
 }

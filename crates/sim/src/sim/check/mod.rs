@@ -195,7 +195,7 @@ impl Checks {
 
     /// The orchestration that has begun or waits on a host.
     pub(crate) fn active_on(&self, host: TargetId) -> Option<OrchestrationId> {
-        self.watched.iter().find(|(_, w)| w.ended.is_none() && w.request.target == host).map(|(id, _)| *id)
+        self.watched.iter().find(|(_, w)| w.ended.is_none() && w.request.target() == host).map(|(id, _)| *id)
     }
 }
 
@@ -298,7 +298,7 @@ impl Sim {
                 }
                 if let Some(report) = &ack.report {
                     let recheck = match step_of(&watch.plan, place.step) {
-                        Some(StepAction::Probe { recheck }) if place.direction == Direction::Do => Some(*recheck),
+                        Some(StepAction::Probe { recheck, .. }) if place.direction == Direction::Do => Some(*recheck),
                         _ => None,
                     };
                     if recheck == Some(Recheck::Admission) {
@@ -339,7 +339,7 @@ impl Sim {
     }
 
     fn watch(&mut self, id: OrchestrationId, request: &Request, plan: &Plan) {
-        let Some(host) = self.host_index(request.target) else { return };
+        let Some(host) = self.host_index(request.target()) else { return };
         let watch = Watch {
             host,
             request: request.clone(),
@@ -403,7 +403,7 @@ impl Sim {
     /// Where the plan on a host stands, in the words of the faults.
     pub(crate) fn checks_phase_of(&self, host: usize) -> Fault {
         let id = self.hosts[host].id;
-        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.started_at.is_some() && w.request.target == id);
+        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.started_at.is_some() && w.request.target() == id);
         match active {
             None => Fault::ForeignReboot,
             Some(w) if w.reboot_done => Fault::ForeignRebootAfter,
@@ -416,7 +416,7 @@ impl Sim {
     pub(crate) fn checks_boot_started(&mut self, host: usize, child: TargetId) {
         let id = self.hosts[host].id;
         let active =
-            self.checks.watched.values().find(|w| w.ended.is_none() && w.request.target == id && !w.boot_commands.is_empty());
+            self.checks.watched.values().find(|w| w.ended.is_none() && w.request.target() == id && !w.boot_commands.is_empty());
         let was_down = active.and_then(|w| w.admission.as_ref()).and_then(|r| r.child(child)).is_some_and(|c| !c.status.is_up());
         if was_down {
             self.counts.fault(Fault::BootStartedDownChild);

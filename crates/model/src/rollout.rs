@@ -1,0 +1,175 @@
+//! How a fleet is gone through (S2).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::drain::Drained;
+use crate::{BootIdentity, Millis};
+
+/// A number of targets, or a percentage of them; percentages round down (ruling 15). Written `3` or `10%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Amount {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred; at most 100.
+    Percent(u32),
+}
+
+impl Amount {
+    /// How many of `total`, rounded down.
+    pub fn of(self, total: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => u32::try_from(u64::from(total) * u64::from(percent) / 100).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// Why a text is no amount.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no amount: write a number of hosts, 3, or a percentage of them, 10%")]
+pub struct AmountError(String);
+
+impl FromStr for Amount {
+    type Err = AmountError;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let wrong = || AmountError(s.to_owned());
+        let number = |t: &str| if t.bytes().all(|b| b.is_ascii_digit()) { t.parse().map_err(|_| wrong()) } else { Err(wrong()) };
+        match s.strip_suffix('%') {
+            Some(percent) => Some(number(percent)?).filter(|p| *p <= 100).map(Self::Percent).ok_or_else(wrong),
+            None => Ok(Self::Count(number(s)?)),
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u32),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(count) => Ok(Self::Count(count)),
+            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// What happens to a host that does not drain by its deadline (pain 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainPolicy {
+    /// Put it back into service; its track ends as failed.
+    Abort,
+    /// Put it back into service; its track ends as skipped, and spends no failure budget.
+    Skip,
+    /// Cut off what is left.
+    Force,
+}
+
+impl fmt::Display for DrainPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Abort => "abort",
+            Self::Skip => "skip",
+            Self::Force => "force",
+        })
+    }
+}
+
+/// When a person must agree before a wave starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// Never.
+    Never,
+    /// Once, after the canary.
+    AfterCanary,
+    /// Before each wave but the first.
+    EachWave,
+}
+
+/// How the fleet is gone through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Size of the first wave; 0 = no canary.
+    pub canary: Amount,
+    /// Further waves, each as the part of all targets that is done when it ends; the rest follows as the last wave.
+    #[serde(default)]
+    pub stages: Vec<Amount>,
+    /// How many targets are worked on at once; a percentage is at least 1 (ruling 15). Default 1 (ruling 17).
+    pub concurrency: Amount,
+    /// So many may fail; one more, and nothing new starts (G4). Default 0: stop at the first.
+    pub failure_budget: Amount,
+    /// A person must agree.
+    pub approval: Approval,
+    /// Names of configured drains; each applies to the hosts that its own selector names.
+    pub drains: Vec<String>,
+    /// How long each drain may take.
+    pub drain_limit: Millis,
+    /// What happens then.
+    pub on_drain_timeout: DrainPolicy,
+    /// Names of configured checks; each applies to the hosts that its own selector names.
+    pub checks: Vec<String>,
+    /// How long after the undrain every probe must pass before the slot is free; one that fails starts it anew (pain 7).
+    pub soak: Millis,
+    /// Names of configured maintenance windows; a target starts only where all of them allow.
+    pub windows: Vec<String>,
+    /// Two starts are never closer than this.
+    pub stagger: Millis,
+    /// Each start is put off by a part of this that depends on the target alone (pain 12).
+    pub jitter: Millis,
+    /// Only hosts that say they need a reboot; one that cannot tell is left alone (pain 8).
+    pub only_if_required: bool,
+    /// The orchestration whose unfinished targets this one takes up.
+    #[serde(default)]
+    pub retry_of: Option<crate::OrchestrationId>,
+}
+
+/// What an earlier orchestration left undone on a target that it could not bring back whole: a retry begins there, and does not
+/// reboot again a host whose reboot was proven.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The boot that was proven; `None`: the reboot itself is not done.
+    pub proven: Option<BootIdentity>,
+    /// Drained by it and not put back, in the order in which it was drained.
+    pub drained: Vec<Drained>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_round_down_and_bad_ones_are_told() {
+        let amount = |s: &str| s.parse::<Amount>();
+        assert_eq!(amount("10%").unwrap().of(19), 1);
+        assert_eq!(amount("100%").unwrap().of(7), 7);
+        assert_eq!(amount("0%").unwrap().of(7), 0);
+        assert_eq!(amount("3").unwrap().of(1), 3);
+        for bad in ["", "%", "-1", "+1", "101%", "1.5", "ten", "5 %", "4294967296"] {
+            assert!(amount(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(serde_json::from_str::<Amount>("7").unwrap(), Amount::Count(7));
+        assert_eq!(serde_json::to_string(&Amount::Percent(5)).unwrap(), "\"5%\"");
+    }
+}
