@@ -506,6 +506,6 @@ fn watching(since: Millis, begin_within: Millis) -> Flow {
 fn begin_within(action: &Action) -> Option<Millis> {
     match action {
         Action::Reboot { begin_within, .. } | Action::Shutdown { begin_within, .. } => Some(*begin_within),
-        Action::Probe { .. } | Action::StopChild { .. } | Action::StartChild { .. } => None,
+        _ => None,
     }
 }

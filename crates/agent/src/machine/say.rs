@@ -1,7 +1,6 @@
 //! What the machine says: acknowledgements and reports.
 
-use model::{Ack, AckError, AckStatus, CommandId, Report};
-use model::{ChildStatus, Millis};
+use model::{Ack, AckError, AckStatus, CommandId, Millis, Observed, Readable, Report};
 use protocol::native::{DeviceBody, VERSION};
 use recipe::HostReading;
 
@@ -48,6 +47,7 @@ impl Machine {
             pending_shutdown: host.pending_shutdown,
             inhibitors: host.inhibitors,
             rate: self.state.rate(now, &self.config),
+            reboot_required: Readable::Unknown("not read".to_owned()),
         }
     }
 
