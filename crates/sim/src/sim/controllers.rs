@@ -410,8 +410,7 @@ impl Sim {
                 self.submit(controller, host, request);
             }
             What::Cancel => {
-                let target = self.hosts[host].id;
-                let Some(id) = self.checks.active_on(target) else { return };
+                let Some(id) = self.checks.active_on(host) else { return };
                 self.counts.fault(Fault::Cancel);
                 self.note(|s| format!("an operator cancels what is open on {}", s.hosts[host].name));
                 let input = Input::Cancel { id, by: Actor::User("bert".to_owned()) };
@@ -437,7 +436,7 @@ impl Sim {
         if forced {
             self.counts.fault(Fault::Forced);
         }
-        let busy = self.checks.active_on(request.target()).is_some();
+        let busy = self.checks.active_on(host).is_some();
         if busy {
             self.counts.fault(Fault::SecondRequest);
         }
@@ -453,8 +452,8 @@ impl Sim {
         match replies.and_then(|mut r| r.pop()) {
             Some(Reply::Accepted { id, .. }) => {
                 self.note(|_| "accepted".to_owned());
-                if !self.accepted.iter().any(|(known, _)| *known == id) {
-                    self.accepted.push((id, host));
+                if !self.accepted.contains(&id) {
+                    self.accepted.push(id);
                 }
             }
             Some(Reply::Refused(refusal)) => {

@@ -149,8 +149,8 @@ pub(crate) struct Sim {
     /// Commands that were sent, for replays.
     pub(crate) old_commands: Vec<(usize, model::Command)>,
     pub(crate) faults_over: bool,
-    /// Orchestrations that people know of, with their host.
-    pub(crate) accepted: Vec<(OrchestrationId, usize)>,
+    /// Orchestrations that people know of.
+    pub(crate) accepted: Vec<OrchestrationId>,
     /// Orchestrations of databases that were replaced.
     pub(crate) forgotten: BTreeSet<OrchestrationId>,
     /// Tools that were run for a command: on which boot of the host, when.
@@ -407,7 +407,7 @@ impl Sim {
         let ends = self
             .accepted
             .iter()
-            .map(|(id, _)| {
+            .map(|id| {
                 backend.db.orchestrations.get(id).and_then(|j| {
                     j.iter().rev().find_map(|r| match &r.entry {
                         engine::Entry::Ended { outcome, .. } => Some(*outcome),

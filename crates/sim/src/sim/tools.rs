@@ -2,7 +2,7 @@
 //! only their contract is kept: a verdict that was observed, or a failure.
 
 use agent::machine::Reading;
-use model::{Action, ChildRef, ChildStatus, Command, CommandId, ErrorCode, Millis, Readable};
+use model::{Action, Observed, ChildRef, ChildStatus, Command, CommandId, ErrorCode, Millis, Readable};
 use recipe::{HostReading, Verdict};
 
 use crate::fault::Fault;
@@ -41,7 +41,11 @@ impl Sim {
         let boot = self.hosts[host].boots.len() - 1;
         self.tools_run.entry(command.id).or_default().push((host, boot, self.now));
         let (delay, verdict) = match &command.action {
-            Action::Probe { .. } => return,
+            Action::Probe { .. }
+            | Action::Check { .. }
+            | Action::Observe { .. }
+            | Action::Drain { .. }
+            | Action::Undrain { .. } => return,
             Action::StopChild { child, grace, force } => self.stop_child(host, command.id, child, *grace, *force),
             Action::StartChild { child, frozen, limit } => self.start_child(host, command.id, child, *frozen, *limit),
             Action::Reboot { ignore_inhibitors, .. } => self.end_boot(host, command.id, false, *ignore_inhibitors),

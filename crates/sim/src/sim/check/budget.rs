@@ -1,8 +1,8 @@
 //! G1: no start brings a limit group over its limit, and none happens while the controller settles.
 
-use model::{OrchestrationId, Timestamp};
+use model::Timestamp;
 
-use super::{Guarantee, Watch};
+use super::{Guarantee, TrackId, Watch};
 use crate::sim::Sim;
 
 /// A message may wait so long in a controller's hands before it counts as heard.
@@ -10,7 +10,7 @@ const SLACK: i64 = 2_000;
 
 impl Sim {
     /// A track begins: from here on its host and everything on it may go down.
-    pub(super) fn check_start(&mut self, controller: usize, id: OrchestrationId, at: Timestamp) {
+    pub(super) fn check_start(&mut self, controller: usize, id: TrackId, at: Timestamp) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let host = watch.host;
         let other = self.checks.watched.iter().find(|(other, w)| **other != id && is_working(w) && w.host == host);
@@ -55,7 +55,7 @@ impl Sim {
         controller: usize,
         host: usize,
         child: Option<&str>,
-        own: OrchestrationId,
+        own: TrackId,
     ) -> Option<&'static str> {
         let it = &self.hosts[host];
         if self.checks.watched.iter().any(|(id, w)| *id != own && is_working(w) && w.host == host) {

@@ -3,14 +3,14 @@
 use engine::Blocker;
 use model::{ChildStatus, Command, OrchestrationId, Readable};
 
-use super::Guarantee;
+use super::{Guarantee, TrackId};
 use crate::sim::Sim;
 
 impl Sim {
     /// The first command of a plan that changes anything.
-    pub(super) fn check_first_disruption(&mut self, id: OrchestrationId, command: &Command) {
+    pub(super) fn check_first_disruption(&mut self, id: TrackId, command: &Command) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
-        let forced = watch.request.options.force.is_some();
+        let forced = watch.forced;
         let Some(report) = &watch.admission else {
             let words = format!("{id} disrupts with {} before its first probe was answered", command.action.kind());
             return self.fail(Guarantee::G5, words);

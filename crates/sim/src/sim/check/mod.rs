@@ -9,11 +9,12 @@ mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::rc::Rc;
 
 use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
 use model::{
-    ActionKind, Command, CommandId, Direction, Fence, InstanceId, OrchestrationId, Place, Plan, Recheck, Report, Request,
-    StepAction, TargetId, Timestamp,
+    ActionKind, Command, CommandId, Direction, Fence, InstanceId, Operation, OrchestrationId, Place, Plan, Recheck, Report, Request,
+    StepAction, TargetId, Timestamp, Track,
 };
 
 use crate::backend::Commit;
@@ -83,10 +84,30 @@ pub(crate) struct Group {
 }
 
 /// One orchestration as its journal tells it.
-pub(crate) struct Watch {
-    pub(crate) host: usize,
+pub(crate) struct Run {
     pub(crate) request: Request,
     pub(crate) plan: Plan,
+    pub(crate) accepted_at: Time,
+    pub(crate) ended: Option<Outcome>,
+}
+
+/// One track: its orchestration and its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TrackId(pub(crate) OrchestrationId, pub(crate) u32);
+
+impl fmt::Display for TrackId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "track {} of {}", self.1, self.0)
+    }
+}
+
+/// One track of an orchestration as its journal tells it.
+pub(crate) struct Watch {
+    pub(crate) host: usize,
+    pub(crate) operation: Operation,
+    pub(crate) forced: bool,
+    /// Its steps.
+    pub(crate) steps: Rc<[StepAction]>,
     pub(crate) accepted_at: Time,
     pub(crate) started_at: Option<Time>,
     /// The answer of its first probe.
@@ -133,7 +154,8 @@ pub(crate) struct Issued {
 /// What the checks remember.
 pub(crate) struct Checks {
     pub(crate) groups: Vec<Group>,
-    pub(crate) watched: BTreeMap<OrchestrationId, Watch>,
+    pub(crate) runs: BTreeMap<OrchestrationId, Run>,
+    pub(crate) watched: BTreeMap<TrackId, Watch>,
     pub(crate) issued: BTreeMap<CommandId, Issued>,
     pub(crate) claims: BTreeMap<CommandId, Claim>,
     pub(crate) unflushed: Vec<(CommandId, Claim)>,
@@ -168,6 +190,7 @@ impl Checks {
         });
         Self {
             groups: groups.collect(),
+            runs: BTreeMap::new(),
             watched: BTreeMap::new(),
             issued: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -187,6 +210,7 @@ impl Checks {
 
     /// The journals are gone; what devices and people saw is not.
     pub(crate) fn database_replaced(&mut self) {
+        self.runs.clear();
         self.watched.clear();
         self.stranded.clear();
         self.off.clear();
@@ -194,8 +218,8 @@ impl Checks {
     }
 
     /// The orchestration that has begun or waits on a host.
-    pub(crate) fn active_on(&self, host: TargetId) -> Option<OrchestrationId> {
-        self.watched.iter().find(|(_, w)| w.ended.is_none() && w.request.target() == host).map(|(id, _)| *id)
+    pub(crate) fn active_on(&self, host: usize) -> Option<OrchestrationId> {
+        self.watched.iter().find(|(_, w)| w.ended.is_none() && w.host == host).map(|(TrackId(id, _), _)| *id)
     }
 }
 
@@ -254,7 +278,8 @@ impl Sim {
             }
             // A person's word let go of what an unreadable orchestration held.
             FleetEntry::Unlocked { orchestration, .. } if self.forgotten.contains(orchestration) => {
-                checks.watched.remove(orchestration);
+                checks.runs.remove(orchestration);
+                checks.watched.retain(|TrackId(id, _), _| id != orchestration);
             }
             _ => {}
         }
@@ -265,6 +290,15 @@ impl Sim {
             return self.watch(id, request, plan);
         }
         let now = self.now;
+        if let Entry::Ended { outcome, .. } = &record.entry {
+            if let Some(run) = self.checks.runs.get_mut(&id) {
+                run.ended = Some(*outcome);
+                self.counts.end(end_of(*outcome));
+            }
+            return;
+        }
+        let Some(track) = track_of(&record.entry) else { return };
+        let id = TrackId(id, track);
         let Some(watch) = self.checks.watched.get_mut(&id) else { return };
         match &record.entry {
             Entry::TrackStarted { .. } => {
@@ -276,7 +310,7 @@ impl Sim {
             }
             Entry::CommandIssued { place, command } => {
                 let kind = command.action.kind();
-                if kind == ActionKind::StopChild && place.direction == Direction::Do && !is_stop_again(&watch.plan, place.step) {
+                if kind == ActionKind::StopChild && place.direction == Direction::Do && !matches!(watch.step(place.step), Some(StepAction::StopAgain)) {
                     watch.stopped.insert(command.subject);
                 }
                 if kind.ends_boot() {
@@ -293,11 +327,11 @@ impl Sim {
                 }
             }
             Entry::Acked { place, ack, .. } => {
-                if let Some(StepAction::Reboot { .. }) = step_of(&watch.plan, place.step) {
+                if let Some(StepAction::Reboot { .. }) = watch.step(place.step) {
                     watch.reboot_done |= ack.status == model::AckStatus::Completed;
                 }
                 if let Some(report) = &ack.report {
-                    let recheck = match step_of(&watch.plan, place.step) {
+                    let recheck = match watch.step(place.step) {
                         Some(StepAction::Probe { recheck, .. }) if place.direction == Direction::Do => Some(*recheck),
                         _ => None,
                     };
@@ -311,7 +345,7 @@ impl Sim {
                 }
             }
             Entry::StepStarted { place, round, subjects, .. } => {
-                let stops = matches!(step_of(&watch.plan, place.step), Some(StepAction::Stop { .. }));
+                let stops = matches!(watch.step(place.step), Some(StepAction::Stop { .. }));
                 if stops && place.direction == Direction::Do {
                     watch.stop_rounds = watch.stop_rounds.max(*round);
                     watch.stop_subjects.extend(subjects);
@@ -319,31 +353,34 @@ impl Sim {
             }
             Entry::ForceStarted { .. } => self.counts.end(End::ForceStopped),
             Entry::UnwindStarted { .. } => self.counts.end(End::Unwound),
-            Entry::Ended { outcome, error_message } => {
+            Entry::TrackEnded { outcome, reason, .. } => {
                 watch.ended = Some(*outcome);
-                self.counts.end(match outcome {
-                    Outcome::Completed => End::Completed,
-                    Outcome::Partial => End::Partial,
-                    Outcome::Failed | Outcome::Skipped => End::Failed,
-                    Outcome::Cancelled => End::Cancelled,
-                });
-                self.check_end(controller, id, *outcome, error_message.as_deref().unwrap_or_default());
+                self.check_end(controller, id, *outcome, reason.as_deref().unwrap_or_default());
             }
-            Entry::Accepted { .. }
-            | Entry::HostGone { .. }
-            | Entry::DeadlinePassed { .. }
-            | Entry::StepEnded { .. }
-            | Entry::CancelRequested
-            | Entry::TrackEnded { .. } => {}
+            _ => {}
         }
     }
 
     fn watch(&mut self, id: OrchestrationId, request: &Request, plan: &Plan) {
-        let Some(host) = self.host_index(request.target()) else { return };
+        let lists: Vec<Rc<[StepAction]>> =
+            plan.lists.iter().map(|list| list.iter().map(|step| step.action.clone()).collect()).collect();
+        let run = Run { request: request.clone(), plan: plan.clone(), accepted_at: self.now, ended: None };
+        self.checks.runs.insert(id, run);
+        for (number, track) in (0..).zip(plan.tracks()) {
+            self.watch_track(TrackId(id, number), request, track, &lists);
+        }
+        if !self.accepted.contains(&id) {
+            self.accepted.push(id);
+        }
+    }
+
+    fn watch_track(&mut self, id: TrackId, request: &Request, track: &Track, lists: &[Rc<[StepAction]>]) {
+        let (Some(host), Some(steps)) = (self.host_index(track.target), lists.get(track.list as usize)) else { return };
         let watch = Watch {
             host,
-            request: request.clone(),
-            plan: plan.clone(),
+            operation: request.operation,
+            forced: request.options.force.is_some(),
+            steps: Rc::clone(steps),
             accepted_at: self.now,
             started_at: None,
             admission: None,
@@ -358,12 +395,9 @@ impl Sim {
             ended: None,
         };
         self.checks.watched.insert(id, watch);
-        if !self.accepted.iter().any(|(known, _)| *known == id) {
-            self.accepted.push((id, host));
-        }
     }
 
-    fn note_health(&mut self, id: OrchestrationId, at: Timestamp) {
+    fn note_health(&mut self, id: TrackId, at: Timestamp) {
         let restored = self.not_as_before(id).is_empty();
         if let Some(watch) = self.checks.watched.get_mut(&id) {
             watch.healthy = restored.then(|| (watch.healthy.map_or(at, |(since, _)| since), at));
@@ -375,15 +409,15 @@ impl Sim {
         let asked_all = self.scenario.asks.last().is_none_or(|a| a.at + 5 * MINUTE < self.now);
         let mut late = None;
         let mut open = false;
-        for (id, watch) in &self.checks.watched {
-            if watch.ended.is_some() || self.forgotten.contains(id) {
+        for (id, run) in &self.checks.runs {
+            if run.ended.is_some() || self.forgotten.contains(id) {
                 continue;
             }
             open = true;
-            let limits: u64 = watch.plan.waves.iter().flat_map(|w| &w.tracks).flat_map(|t| &t.steps).map(|s| s.limit.0).sum();
+            let limits: u64 = run.plan.tracks().flat_map(|t| run.plan.steps(t)).map(|s| s.limit.0).sum();
             let config = &self.scenario.config;
             let sum = config.wait_limit.0 + 4 * limits + 4 * config.settling.0 + 30 * MINUTE as u64;
-            let from = watch.accepted_at.max(self.scenario.faults_end) + self.clock_set_back();
+            let from = run.accepted_at.max(self.scenario.faults_end) + self.clock_set_back();
             if self.now > from + sum as i64 {
                 late = Some(*id);
             }
@@ -402,8 +436,7 @@ impl Sim {
 
     /// Where the plan on a host stands, in the words of the faults.
     pub(crate) fn checks_phase_of(&self, host: usize) -> Fault {
-        let id = self.hosts[host].id;
-        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.started_at.is_some() && w.request.target() == id);
+        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.started_at.is_some() && w.host == host);
         match active {
             None => Fault::ForeignReboot,
             Some(w) if w.reboot_done => Fault::ForeignRebootAfter,
@@ -414,9 +447,7 @@ impl Sim {
 
     /// A child that starts with the host was started by a boot.
     pub(crate) fn checks_boot_started(&mut self, host: usize, child: TargetId) {
-        let id = self.hosts[host].id;
-        let active =
-            self.checks.watched.values().find(|w| w.ended.is_none() && w.request.target() == id && !w.boot_commands.is_empty());
+        let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.host == host && !w.boot_commands.is_empty());
         let was_down = active.and_then(|w| w.admission.as_ref()).and_then(|r| r.child(child)).is_some_and(|c| !c.status.is_up());
         if was_down {
             self.counts.fault(Fault::BootStartedDownChild);
@@ -424,11 +455,34 @@ impl Sim {
     }
 }
 
-fn step_of(plan: &Plan, step: u32) -> Option<&StepAction> {
-    // Each plan of this planner has one track.
-    plan.waves.first()?.tracks.first()?.steps.get(step as usize).map(|s| &s.action)
+impl Watch {
+    fn step(&self, step: u32) -> Option<&StepAction> {
+        self.steps.get(step as usize)
+    }
 }
 
-fn is_stop_again(plan: &Plan, step: u32) -> bool {
-    matches!(step_of(plan, step), Some(StepAction::StopAgain))
+/// The track that an entry is about.
+fn track_of(entry: &Entry) -> Option<u32> {
+    match entry {
+        Entry::TrackStarted { track }
+        | Entry::HostGone { track }
+        | Entry::UnwindStarted { track, .. }
+        | Entry::TrackEnded { track, .. } => Some(*track),
+        Entry::StepStarted { place, .. }
+        | Entry::CommandIssued { place, .. }
+        | Entry::Acked { place, .. }
+        | Entry::DeadlinePassed { place }
+        | Entry::ForceStarted { place, .. }
+        | Entry::StepEnded { place } => Some(place.track),
+        _ => None,
+    }
+}
+
+fn end_of(outcome: Outcome) -> End {
+    match outcome {
+        Outcome::Completed => End::Completed,
+        Outcome::Partial => End::Partial,
+        Outcome::Failed | Outcome::Skipped => End::Failed,
+        Outcome::Cancelled => End::Cancelled,
+    }
 }

@@ -1,14 +1,14 @@
 //! G3 and G7: what an end claims is true, and everything is as it was before or named.
 
 use engine::Outcome;
-use model::{ChildStatus, Operation, OrchestrationId, TargetId};
+use model::{ChildStatus, Operation, TargetId};
 
-use super::Guarantee;
+use super::{Guarantee, TrackId};
 use crate::sim::Sim;
 use crate::world::Cause;
 
 impl Sim {
-    pub(super) fn check_end(&mut self, controller: usize, id: OrchestrationId, outcome: Outcome, message: &str) {
+    pub(super) fn check_end(&mut self, controller: usize, id: TrackId, outcome: Outcome, message: &str) {
         self.check_proof(id, outcome);
         self.check_restored(controller, id, outcome, message);
         if self.scenario.healthy && !self.mode.is_cut() {
@@ -17,13 +17,13 @@ impl Sim {
     }
 
     /// G3.
-    fn check_proof(&mut self, id: OrchestrationId, outcome: Outcome) {
+    fn check_proof(&mut self, id: TrackId, outcome: Outcome) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         if !matches!(outcome, Outcome::Completed | Outcome::Partial) {
             return;
         }
         let host = &self.hosts[watch.host];
-        if watch.request.operation == Operation::Shutdown {
+        if watch.operation == Operation::Shutdown {
             // Ruling 28 asks no more than that it began and then was silent.
             if !watch.boot_commands.iter().any(|c| self.checks.claims.contains_key(c)) {
                 let words = format!("{id} is {outcome}, and {} never claimed its shutdown", host.name);
@@ -59,7 +59,7 @@ impl Sim {
     }
 
     /// Children that the last probe did not find as they were before.
-    pub(super) fn not_as_before(&self, id: OrchestrationId) -> Vec<String> {
+    pub(super) fn not_as_before(&self, id: TrackId) -> Vec<String> {
         let Some(last) = self.checks.watched.get(&id).and_then(|w| w.last_probe.as_ref()) else {
             return vec!["nobody".to_owned()];
         };
@@ -68,8 +68,8 @@ impl Sim {
     }
 
     /// E12: a child that came late is asked to stop before the host goes down; once more, and then the policy decides.
-    pub(super) fn check_late_children(&mut self, id: OrchestrationId) {
-        let Some(watch) = self.checks.watched.get(&id).filter(|w| w.request.operation == Operation::OrchestratedReboot) else {
+    pub(super) fn check_late_children(&mut self, id: TrackId) {
+        let Some(watch) = self.checks.watched.get(&id).filter(|w| w.operation == Operation::OrchestratedReboot) else {
             return;
         };
         let Some(report) = watch.last_probe.as_ref().filter(|_| watch.stop_rounds < 2) else { return };
@@ -91,7 +91,7 @@ impl Sim {
     }
 
     /// What must be up again: what the plan stopped, and, once it ended a boot, what ran before.
-    fn baseline(&self, id: OrchestrationId) -> Vec<(TargetId, ChildStatus)> {
+    fn baseline(&self, id: TrackId) -> Vec<(TargetId, ChildStatus)> {
         let Some(watch) = self.checks.watched.get(&id) else { return Vec::new() };
         let ended_boot = watch.boot_commands.iter().any(|c| self.checks.boots_ended.contains_key(c));
         let before = |child: TargetId| watch.admission.as_ref().and_then(|r| r.child(child)).map(|c| c.status);
@@ -111,7 +111,7 @@ impl Sim {
     }
 
     /// G7.
-    fn check_restored(&mut self, controller: usize, id: OrchestrationId, outcome: Outcome, message: &str) {
+    fn check_restored(&mut self, controller: usize, id: TrackId, outcome: Outcome, message: &str) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let host = &self.hosts[watch.host];
         if self.checks.stranded.contains_key(&host.id) {
@@ -121,7 +121,7 @@ impl Sim {
             }
             return;
         }
-        if watch.started_at.is_none() || watch.request.operation == Operation::Shutdown && outcome == Outcome::Completed {
+        if watch.started_at.is_none() || watch.operation == Operation::Shutdown && outcome == Outcome::Completed {
             return;
         }
         let report = self.controllers[controller].reports.get(&host.id);
@@ -155,7 +155,7 @@ impl Sim {
     }
 
     /// Without any fault what was begun ends well.
-    fn check_journey(&mut self, id: OrchestrationId, outcome: Outcome, message: &str) {
+    fn check_journey(&mut self, id: TrackId, outcome: Outcome, message: &str) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         if watch.started_at.is_some() && outcome != Outcome::Completed {
             let words = format!("nothing went wrong, and {id} on {} ends {outcome}: {message}", self.hosts[watch.host].name);
