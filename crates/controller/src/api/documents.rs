@@ -289,7 +289,7 @@ pub(super) fn planned_steps(plan: &Plan, host: &HostView) -> Vec<PlannedStep> {
         let fits = children.iter().filter(|c| c.status.is_up() == up && (up || c.autostart));
         fits.map(|c| c.child.name.clone()).collect::<Vec<_>>()
     };
-    let steps = plan.waves.iter().flat_map(|wave| &wave.tracks).flat_map(|track| &track.steps);
+    let steps = plan.waves.iter().flat_map(|wave| &wave.tracks).flat_map(|track| plan.steps(track));
     steps
         .map(|step| PlannedStep {
             title: engine::title(step).to_owned(),

@@ -16,7 +16,7 @@ use controller::transport::{BoxFuture, InboundMessage, InboundVerdict};
 use engine::Config;
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
-    CommandId, ErrorCode, InstanceId, Millis, RateState, Readable, Report, TargetId, Timestamp,
+    CommandId, ErrorCode, InstanceId, Millis, Observed, RateState, Readable, Report, TargetId, Timestamp,
 };
 use protocol::native::{ControllerBody, ControllerKey, DeviceBody, DeviceKey, open_controller, seal_device};
 use serde_json::{Value, json};
@@ -242,6 +242,7 @@ impl Stage {
             pending_shutdown: Readable::Known(None),
             inhibitors: Readable::Known(Vec::new()),
             rate: RateState { counted: 0, limit: 3, opens_in_ms: None },
+            reboot_required: Readable::Known(None),
         };
         let state = DeviceState { report, manners: Manners::default(), said: BTreeMap::new(), boots: 1 };
         let device = Arc::new(Device { id, key, control: self.control.clone(), state: Mutex::new(state) });
@@ -368,6 +369,10 @@ impl Device {
                 self.set(child, status);
                 last.observed = Some(Observed::Child(status));
                 acks.push(last);
+            }
+            Action::Check { .. } | Action::Observe { .. } | Action::Drain { .. } | Action::Undrain { .. } => {
+                let error = AckError { code: ErrorCode::Unsupported, message: "this played host has no such thing".to_owned() };
+                acks.push(Ack { status: AckStatus::Failed, error: Some(error), ..last });
             }
             Action::Reboot { .. } | Action::Shutdown { .. } => {}
         }

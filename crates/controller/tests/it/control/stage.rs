@@ -274,6 +274,7 @@ impl Device {
             pending_shutdown: Readable::Known(None),
             inhibitors: Readable::Known(Vec::new()),
             rate: RateState { counted: 0, limit: 3, opens_in_ms: None },
+            reboot_required: Readable::Known(None),
         }
     }
 }
