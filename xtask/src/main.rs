@@ -1,5 +1,6 @@
 //! Every chore of the project.
 
+mod bench;
 mod lab;
 mod stages;
 mod test;
@@ -32,6 +33,9 @@ enum Chore {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         words: Vec<String>,
     },
+    /// Figures beside peers, in one run; not part of the tests
+    #[command(subcommand)]
+    Bench(bench::Order),
     /// Real systemd hosts that really reboot
     #[command(subcommand)]
     Lab(lab::Order),
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Test { stages } => test::run(&stages),
         Chore::Tidy => tidy::run(),
         Chore::Sim { words } => stages::simulate(&words),
+        Chore::Bench(order) => bench::run(order),
         Chore::Lab(order) => lab::run(order),
         Chore::LabInner { words } => e2e::inner::main(&e2e::lab::Paths::from_environment(), &words),
     };

@@ -1,0 +1,58 @@
+//! `cargo xtask bench`: figures beside peers, in one run, as ratios. Never part of the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use clap::Subcommand;
+
+use crate::lab::{cargo, finish};
+
+#[derive(Subcommand)]
+pub(crate) enum Order {
+    /// `true` on 20 and 100 real sshd, beside xargs and ssh, parallel-ssh, asyncssh, pyinfra and Ansible (needs sshd, python3, PyPI)
+    Ssh {
+        /// For the script: --hosts 20,100 --concurrency 1,5,20 --runs 5 --json FILE
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        words: Vec<String>,
+    },
+}
+
+/// The versions that the published figures were measured beside.
+const PEERS: [&str; 4] = ["parallel-ssh==2.16.0.post1", "asyncssh==2.24.1", "pyinfra==3.10.0", "ansible-core==2.19.14"];
+
+pub(crate) fn run(order: Order) -> anyhow::Result<()> {
+    match order {
+        Order::Ssh { words } => ssh(&words),
+    }
+}
+
+fn ssh(words: &[String]) -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in the project")?;
+    ensure!(Path::new("/usr/sbin/sshd").exists(), "there is no /usr/sbin/sshd: install openssh-server");
+    finish(cargo(&["build", "--release", "-p", "cli"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let python = peers(&target.join("bench/peers"))?;
+    let mut script = Command::new(&python);
+    script.arg(root.join("bench/ssh.py")).arg("--python").arg(&python);
+    script.arg("--reveille").arg(target.join("release/reveille")).args(words);
+    finish(script)
+}
+
+/// A Python with the peers in it; installed once.
+fn peers(place: &Path) -> anyhow::Result<PathBuf> {
+    let python = place.join("bin/python");
+    let mark = place.join("installed");
+    let wanted = PEERS.join("\n");
+    if std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(place);
+    finish(make)?;
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "-q"]).args(PEERS);
+    finish(install)?;
+    std::fs::write(&mark, wanted)?;
+    Ok(python)
+}
