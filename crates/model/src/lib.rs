@@ -28,6 +28,6 @@ pub use plan::{Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy
 pub use report::{ChildReport, Listing, PendingShutdown, RateState, Readable, Report};
 pub use request::{Actor, Force, Operation, Options, Request};
 pub use rollout::{Amount, AmountError, Approval, DrainPolicy, Rollout, Unfinished};
-pub use selector::{Selector, SelectorError};
+pub use selector::{SelectionError, Selector, SelectorError};
 pub use target::{ChildKind, ChildRef, ChildStatus, Labels};
-pub use time::{Millis, Timestamp};
+pub use time::{Millis, MillisError, Timestamp};
