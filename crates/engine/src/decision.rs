@@ -57,7 +57,7 @@ pub(crate) fn unwind(number: u32, track: &TrackState, reason: String) -> Vec<Out
     if let Some(place) = track.current {
         out.push(Out::Own(Entry::StepEnded { place }));
     }
-    out.push(Out::Own(Entry::UnwindStarted { track: number, reason }));
+    out.push(Out::Own(Entry::UnwindStarted { track: number, reason, skips: false }));
     out
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use model::{Actor, BootIdentity, CommandId, InstanceId, Labels, OrchestrationId, TargetId, Timestamp};
+use model::{Actor, BootIdentity, CommandId, InstanceId, Labels, OrchestrationId, TargetId, Timestamp, Unfinished};
 
 use crate::journal::{FleetEntry, OpenBoot, Record};
 
@@ -65,6 +65,7 @@ pub(crate) struct Stranded {
     pub(crate) since: Timestamp,
     pub(crate) expected_up: bool,
     pub(crate) open_boot: Option<OpenBoot>,
+    pub(crate) unfinished: Option<Unfinished>,
     pub(crate) ended_at: Option<Timestamp>,
 }
 
@@ -151,6 +152,7 @@ impl Fleet {
                     since: at,
                     expected_up: true,
                     open_boot: None,
+                    unfinished: None,
                     ended_at: Some(at),
                 };
                 self.stranded.insert(*host, alarm);
@@ -182,7 +184,7 @@ impl Fleet {
                     ends.remove(0);
                 }
             }
-            FleetEntry::Stranded { target, host, name, reason, expected_up, open_boot, .. } => {
+            FleetEntry::Stranded { target, host, name, reason, expected_up, open_boot, unfinished, .. } => {
                 if target != host && self.hosts.contains_key(target) {
                     return Err(format!("host {target} cannot be a child of {host}"));
                 }
@@ -193,6 +195,7 @@ impl Fleet {
                     since: at,
                     expected_up: *expected_up,
                     open_boot: *open_boot,
+                    unfinished: unfinished.clone(),
                     ended_at: None,
                 };
                 self.stranded.insert(*target, stranded);

@@ -169,6 +169,7 @@ impl Cursor<'_> {
             reason: reason.clone(),
             expected_up: true,
             open_boot: self.track.open_boot(),
+            unfinished: None,
         })];
         let down: Vec<TargetId> = self.track.children.iter().filter(|(_, c)| c.before.is_up()).map(|(id, _)| *id).collect();
         let names: Vec<String> = down.iter().map(|id| self.name(*id)).collect();
@@ -191,6 +192,7 @@ impl Cursor<'_> {
             reason: reason.to_owned(),
             expected_up,
             open_boot: None,
+            unfinished: None,
         })
     }
 

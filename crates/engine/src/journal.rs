@@ -6,12 +6,12 @@
 
 use model::{
     Ack, ActionKind, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, OrchestrationId, Place, Plan, Report, Request,
-    TargetId, Timestamp,
+    TargetId, Timestamp, Unfinished,
 };
 use serde::{Deserialize, Serialize};
 
 /// The version that new records are written in.
-pub const JOURNAL_VERSION: u32 = 1;
+pub const JOURNAL_VERSION: u32 = 2;
 
 /// Which journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +164,10 @@ pub enum FleetEntry {
         expected_up: bool,
         /// For a host: the boot that was to end.
         open_boot: Option<OpenBoot>,
+        /// For a host: what a retry must finish. With it, only such a retry or a person ends the state: no report tells that
+        /// what was drained is in service again, or that the checks pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unfinished: Option<Unfinished>,
     },
     /// Fresh proof and health were seen, or a person said so.
     StrandedEnded {
@@ -275,6 +279,9 @@ pub enum Entry {
         track: u32,
         /// Why.
         reason: String,
+        /// The drain's policy says that the host is left alone ([`model::DrainPolicy::Skip`]).
+        #[serde(default, skip_serializing_if = "is_false")]
+        skips: bool,
     },
     /// The track is over.
     TrackEnded {
@@ -306,15 +313,22 @@ pub enum Outcome {
     Failed,
     /// Cancelled before the reboot was handed over, and taken back.
     Cancelled,
-    /// Not started, because of another track.
+    /// Not started, because of another track; or put back into service, because it did not drain in time.
     Skipped,
+    /// Left alone: it needs no reboot, or cannot tell, and only required ones were asked for.
+    NotNeeded,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Outcome {
     /// The worse of two, for what is made of both.
     pub(crate) fn worse(self, other: Self) -> Self {
         let badness = |outcome| match outcome {
-            Self::Completed => 0,
+            Self::Completed | Self::NotNeeded => 0,
             Self::Partial => 1,
             Self::Skipped => 2,
             Self::Cancelled => 3,
@@ -332,6 +346,7 @@ impl std::fmt::Display for Outcome {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
+            Self::NotNeeded => "not_needed",
         })
     }
 }

@@ -89,7 +89,11 @@ impl Orchestration {
             Entry::ForceStarted { place, deadline } => self.track_mut(place.track)?.force(*place, *deadline)?,
             Entry::StepEnded { place } => self.track_mut(place.track)?.end_step(*place, at)?,
             Entry::CancelRequested => self.cancelled_by = Some(record.by.clone()),
-            Entry::UnwindStarted { track, reason } => self.track_mut(*track)?.unwinding = Some(reason.clone()),
+            Entry::UnwindStarted { track, reason, skips } => {
+                let track = self.track_mut(*track)?;
+                track.unwinding = Some(reason.clone());
+                track.skips = *skips;
+            }
             Entry::TrackEnded { track, outcome, reason } => {
                 self.track_mut(*track)?.ended = Some((*outcome, reason.clone(), at));
             }

@@ -53,7 +53,7 @@ pub(crate) fn orchestration(it: &Orchestration) -> View {
 
 fn phase(it: &Orchestration, track: &TrackState) -> Phase {
     match it.ended.as_ref().map(|e| e.outcome) {
-        Some(Outcome::Completed | Outcome::Partial) => Phase::Completed,
+        Some(Outcome::Completed | Outcome::Partial | Outcome::NotNeeded) => Phase::Completed,
         Some(Outcome::Failed | Outcome::Cancelled | Outcome::Skipped) => Phase::Failed,
         None if track.boot_proven_at.is_some() => Phase::Restarting,
         None if track.gone_at.is_some() => Phase::PendingRestart,

@@ -52,7 +52,7 @@ pub fn is_good(fact: &Fact) -> bool {
             Entry::Acked { ack, .. } => ack.error.is_none(),
             Entry::DeadlinePassed { .. } | Entry::UnwindStarted { .. } => false,
             Entry::TrackEnded { outcome, .. } | Entry::Ended { outcome, .. } => {
-                matches!(outcome, Outcome::Completed | Outcome::Partial)
+                matches!(outcome, Outcome::Completed | Outcome::Partial | Outcome::NotNeeded)
             }
             _ => true,
         },

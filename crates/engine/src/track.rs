@@ -43,6 +43,8 @@ pub(crate) struct TrackState {
     /// The step that ended last.
     pub(crate) last: Option<Place>,
     pub(crate) unwinding: Option<String>,
+    /// Taken back because its drain's policy is to skip the host.
+    pub(crate) skips: bool,
     /// Children as they were at the admission probe, and late ones that were then stopped too.
     pub(crate) children: BTreeMap<TargetId, ChildState>,
     /// What the host last told in answer to this track.
@@ -181,6 +183,7 @@ impl TrackState {
             current: None,
             last: None,
             unwinding: None,
+            skips: false,
             children: BTreeMap::new(),
             report: None,
             undisturbed: false,

@@ -159,7 +159,7 @@ impl fmt::Display for ErrorCode {
 
 /// What a performer saw, besides a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", from = "crate::older::WrittenObserved")]
 pub enum Observed {
     /// The child that was acted on.
     Child(ChildStatus),

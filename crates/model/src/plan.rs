@@ -40,6 +40,7 @@ impl fmt::Display for TimeoutPolicy {
 
 /// An accepted plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "crate::older::WrittenPlan")]
 pub struct Plan {
     /// Who made it.
     pub planner: Planner,
@@ -118,7 +119,7 @@ pub enum StepAction {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         checks: Vec<Check>,
         /// For [`Recheck::Restored`] and [`Recheck::Soak`]: every answer must be good for so long.
-        #[serde(default)]
+        #[serde(default = "crate::older::hold")]
         hold: Millis,
     },
     /// Read what the drain would take out of service, to bring back exactly that (G7). A drain that cannot be read is not begun.

@@ -74,6 +74,7 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The hosts, each once; one, but for a rollout.
+    #[serde(alias = "target", deserialize_with = "crate::older::targets")]
     pub targets: Vec<TargetId>,
     /// What.
     pub operation: Operation,

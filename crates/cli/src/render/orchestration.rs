@@ -10,7 +10,7 @@ use crate::exit::Exit;
 /// The exit code of an outcome.
 pub(crate) fn exit(orchestration: &Orchestration) -> Exit {
     match orchestration.summary.outcome {
-        Some(Outcome::Completed) => Exit::Done,
+        Some(Outcome::Completed | Outcome::NotNeeded) => Exit::Done,
         Some(Outcome::Partial) => Exit::Partial,
         Some(Outcome::Failed | Outcome::Cancelled | Outcome::Skipped) => Exit::Failed,
         // It is still open: nothing went wrong with looking at it.

@@ -105,6 +105,7 @@ fn outcome(outcome: engine::Outcome) -> Outcome {
         engine::Outcome::Failed => Outcome::Failed,
         engine::Outcome::Cancelled => Outcome::Cancelled,
         engine::Outcome::Skipped => Outcome::Skipped,
+        engine::Outcome::NotNeeded => Outcome::NotNeeded,
     }
 }
 

@@ -59,6 +59,7 @@ fn s0_12_to_15_each_state_sends_its_own_commands() {
                 model::ActionKind::Reboot => &[Phase::Rebooting, Phase::PendingRestart],
                 model::ActionKind::StartChild => &[Phase::Restarting],
                 model::ActionKind::Probe | model::ActionKind::Shutdown => continue,
+                other => panic!("{line}: nobody plans {other} for one host"),
             };
             assert!(fits.contains(&view.phase), "{line}: {} in {}", command.action.kind(), view.phase);
             sent += 1;

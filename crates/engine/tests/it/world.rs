@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
-    ErrorCode, InstanceId, PendingShutdown, RateState, Readable, Report, TargetId, Timestamp,
+    ErrorCode, InstanceId, Observed, PendingShutdown, RateState, Readable, Report, TargetId, Timestamp,
 };
 use uuid::Uuid;
 
@@ -86,6 +86,7 @@ impl Host {
             pending_shutdown: Readable::Known(self.pending.clone().map(|kind| PendingShutdown { kind, at: None })),
             inhibitors: Readable::Known(self.inhibitor.clone().into_iter().collect()),
             rate: RateState { counted: 0, limit: 3, opens_in_ms: self.rate_opens_in_ms },
+            reboot_required: Readable::Unknown("not asked".into()),
         }
     }
 
@@ -98,12 +99,17 @@ impl Host {
                     self.set(&child.name, if *frozen { ChildStatus::Frozen } else { ChildStatus::Running });
                 }
                 Action::Reboot { .. } => self.reboot(),
-                Action::Shutdown { .. } | Action::Probe { .. } => {}
+                Action::Shutdown { .. }
+                | Action::Probe { .. }
+                | Action::Check { .. }
+                | Action::Observe { .. }
+                | Action::Drain { .. }
+                | Action::Undrain { .. } => {}
             }
         }
         let with_report =
             status == AckStatus::Completed && !matches!(command.action, Action::StopChild { .. } | Action::StartChild { .. });
-        let observed = command.action.child().and_then(|c| self.children.get(&c.name)).map(|(s, _)| *s);
+        let observed = command.action.child().and_then(|c| self.children.get(&c.name)).map(|(s, _)| Observed::Child(*s));
         Ack {
             command: command.id,
             status,

@@ -131,6 +131,8 @@ pub enum Outcome {
     Cancelled,
     /// Not started, because of another track.
     Skipped,
+    /// It needs no reboot, or cannot tell, and only required ones were asked for.
+    NotNeeded,
 }
 
 impl std::fmt::Display for Outcome {
@@ -141,6 +143,7 @@ impl std::fmt::Display for Outcome {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
+            Self::NotNeeded => "not_needed",
         })
     }
 }

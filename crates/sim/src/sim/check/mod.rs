@@ -480,7 +480,7 @@ fn track_of(entry: &Entry) -> Option<u32> {
 
 fn end_of(outcome: Outcome) -> End {
     match outcome {
-        Outcome::Completed => End::Completed,
+        Outcome::Completed | Outcome::NotNeeded => End::Completed,
         Outcome::Partial => End::Partial,
         Outcome::Failed | Outcome::Skipped => End::Failed,
         Outcome::Cancelled => End::Cancelled,
