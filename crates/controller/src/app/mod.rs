@@ -155,6 +155,7 @@ impl Running {
             key,
             licensing: licensing(&config),
             one_time_password_file: Some(password_file.clone()),
+            reach: None,
         };
         let (control, task) = Control::start(control_config, database.clone()).await?;
         let broker_config = BrokerConfig {

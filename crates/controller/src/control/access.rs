@@ -12,11 +12,14 @@ use serde::{Deserialize, Serialize};
 pub enum Permission {
     /// See hosts, orchestrations and why something does not start.
     ViewHosts,
-    /// Reboot or shut down hosts in scope, cancel that, acknowledge stranded targets.
+    /// Reboot or shut down hosts in scope, one or a whole rollout; cancel, pause and resume that; acknowledge stranded targets;
+    /// disable hosts; freeze what one's scope holds all of.
     RebootHost,
     /// Override what can be overridden (G5); always together with [`Permission::RebootHost`] and a reason.
     Force,
-    /// Approve hosts and make enrolment tokens.
+    /// Take and give back a slot of a limit group (FleetLock), for hosts that reboot by themselves.
+    TakeSlot,
+    /// Approve hosts and make enrolment tokens; adopt hosts without an agent, and remove hosts.
     ManageHosts,
     /// Read the audit log.
     ViewAudit,
@@ -26,8 +29,15 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::ViewHosts, Self::RebootHost, Self::Force, Self::ManageHosts, Self::ViewAudit, Self::ManageAccess];
+    pub const ALL: [Self; 7] = [
+        Self::ViewHosts,
+        Self::RebootHost,
+        Self::Force,
+        Self::TakeSlot,
+        Self::ManageHosts,
+        Self::ViewAudit,
+        Self::ManageAccess,
+    ];
 
     /// The word in documents and messages: `REBOOT_HOST`.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +45,7 @@ impl Permission {
             Self::ViewHosts => "VIEW_HOSTS",
             Self::RebootHost => "REBOOT_HOST",
             Self::Force => "FORCE",
+            Self::TakeSlot => "TAKE_SLOT",
             Self::ManageHosts => "MANAGE_HOSTS",
             Self::ViewAudit => "VIEW_AUDIT",
             Self::ManageAccess => "MANAGE_ACCESS",
@@ -49,9 +60,11 @@ impl fmt::Display for Permission {
 }
 
 /// A named set of permissions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
+    /// A machine that takes and gives back slots, and sees nothing.
+    Node,
     /// Sees.
     Viewer,
     /// Sees and reboots.
@@ -65,15 +78,23 @@ impl Role {
     /// ([`Principal::may_force`]).
     pub const fn grants(self, permission: Permission) -> bool {
         match self {
+            Self::Node => matches!(permission, Permission::TakeSlot),
             Self::Viewer => matches!(permission, Permission::ViewHosts),
-            Self::Operator => matches!(permission, Permission::ViewHosts | Permission::RebootHost),
+            Self::Operator => matches!(permission, Permission::ViewHosts | Permission::RebootHost | Permission::TakeSlot),
             Self::Admin => true,
         }
+    }
+
+    /// Whether it carries nothing that the other does not carry. Not every two roles can be compared: a viewer sees, a node
+    /// does not, and takes slots.
+    pub fn is_within(self, other: Self) -> bool {
+        Permission::ALL.into_iter().all(|permission| !self.grants(permission) || other.grants(permission))
     }
 
     /// The word in documents and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Node => "node",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -89,13 +110,13 @@ impl fmt::Display for Role {
 
 /// A text that names no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no such role: {0:?}; there are viewer, operator and admin")]
+#[error("no such role: {0:?}; there are node, viewer, operator and admin")]
 pub struct UnknownRole(String);
 
 impl FromStr for Role {
     type Err = UnknownRole;
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        [Self::Viewer, Self::Operator, Self::Admin]
+        [Self::Node, Self::Viewer, Self::Operator, Self::Admin]
             .into_iter()
             .find(|role| role.as_str() == text)
             .ok_or_else(|| UnknownRole(text.to_owned()))

@@ -184,13 +184,16 @@ impl Control {
         }
         let (own, users) = (scope(&token.scope)?, scope(&account.scope)?);
         let principal = if let Some(name) = &token.name {
+            let reaches_further = || ControlError::Unauthenticated("this token reaches further than its user may now: make a new one".to_owned());
             if !users.contains(&own) {
-                let text = "this token reaches further than its user may now: make a new one";
-                return Err(ControlError::Unauthenticated(text.to_owned()));
+                return Err(reaches_further());
             }
+            // The smaller one of what the token was made for and what its user may do now.
+            let (wanted, users_role) = (role(&token.role)?, role(&account.role)?);
+            let least = if wanted.is_within(users_role) { Some(wanted) } else { Some(users_role).filter(|role| role.is_within(wanted)) };
             Principal {
                 name: format!("{}/{name}", account.name),
-                role: role(&token.role)?.min(role(&account.role)?),
+                role: least.ok_or_else(reaches_further)?,
                 may_force: token.may_force && account_may_force(&account)?,
                 scope: own,
                 token: token.id,
@@ -243,7 +246,7 @@ impl Control {
         check_word("the name of a token", &new.name, 64)?;
         let wanted = new.scope.unwrap_or_else(|| by.scope.clone());
         let may_force = new.may_force;
-        if new.role > by.role || (may_force && !by.has(Permission::Force)) {
+        if !new.role.is_within(by.role) || (may_force && !by.has(Permission::Force)) {
             return self.forbid(by, if may_force { Permission::Force } else { Permission::ManageAccess }, false, "token_created");
         }
         if !by.scope.contains(&wanted) {

@@ -8,6 +8,7 @@ use model::{Labels, TargetId, Timestamp};
 use protocol::native::PublicKey;
 
 use super::access::Scope;
+use super::performer::Reached;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
@@ -22,13 +23,29 @@ pub(super) struct Known {
     pub(super) public_key: String,
     /// `None` if the text is no key: then nothing of this host is believed.
     pub(super) key: Option<PublicKey>,
+    /// Where it is reached; `None` for a host with an agent.
+    pub(super) address: Option<String>,
+}
+
+impl Known {
+    /// How it is reached, if it has no agent.
+    pub(super) fn reached(&self, id: TargetId) -> Option<Reached> {
+        self.address.clone().map(|address| Reached { id, name: self.name.clone(), address })
+    }
 }
 
 impl Directory {
     pub(super) fn of(engine: &Engine, now: Timestamp) -> Self {
         let hosts = engine.hosts(now).into_iter().map(|host| {
             let key = host.public_key.parse().ok();
-            let known = Known { name: host.name, labels: host.labels, approved: host.approved, public_key: host.public_key, key };
+            let known = Known {
+                name: host.name,
+                labels: host.labels,
+                approved: host.approved,
+                public_key: host.public_key,
+                key,
+                address: None,
+            };
             (host.id, known)
         });
         Self { hosts: hosts.collect() }

@@ -10,18 +10,22 @@ mod courier;
 mod decide;
 mod devices;
 mod directory;
+mod dispatch;
 mod enrol;
 mod error;
 mod license;
 mod look;
+mod performer;
 mod records;
 mod refusals;
 mod secret;
+mod survey;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use driver::{StartError, StoreError};
 use model::{Millis, TargetId, Timestamp};
@@ -35,17 +39,21 @@ pub(crate) use clock::Clock;
 pub use courier::Publisher;
 pub use error::ControlError;
 pub use license::{License, Licensing};
+pub use performer::{Performer, Reached};
 pub use records::{
     EnrolmentToken, JournalLine, LoggedIn, Module, NewEnrolment, NewToken, NewUser, Ready, TokenInfo, TokenMade, UserInfo, Watched,
 };
+pub use survey::{Unread, Watchful};
 
 pub use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page};
 use crate::store::Database;
 use accounts::Throttle;
 use courier::Courier;
 use directory::Directory;
+use dispatch::{Dispatch, Reach};
 use refusals::Refusals;
 use secret::Passwords;
+use survey::Surveyor;
 use worker::{Message, Worker};
 
 /// Refusals that wait at the end are written in this time.
@@ -63,6 +71,19 @@ pub struct ControlConfig {
     pub licensing: Licensing,
     /// Removed when the administrator replaces the password in it.
     pub one_time_password_file: Option<PathBuf>,
+    /// How hosts without an agent are reached; `None`: not at all.
+    pub reach: Option<ReachConfig>,
+}
+
+/// How hosts without an agent are reached.
+#[derive(Clone)]
+pub struct ReachConfig {
+    /// Who does it.
+    pub performer: Arc<dyn Performer>,
+    /// Pause between two surveys of one host.
+    pub survey: Millis,
+    /// Whom to survey at first; see [`Control::watch_over`].
+    pub watchful: Watchful,
 }
 
 /// Where devices find us; known once broker and API listen.
@@ -87,6 +108,7 @@ pub struct Control {
     messages: mpsc::Sender<Message>,
     courier: Courier,
     refusals: Refusals,
+    surveyor: Option<Surveyor>,
 }
 
 struct Shared {
@@ -96,6 +118,14 @@ struct Shared {
     ahead: AtomicU64,
     /// `None` before the first start.
     directory: RwLock<Option<Arc<Directory>>>,
+    /// Says that the directory has changed.
+    known: watch::Sender<()>,
+    watchful: watch::Sender<Watchful>,
+    unread: Mutex<BTreeMap<TargetId, Unread>>,
+    /// This run of the process, as reports of hosts without an agent name it.
+    instance: uuid::Uuid,
+    /// Reports of such hosts so far.
+    reports: AtomicU64,
     ready: watch::Sender<Ready>,
     stopping: watch::Sender<bool>,
     publisher: courier::Link,
@@ -111,6 +141,8 @@ struct Shared {
 /// The running tasks behind a [`Control`].
 pub struct ControlTask {
     worker: JoinHandle<()>,
+    surveys: Option<JoinHandle<()>>,
+    reach: Option<Arc<Reach>>,
     refusals: JoinHandle<()>,
     shared: Arc<Shared>,
 }
@@ -123,7 +155,16 @@ impl ControlTask {
     /// When the task had panicked.
     pub async fn stop(&mut self) -> Result<(), JoinError> {
         self.shared.stopping.send_replace(true);
-        (&mut self.worker).await
+        let ended = (&mut self.worker).await;
+        if let Some(reach) = &self.reach {
+            reach.abandon();
+        }
+        if let Some(surveys) = self.surveys.take()
+            && let Err(error) = surveys.await
+        {
+            tracing::error!("the surveys failed: {error}");
+        }
+        ended
     }
 
     /// After [`ControlTask::stop`], when nobody can be refused any more: writes what was refused to the end, and lets go of
@@ -151,34 +192,22 @@ impl Control {
     /// [`StartError`] when the journals do not hold together or the store cannot be read (G8). A full disk is no error: it
     /// starts when there is room, and is not ready until then.
     pub async fn start(config: ControlConfig, database: Database) -> Result<(Self, ControlTask), StartError> {
-        let clock = Clock::new();
-        let ready = Ready { ready: false, reason: Some("the controller is starting".to_owned()), since: clock.now() };
-        let passwords = Passwords::new().await.map_err(|error| StoreError::Other(error.to_string()))?;
         let publisher = courier::Link::default();
         let courier = Courier::start(Arc::clone(&config.key), &publisher);
         let (refusals, refusals_task) = Refusals::start(database.clone());
         let (messages, receiver) = mpsc::channel(worker::QUEUE);
-        let shared = Arc::new(Shared {
-            database,
-            clock,
-            ahead: AtomicU64::new(0),
-            directory: RwLock::new(None),
-            ready: watch::Sender::new(ready),
-            stopping: watch::Sender::new(false),
-            publisher,
-            addresses: OnceLock::new(),
-            public_key: config.key.public(),
-            licensing: config.licensing,
-            one_time_password_file: config.one_time_password_file,
-            passwords,
-            throttle: Throttle::default(),
-            greetings: devices::Greetings::default(),
+        let shared = Arc::new(Shared::new(&config, database, publisher).await?);
+        let pace = config.reach.as_ref().map(|reach| reach.survey);
+        let reach = config.reach.map(|reach| Reach::new(reach.performer, messages.downgrade()));
+        let surveyor = reach.as_ref().map(|reach| {
+            reach.attach(&shared);
+            Surveyor { shared: Arc::clone(&shared), reach: Arc::clone(reach), messages: messages.downgrade() }
         });
         let worker = Worker {
             config: config.engine,
             resend: config.resend,
             shared: Arc::clone(&shared),
-            courier: courier.clone(),
+            transport: Dispatch { courier: courier.clone(), reach: reach.clone() },
             messages: receiver,
             stop: shared.stopping.subscribe(),
         };
@@ -187,8 +216,10 @@ impl Control {
             Err(error) if worker::may_pass(&error) => Err(error.to_string()),
             Err(error) => return Err(error),
         };
-        let task = ControlTask { worker: tokio::spawn(worker.run(first)), refusals: refusals_task, shared: Arc::clone(&shared) };
-        Ok((Self { shared, messages, courier, refusals }, task))
+        let surveys = surveyor.clone().zip(pace).map(|(surveyor, pace)| tokio::spawn(surveyor.run(pace, shared.stopping.subscribe())));
+        let worker = tokio::spawn(worker.run(first));
+        let task = ControlTask { worker, surveys, reach, refusals: refusals_task, shared: Arc::clone(&shared) };
+        Ok((Self { shared, messages, courier, refusals, surveyor }, task))
     }
 
     /// Names the broker and the addresses, once, when both listen.
@@ -231,6 +262,33 @@ impl Control {
 }
 
 impl Shared {
+    async fn new(config: &ControlConfig, database: Database, publisher: courier::Link) -> Result<Self, StoreError> {
+        let failed = |error: ControlError| StoreError::Other(error.to_string());
+        let clock = Clock::new();
+        let now = clock.now();
+        Ok(Self {
+            database,
+            clock,
+            ahead: AtomicU64::new(0),
+            directory: RwLock::new(None),
+            known: watch::Sender::new(()),
+            watchful: watch::Sender::new(config.reach.as_ref().map_or(Watchful::All, |reach| reach.watchful.clone())),
+            unread: Mutex::default(),
+            instance: secret::new_id(now).map_err(failed)?,
+            reports: AtomicU64::new(0),
+            ready: watch::Sender::new(Ready { ready: false, reason: Some("the controller is starting".to_owned()), since: now }),
+            stopping: watch::Sender::new(false),
+            publisher,
+            addresses: OnceLock::new(),
+            public_key: config.key.public(),
+            licensing: config.licensing.clone(),
+            one_time_password_file: config.one_time_password_file.clone(),
+            passwords: Passwords::new().await.map_err(failed)?,
+            throttle: Throttle::default(),
+            greetings: devices::Greetings::default(),
+        })
+    }
+
     /// What cannot be looked up does not count.
     async fn is_valid(&self, who: &Principal) -> bool {
         let end = self.database.token_end(who.token).await;

@@ -12,8 +12,8 @@ use engine::{Engine, Input, Reply};
 use model::{Millis, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::courier::Courier;
 use super::directory::Directory;
+use super::dispatch::Dispatch;
 use super::{ControlError, Ready, Shared};
 use crate::store::SqliteStore;
 
@@ -49,14 +49,14 @@ pub(super) struct Worker {
     pub(super) config: engine::Config,
     pub(super) resend: Millis,
     pub(super) shared: Arc<Shared>,
-    pub(super) courier: Courier,
+    pub(super) transport: Dispatch,
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 /// A started driver.
 pub(super) struct Running {
-    driver: Driver<SqliteStore, Courier>,
+    driver: Driver<SqliteStore, Dispatch>,
     /// How often the clock had been set before the start read it.
     steps: u64,
 }
@@ -66,7 +66,7 @@ impl Worker {
         let store = SqliteStore::new(self.shared.database.clone());
         let steps = self.shared.clock.steps();
         let now = self.shared.clock.now();
-        let driver = Driver::start(self.config.clone(), store, self.courier.clone(), self.resend, now).await?;
+        let driver = Driver::start(self.config.clone(), store, self.transport.clone(), self.resend, now).await?;
         self.shared.set_directory(Directory::of(driver.engine(), now));
         self.shared.set_ahead(driver.engine(), now);
         self.shared.set_ready(None);
@@ -159,7 +159,7 @@ impl Worker {
         }
     }
 
-    async fn turn(&self, driver: &mut Driver<SqliteStore, Courier>, turn: &mut TurnInputs, now: Timestamp) -> Result<(), String> {
+    async fn turn(&self, driver: &mut Driver<SqliteStore, Dispatch>, turn: &mut TurnInputs, now: Timestamp) -> Result<(), String> {
         let TurnInputs { inputs, answers } = std::mem::take(turn);
         if inputs.is_empty() {
             return Ok(());
@@ -258,6 +258,7 @@ pub(super) fn may_pass(error: &StartError) -> bool {
 impl Shared {
     fn set_directory(&self, directory: Directory) {
         *self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(directory));
+        self.known.send_replace(());
     }
 
     fn set_ahead(&self, engine: &Engine, now: Timestamp) {
@@ -282,15 +283,11 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-    use std::sync::{OnceLock, RwLock};
-
     use protocol::native::ControllerKey;
 
-    use super::super::clock::Clock;
+    use super::super::courier::{Courier, Link};
     use super::super::license::Licensing;
-    use super::super::secret::Passwords;
-    use super::super::{accounts, courier, devices};
+    use super::super::{Clock, ControlConfig};
     use super::*;
     use crate::store::{Database, OpenOptions};
 
@@ -298,32 +295,23 @@ mod tests {
     #[tokio::test]
     async fn a_clock_that_is_set_while_the_engine_is_restored_makes_it_settle_again() {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::new();
-        let database = Database::open(OpenOptions::new(dir.path().join("db"), clock.now())).await.unwrap();
+        let database = Database::open(OpenOptions::new(dir.path().join("db"), Clock::new().now())).await.unwrap();
         let key = Arc::new(ControllerKey::from_seed(&[1; 32]).unwrap());
-        let publisher = courier::Link::default();
-        let courier = Courier::start(Arc::clone(&key), &publisher);
-        let ready = Ready { ready: false, reason: None, since: clock.now() };
-        let shared = Arc::new(Shared {
-            database,
-            clock,
-            ahead: AtomicU64::new(0),
-            directory: RwLock::new(None),
-            ready: watch::Sender::new(ready),
-            stopping: watch::Sender::new(false),
-            publisher,
-            addresses: OnceLock::new(),
-            public_key: key.public(),
+        let config = ControlConfig {
+            engine: engine::Config::default(),
+            resend: Millis::secs(2),
+            key: Arc::clone(&key),
             licensing: Licensing::default(),
             one_time_password_file: None,
-            passwords: Passwords::new().await.unwrap(),
-            throttle: accounts::Throttle::default(),
-            greetings: devices::Greetings::default(),
-        });
+            reach: None,
+        };
+        let publisher = Link::default();
+        let transport = Dispatch { courier: Courier::start(key, &publisher), reach: None };
+        let shared = Arc::new(Shared::new(&config, database, publisher).await.unwrap());
         let (_messages, receiver) = mpsc::channel(1);
         let stop = shared.stopping.subscribe();
-        let mut worker =
-            Worker { config: engine::Config::default(), resend: Millis::secs(2), shared: Arc::clone(&shared), courier, messages: receiver, stop };
+        let (config, resend) = (config.engine, config.resend);
+        let mut worker = Worker { config, resend, shared: Arc::clone(&shared), transport, messages: receiver, stop };
         let running = worker.start().await.unwrap();
         shared.clock.set_aside();
         let served = tokio::time::timeout(Duration::from_secs(60), worker.serve(running)).await;

@@ -19,6 +19,7 @@ pub use accounts::{AccountRow, NewTokenRow, ShownToken, TokenRow};
 pub use append::{Change, SqliteStore};
 pub use audit::{AuditFilter, AuditLine};
 pub use codec::{BadJournal, sha256};
+pub use lock::Holder;
 pub use enrolment::{Claimed, ClaimRefused, DeviceRow, NewEnrolmentRow};
 pub use open::{Database, OpenError, OpenOptions};
 pub use read::{OrchestrationFilter, Page};

@@ -14,7 +14,7 @@ use sqlx::{Row as _, Sqlite, SqliteConnection};
 use tokio::sync::broadcast;
 
 use super::append::Change;
-use super::lock::{self, Lock, LockError};
+use super::lock::{self, Holder, Lock, LockError};
 
 /// The schema, step by step. Append only: a step that was ever shipped is never changed.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_first.sql")];
@@ -62,12 +62,12 @@ impl OpenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another controller runs on it.
-    #[error("{} is in use by another controller{}: stop that one first; two must never run on one database", path.display(), holder(.pid))]
+    #[error("{} is in use by another controller{holder}: wait for it or stop it; two must never run on one database", path.display())]
     InUse {
         /// The file.
         path: PathBuf,
-        /// Its process, if it said so.
-        pid: Option<u32>,
+        /// By whom.
+        holder: Holder,
     },
     /// The lock file cannot be used.
     #[error("cannot use {}: {source}; check that its directory exists and belongs to this user", path.display())]
@@ -101,10 +101,6 @@ pub enum OpenError {
     },
 }
 
-fn holder(pid: &Option<u32>) -> String {
-    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
-}
-
 /// An open database; cheap to clone. The lock is held until it is closed, or the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -132,8 +128,8 @@ impl Database {
     pub async fn open(options: OpenOptions) -> Result<Self, OpenError> {
         let path = options.path;
         let lock_path = lock::path_beside(&path);
-        let lock = Lock::take(&lock_path).map_err(|error| match error {
-            LockError::Held(pid) => OpenError::InUse { path: path.clone(), pid },
+        let lock = Lock::take(&lock_path, options.now).map_err(|error| match error {
+            LockError::Held(holder) => OpenError::InUse { path: path.clone(), holder },
             LockError::Io(source) => OpenError::Lock { path: lock_path, source },
         })?;
         let sql = |source| OpenError::Sql { path: path.clone(), source };

@@ -117,7 +117,7 @@ impl Stage {
         assert!(ensure_administrator(&database, now, false, keep).await.unwrap());
         let key = Arc::new(ControllerKey::from_seed(&[7; 32]).unwrap());
         let controller_key = key.public();
-        let config = ControlConfig { engine: config(), resend: Millis(500), key, licensing, one_time_password_file: None };
+        let config = ControlConfig { engine: config(), resend: Millis(500), key, licensing, one_time_password_file: None, reach: None };
         let (control, task) = Control::start(config, database).await.unwrap();
         let (post, mut letters) = mpsc::unbounded_channel();
         let addresses = Addresses {

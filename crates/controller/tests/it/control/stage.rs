@@ -71,6 +71,7 @@ impl Stage {
             key: Arc::clone(&key),
             licensing: Licensing::default(),
             one_time_password_file: Some(password_file),
+            reach: None,
         };
         let (control, task) = Control::start(config, database.clone()).await.unwrap();
         let sent = Arc::new(Outbox::default());

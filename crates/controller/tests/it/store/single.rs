@@ -12,7 +12,7 @@ async fn a_second_controller_on_the_same_database_is_refused_with_the_reason() {
     let stage = Stage::new();
     let open = stage.open().await;
     let error = Database::open(OpenOptions::new(stage.path(), NOW)).await.unwrap_err();
-    assert!(matches!(error, OpenError::InUse { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
+    assert!(matches!(error, OpenError::InUse { holder, .. } if holder.pid == Some(std::process::id()) && holder.since == Some(NOW)), "{error}");
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     // The refused one has done the first no harm.
     open.database.write_audit(&[line()]).await.unwrap();

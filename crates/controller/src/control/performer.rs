@@ -1,0 +1,31 @@
+//! Those who perform commands where no agent runs: on hosts reached over SSH, and where the engine itself runs.
+
+use model::{Ack, Command, Report, TargetId};
+use tokio::sync::mpsc;
+
+use crate::transport::BoxFuture;
+
+/// How to reach a host without an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Its id.
+    pub id: TargetId,
+    /// Its name, for messages.
+    pub name: String,
+    /// `USER@ADDR:PORT`, or what the user's `ssh_config` makes of it.
+    pub address: String,
+}
+
+/// Performs without an agent. Instance and sequence of its reports are set by control.
+pub trait Performer: Send + Sync {
+    /// Performs a command to its end on a host over SSH. Every ack goes into `say` as soon as it is true; the last one is final,
+    /// unless the far end could not be asked what became of the command: then the engine sends it again. Dropping the future
+    /// gives up on it.
+    fn perform<'a>(&'a self, host: &'a Reached, command: &'a Command, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()>;
+
+    /// The same for a command whose target is [`TargetId::CONTROLLER`]: performed here.
+    fn perform_here<'a>(&'a self, command: &'a Command, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()>;
+
+    /// Reads a host; else why not, in words.
+    fn survey<'a>(&'a self, host: &'a Reached) -> BoxFuture<'a, Result<Report, String>>;
+}
