@@ -25,12 +25,13 @@ pub(crate) struct Package {
 }
 
 /// Our crates by floor. `xtask` and `e2e` stand beside the house.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("model", 1),
     ("recipe", 2),
     ("engine", 2),
     ("protocol", 2),
     ("driver", 3),
+    ("inventory", 3),
     ("agent", 4),
     ("controller", 4),
     ("sim", 4),

@@ -2,7 +2,7 @@
 
 use super::{File, Tree};
 
-const PURE: [&str; 5] = ["model", "protocol", "recipe", "engine", "driver"];
+const PURE: [&str; 6] = ["model", "protocol", "recipe", "engine", "driver", "inventory"];
 const LONGEST: usize = 600;
 
 impl File {
