@@ -1,7 +1,21 @@
 //! Limits and timeouts, all of them configuration, with the defaults of ruling 23.
 
-use model::{Labels, Millis};
+mod group;
+mod rollout;
+mod rule;
+mod validate;
+
+use std::collections::BTreeMap;
+
+use model::Millis;
 use serde::{Deserialize, Serialize};
+
+use crate::window::Window;
+
+pub use group::{Group, LimitGroup, Member};
+pub use rollout::{RolloutDefaults, RolloutError};
+pub use rule::{CheckRule, DrainRule};
+pub use validate::ConfigError;
 
 /// What the engine needs to know of the world's pace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +58,19 @@ pub struct Config {
     /// Limit groups (G1).
     #[serde(rename = "limit_group")]
     pub limit_groups: Vec<LimitGroup>,
+    /// Ways to take hosts out of service, by name. Requests name them; what they do comes from here alone.
+    #[serde(rename = "drain")]
+    pub drains: BTreeMap<String, DrainRule>,
+    /// What must hold for a host to count as healthy, by name.
+    #[serde(rename = "check")]
+    pub checks: BTreeMap<String, CheckRule>,
+    /// Maintenance windows, by name.
+    #[serde(rename = "window")]
+    pub windows: BTreeMap<String, Window>,
+    /// How a fleet is gone through, unless a request says otherwise.
+    pub rollout: RolloutDefaults,
+    /// Name of the host on which the engine itself runs, where its boot identity does not show it. Rollouts reboot it last.
+    pub own_host: Option<String>,
 }
 
 impl Default for Config {
@@ -67,22 +94,11 @@ impl Default for Config {
             lockout_count: 3,
             lockout_window: Millis::secs(900),
             limit_groups: Vec::new(),
+            drains: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            rollout: RolloutDefaults::default(),
+            own_host: None,
         }
     }
-}
-
-/// Targets of which only so many may be unavailable at once (G1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitGroup {
-    /// Its name, for people.
-    pub name: String,
-    /// Hosts that carry all these labels belong to it.
-    #[serde(default)]
-    pub labels: Labels,
-    /// Children that belong to it, as `HOST/CHILD` names.
-    #[serde(default)]
-    pub children: Vec<String>,
-    /// How many of its members may be unavailable at once; at least 1.
-    pub max_unavailable: u32,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::broken::{self, Rule};
 use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, TargetId, Timestamp};
 
-use crate::config::{Config, LimitGroup};
+use crate::config::Config;
 use crate::explain::{Blocker, Why};
 use crate::fleet::{BootEnd, Fleet, Host};
 use crate::heard::Heard;
@@ -94,16 +94,19 @@ impl Guard<'_> {
     /// Limit groups that have no room for this target and what stands on it (G1).
     pub(crate) fn limit_groups(&self, target: TargetId, own: Option<OrchestrationId>) -> Vec<Blocker> {
         let mut list = Vec::new();
-        for group in &self.config.limit_groups {
+        let members = || self.fleet.hosts.iter().filter(|(_, h)| h.was_approved).map(|(id, h)| (*id, h.name.as_str(), &h.labels));
+        for group in self.config.limit_groups.iter().flat_map(|group| group.resolve(members())) {
             let (mut unavailable, mut adds, mut of_target) = (0, 0, 0);
-            for (id, member) in self.members(group) {
-                let on_target = id == Some(target) && (member.is_none() || !broken::is(Rule::ChildrenNotCounted));
-                let down = id.is_none_or(|id| self.is_unavailable(id, member, own.filter(|_| id == target)));
+            // A child whose host nobody knows is a member too, and counts as down.
+            for member in &group.members {
+                let child = member.child.as_deref();
+                let on_target = member.host == Some(target) && (child.is_none() || !broken::is(Rule::ChildrenNotCounted));
+                let down = member.host.is_none_or(|id| self.is_unavailable(id, child, own.filter(|_| id == target)));
                 of_target += u32::from(on_target);
                 unavailable += u32::from(down);
                 adds += u32::from(on_target && !down);
             }
-            let limit = group.max_unavailable;
+            let limit = group.limit;
             if of_target > limit {
                 list.push(hard(Why::LimitImpossible { group: group.name.clone(), adds: of_target, limit }));
             } else if of_target > 0 && unavailable + adds > limit {
@@ -111,20 +114,6 @@ impl Guard<'_> {
             }
         }
         list
-    }
-
-    /// Members of a group: the host, or one child on it by name. A child whose host nobody knows is a member too, and counts
-    /// as down.
-    fn members<'g>(&'g self, group: &'g LimitGroup) -> impl Iterator<Item = (Option<TargetId>, Option<&'g str>)> {
-        let by_label = self.fleet.hosts.iter().filter(|(_, h)| {
-            h.was_approved && !group.labels.is_empty() && group.labels.iter().all(|(k, v)| h.labels.get(k) == Some(v))
-        });
-        let by_name = group.children.iter().map(|path| {
-            let (host, child) = path.split_once('/').unwrap_or(("", path));
-            let found = self.fleet.hosts.iter().find(|(_, h)| h.was_approved && h.name == host);
-            (found.map(|(id, _)| *id), Some(child))
-        });
-        by_label.map(|(id, _)| (Some(*id), None)).chain(by_name)
     }
 
     /// Unknown, silent, stranded, off and being worked on all count as disrupted (G1). `own`: the lock of this orchestration

@@ -22,8 +22,9 @@ mod show;
 mod story;
 mod track;
 mod view;
+mod window;
 
-pub use config::{Config, LimitGroup};
+pub use config::{CheckRule, Config, ConfigError, DrainRule, Group, LimitGroup, Member, RolloutDefaults, RolloutError};
 pub use engine::{Engine, OpenJournal, RestoreError, Turn};
 pub use explain::{Blocker, Why};
 pub use input::{Input, Refusal, Reply};
@@ -31,3 +32,4 @@ pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot,
 pub use show::title;
 pub use story::{action_of, is_good, tell};
 pub use view::{Alarm, ChildView, HostState, HostView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView, View};
+pub use window::{CronError, Window, WindowError, WindowKind};

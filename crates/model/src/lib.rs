@@ -28,7 +28,7 @@ pub use id::{CommandId, Direction, InstanceId, OrchestrationId, Place, TargetId}
 pub use plan::{Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy, Track, Wave};
 pub use report::{ChildReport, Listing, PendingShutdown, RateState, Readable, Report};
 pub use request::{Actor, Force, Operation, Options, Request};
-pub use rollout::{Amount, AmountError, Approval, DrainPolicy, Rollout, Unfinished};
+pub use rollout::{Amount, AmountError, Approval, DrainPolicy, Rollout, RolloutOptions, Unfinished};
 pub use selector::{SelectionError, Selector, SelectorError};
 pub use target::{ChildKind, ChildRef, ChildStatus, Labels};
 pub use time::{Millis, MillisError, Timestamp};

@@ -145,6 +145,54 @@ pub struct Rollout {
     pub retry_of: Option<crate::OrchestrationId>,
 }
 
+/// What was said of a rollout; the rest comes from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutOptions {
+    /// See [`Rollout::canary`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Amount>,
+    /// See [`Rollout::stages`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<Amount>>,
+    /// See [`Rollout::concurrency`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Amount>,
+    /// See [`Rollout::failure_budget`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_budget: Option<Amount>,
+    /// See [`Rollout::approval`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// See [`Rollout::drains`]; an empty list means none (S2-24).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drains: Option<Vec<String>>,
+    /// See [`Rollout::drain_limit`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_limit: Option<Millis>,
+    /// See [`Rollout::on_drain_timeout`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_drain_timeout: Option<DrainPolicy>,
+    /// See [`Rollout::checks`]; an empty list means none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<String>>,
+    /// See [`Rollout::soak`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Millis>,
+    /// See [`Rollout::windows`]; they come on top of the configured ones, which only force goes past (G5).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<String>,
+    /// See [`Rollout::stagger`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stagger: Option<Millis>,
+    /// See [`Rollout::jitter`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Millis>,
+    /// See [`Rollout::only_if_required`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_if_required: Option<bool>,
+}
+
 /// What an earlier orchestration left undone on a target that it could not bring back whole: a retry begins there, and does not
 /// reboot again a host whose reboot was proven.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use engine::{Config, LimitGroup};
-use model::{Labels, Millis, TimeoutPolicy};
+use model::{Amount, Labels, Millis, TimeoutPolicy};
 
 use crate::fault::Fault;
 use crate::rng::Rng;
@@ -167,16 +167,17 @@ impl Scenario {
 
     fn make_groups(&mut self, rng: &mut Rng) {
         if self.hosts.len() > 1 && rng.per_mille(700) {
-            let labels = match rng.below(3) {
-                0 => BTreeMap::from([("site".to_owned(), "north".to_owned())]),
-                1 => BTreeMap::from([("role".to_owned(), "web".to_owned())]),
-                _ => BTreeMap::from([("site".to_owned(), "south".to_owned()), ("role".to_owned(), "web".to_owned())]),
+            let on = match rng.below(3) {
+                0 => "site=north",
+                1 => "role=web",
+                _ => "site=south,role=web",
             };
             self.config.limit_groups.push(LimitGroup {
                 name: "hosts".to_owned(),
-                labels,
+                on: on.parse().ok(),
+                per: None,
                 children: Vec::new(),
-                max_unavailable: rng.pick(&[1, 1, 2]),
+                max_unavailable: Amount::Count(rng.pick(&[1, 1, 2])),
             });
         }
         if rng.per_mille(400) {
@@ -187,9 +188,10 @@ impl Scenario {
                 let max_unavailable = rng.pick(&[1, 2, 2, 3]);
                 self.config.limit_groups.push(LimitGroup {
                     name: "quorum".to_owned(),
-                    labels: BTreeMap::from([("nothing".to_owned(), "carries this".to_owned())]),
+                    on: None,
+                    per: None,
                     children,
-                    max_unavailable,
+                    max_unavailable: Amount::Count(max_unavailable),
                 });
             }
         }

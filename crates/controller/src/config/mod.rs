@@ -149,7 +149,7 @@ pub enum ConfigError {
     #[error("configuration key `{key}`: {detail}")]
     Value {
         /// Which.
-        key: &'static str,
+        key: String,
         /// What is wrong and what is allowed.
         detail: String,
     },
@@ -177,13 +177,13 @@ impl ServerConfig {
             table = toml::from_str(text).map_err(wrong)?;
         }
         env::put_over(&mut table, variables)?;
-        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Value { key: "(all)", detail: error.to_string() })?;
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Value { key: "(all)".to_owned(), detail: error.to_string() })?;
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let must = |fits: bool, key, detail: &str| if fits { Ok(()) } else { Err(ConfigError::Value { key, detail: detail.to_owned() }) };
+        let must = |fits: bool, key: &str, detail: &str| if fits { Ok(()) } else { Err(ConfigError::Value { key: key.to_owned(), detail: detail.to_owned() }) };
         let engine = &self.engine;
         must(self.state_dir.is_absolute(), "state_dir", "must be an absolute path")?;
         must(!self.api.listen.is_empty(), "api.listen", "needs at least one address, \"0.0.0.0:8443\" for one")?;
@@ -193,28 +193,7 @@ impl ServerConfig {
         let https = self.api.url.as_deref().is_none_or(|url| url.strip_prefix("https://").is_some_and(|host| !host.is_empty()));
         must(https, "api.url", "must begin with https:// and name a host")?;
         must(self.commands.resend >= Millis(100), "commands.resend", "must be at least 100 ms")?;
-        must(engine.heartbeat >= Millis(100), "engine.heartbeat", "must be at least 100 ms")?;
-        must(engine.active_limit > engine.heartbeat, "engine.active_limit", "must be longer than engine.heartbeat, or every host is silent between two reports")?;
-        must(engine.attempts >= 1, "engine.attempts", "must be at least 1")?;
-        must(engine.lockout_count >= 1, "engine.lockout_count", "must be at least 1, or nothing can ever be rebooted")?;
-        for (key, span) in [
-            ("engine.command_expiry", engine.command_expiry),
-            ("engine.probe_limit", engine.probe_limit),
-            ("engine.force_limit", engine.force_limit),
-            ("engine.begin_within", engine.begin_within),
-            ("engine.back_within", engine.back_within),
-            ("engine.start_limit", engine.start_limit),
-            ("engine.health_gate", engine.health_gate),
-            ("engine.wait_limit", engine.wait_limit),
-        ] {
-            must(span > Millis(0), key, "must be longer than 0 ms")?;
-        }
-        for group in &engine.limit_groups {
-            let detail = format!("the group {:?} allows 0 unavailable members, so that nothing in it could ever be rebooted; at least 1", group.name);
-            must(group.max_unavailable >= 1, "engine.limit_group.max_unavailable", &detail)?;
-            let detail = format!("the group {:?} has neither labels nor children", group.name);
-            must(!group.labels.is_empty() || !group.children.is_empty(), "engine.limit_group", &detail)?;
-        }
+        engine.check().map_err(|error| ConfigError::Value { key: format!("engine.{}", error.key), detail: error.detail })?;
         let license = &self.licensing;
         let complete = !license.required || (license.license_file.is_some() && license.issuer_key.is_some());
         must(complete, "licensing.required", "needs licensing.license_file and licensing.issuer_key beside it")?;

@@ -12,7 +12,7 @@ fn an_empty_file_is_the_defaults() {
 
 #[test]
 fn the_environment_stands_over_the_file() {
-    let text = "state_dir = \"/srv/a\"\n[engine]\nheartbeat = 1000\n[[engine.limit_group]]\nname = \"web\"\nlabels = { role = \"web\" }\nmax_unavailable = 1\n";
+    let text = "state_dir = \"/srv/a\"\n[engine]\nheartbeat = 1000\n[[engine.limit_group]]\nname = \"web\"\non = \"role=web\"\nmax_unavailable = 1\n";
     let config = read(
         text,
         &[
@@ -53,7 +53,7 @@ fn values_that_make_no_sense_name_their_key() {
         ("engine.active_limit = 1000", "engine.active_limit"),
         ("engine.lockout_count = 0", "engine.lockout_count"),
         ("engine.wait_limit = 0", "engine.wait_limit"),
-        ("[[engine.limit_group]]\nname = \"a\"\nlabels = { a = \"b\" }\nmax_unavailable = 0", "engine.limit_group.max_unavailable"),
+        ("[[engine.limit_group]]\nname = \"a\"\non = \"a=b\"\nmax_unavailable = 0", "engine.limit_group.max_unavailable"),
         ("[[engine.limit_group]]\nname = \"a\"\nmax_unavailable = 1", "engine.limit_group"),
         ("licensing.required = true", "licensing.required"),
         ("licensing.issuer_key = \"x\"", "licensing.issuer_key"),

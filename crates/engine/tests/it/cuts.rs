@@ -94,7 +94,9 @@ fn any_cut_of_the_journals_comes_to_the_same_end() {
                 if ack.boot != host.boot() {
                     host.reboot();
                 }
-                if let (Some(model::Observed::Child(observed)), Some(name)) = (ack.observed.clone(), child_of(&facts, ack.command)) {
+                if let (Some(model::Observed::Child(observed)), Some(name)) =
+                    (ack.observed.clone(), child_of(&facts, ack.command))
+                {
                     host.set(&name, observed);
                 }
             }

@@ -305,9 +305,10 @@ pub(crate) fn config_of(script: &str) -> Config {
     if script.contains("# limit role=web 1") {
         config.limit_groups.push(engine::LimitGroup {
             name: "web".into(),
-            labels: model::Labels::from([("role".to_owned(), "web".to_owned())]),
+            on: Some("role=web".parse().expect("a selector")),
+            per: None,
             children: Vec::new(),
-            max_unavailable: 1,
+            max_unavailable: model::Amount::Count(1),
         });
     }
     config

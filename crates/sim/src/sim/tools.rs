@@ -2,7 +2,7 @@
 //! only their contract is kept: a verdict that was observed, or a failure.
 
 use agent::machine::Reading;
-use model::{Action, Observed, ChildRef, ChildStatus, Command, CommandId, ErrorCode, Millis, Readable};
+use model::{Action, ChildRef, ChildStatus, Command, CommandId, ErrorCode, Millis, Observed, Readable};
 use recipe::{HostReading, Verdict};
 
 use crate::fault::Fault;

@@ -50,13 +50,7 @@ impl Sim {
     }
 
     /// Why a member is unavailable beyond doubt, by the truth, and as far as a controller could know it.
-    fn surely_unavailable(
-        &self,
-        controller: usize,
-        host: usize,
-        child: Option<&str>,
-        own: TrackId,
-    ) -> Option<&'static str> {
+    fn surely_unavailable(&self, controller: usize, host: usize, child: Option<&str>, own: TrackId) -> Option<&'static str> {
         let it = &self.hosts[host];
         if self.checks.watched.iter().any(|(id, w)| *id != own && is_working(w) && w.host == host) {
             return Some("being worked on");

@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
 use model::{
-    ActionKind, Command, CommandId, Direction, Fence, InstanceId, Operation, OrchestrationId, Place, Plan, Recheck, Report, Request,
-    StepAction, TargetId, Timestamp, Track,
+    ActionKind, Command, CommandId, Direction, Fence, InstanceId, Operation, OrchestrationId, Place, Plan, Recheck, Report,
+    Request, StepAction, TargetId, Timestamp, Track,
 };
 
 use crate::backend::Commit;
@@ -177,14 +177,15 @@ pub(crate) struct Checks {
 impl Checks {
     pub(crate) fn new(hosts: &[Host], scenario: &Scenario) -> Self {
         let groups = scenario.config.limit_groups.iter().map(|g| {
-            let by_label = hosts.iter().enumerate().filter(|(_, h)| g.labels.iter().all(|(k, v)| h.labels.get(k) == Some(v)));
+            let named = |h: &Host| g.on.as_ref().is_some_and(|on| on.matches(h.id, &h.name, &h.labels));
+            let by_label = hosts.iter().enumerate().filter(|(_, h)| named(h));
             let by_name = g.children.iter().filter_map(|path| {
                 let (host, child) = path.split_once('/')?;
                 Some((hosts.iter().position(|h| h.name == host)?, Some(child.to_owned())))
             });
             Group {
                 name: g.name.clone(),
-                limit: g.max_unavailable,
+                limit: g.max_unavailable.of(0),
                 members: by_label.map(|(i, _)| (i, None)).chain(by_name).collect(),
             }
         });
@@ -310,7 +311,10 @@ impl Sim {
             }
             Entry::CommandIssued { place, command } => {
                 let kind = command.action.kind();
-                if kind == ActionKind::StopChild && place.direction == Direction::Do && !matches!(watch.step(place.step), Some(StepAction::StopAgain)) {
+                if kind == ActionKind::StopChild
+                    && place.direction == Direction::Do
+                    && !matches!(watch.step(place.step), Some(StepAction::StopAgain))
+                {
                     watch.stopped.insert(command.subject);
                 }
                 if kind.ends_boot() {

@@ -1,0 +1,235 @@
+//! How a fleet is gone through, unless a request says otherwise.
+
+use model::{Amount, Approval, DrainPolicy, Millis, OrchestrationId, Rollout, RolloutOptions, TimeoutPolicy};
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+
+/// The configured part of every rollout (rulings 6, 17, 23).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutDefaults {
+    /// Size of the first wave; 0 = no canary. A percentage is at least 1.
+    pub canary: Amount,
+    /// Further waves, each as the part of all targets that is done when it ends.
+    pub stages: Vec<Amount>,
+    /// How many targets are worked on at once; a percentage is at least 1.
+    pub concurrency: Amount,
+    /// So many may fail.
+    pub failure_budget: Amount,
+    /// A person must agree.
+    pub approval: Approval,
+    /// Names of drains.
+    pub drains: Vec<String>,
+    /// How long each drain may take.
+    pub drain_limit: Millis,
+    /// What happens then.
+    pub on_drain_timeout: DrainPolicy,
+    /// Names of checks.
+    pub checks: Vec<String>,
+    /// How long after the undrain every probe must pass.
+    pub soak: Millis,
+    /// Names of maintenance windows; a request may name more of them and leave out none.
+    pub windows: Vec<String>,
+    /// Two starts are never closer than this.
+    pub stagger: Millis,
+    /// Each start is put off by a part of this that depends on the target alone.
+    pub jitter: Millis,
+    /// Only hosts that say they need a reboot.
+    pub only_if_required: bool,
+    /// How long the children have to stop.
+    pub shutdown_timeout: Millis,
+    /// What happens when they do not.
+    pub on_timeout: TimeoutPolicy,
+    /// What a target is expected to take from drain to soak, while nothing is known of its earlier runs.
+    pub expected: Millis,
+}
+
+impl Default for RolloutDefaults {
+    fn default() -> Self {
+        Self {
+            canary: Amount::Count(0),
+            stages: Vec::new(),
+            concurrency: Amount::Count(1),
+            failure_budget: Amount::Count(0),
+            approval: Approval::Never,
+            drains: Vec::new(),
+            drain_limit: Millis::secs(120),
+            on_drain_timeout: DrainPolicy::Abort,
+            checks: Vec::new(),
+            soak: Millis::secs(60),
+            windows: Vec::new(),
+            stagger: Millis(0),
+            jitter: Millis(0),
+            only_if_required: false,
+            shutdown_timeout: Millis::secs(120),
+            on_timeout: TimeoutPolicy::Abort,
+            expected: Millis::secs(600),
+        }
+    }
+}
+
+impl RolloutDefaults {
+    /// The whole rollout, from what was said of it.
+    pub fn fill(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Rollout {
+        let mut windows = self.windows.clone();
+        windows.extend(said.windows.iter().cloned());
+        let mut rollout = Rollout {
+            canary: said.canary.unwrap_or(self.canary),
+            stages: said.stages.clone().unwrap_or_else(|| self.stages.clone()),
+            concurrency: said.concurrency.unwrap_or(self.concurrency),
+            failure_budget: said.failure_budget.unwrap_or(self.failure_budget),
+            approval: said.approval.unwrap_or(self.approval),
+            drains: said.drains.clone().unwrap_or_else(|| self.drains.clone()),
+            drain_limit: said.drain_limit.unwrap_or(self.drain_limit),
+            on_drain_timeout: said.on_drain_timeout.unwrap_or(self.on_drain_timeout),
+            checks: said.checks.clone().unwrap_or_else(|| self.checks.clone()),
+            soak: said.soak.unwrap_or(self.soak),
+            windows,
+            stagger: said.stagger.unwrap_or(self.stagger),
+            jitter: said.jitter.unwrap_or(self.jitter),
+            only_if_required: said.only_if_required.unwrap_or(self.only_if_required),
+            retry_of,
+        };
+        for names in [&mut rollout.drains, &mut rollout.checks, &mut rollout.windows] {
+            keep_first(names);
+        }
+        rollout
+    }
+}
+
+/// What is named twice is meant once.
+fn keep_first(names: &mut Vec<String>) {
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+}
+
+/// What is wrong with a rollout, whoever its targets are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RolloutError {
+    /// A name that is not in the configuration.
+    #[error("no {what} is called {name:?}; known are: {}", listed(.known))]
+    Unknown {
+        /// `drain`, `check` or `window`.
+        what: &'static str,
+        /// As asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Nothing could ever start.
+    #[error("concurrency is {0}, so that nothing could ever start: at least 1, or 1%")]
+    NoConcurrency(Amount),
+    /// A stage does not end after the one before it.
+    #[error("the stage {stage} does not end after {before}: give stages in rising order, as 10%, 50%")]
+    Stages {
+        /// The one.
+        stage: Amount,
+        /// The stage, or the canary, before it.
+        before: Amount,
+    },
+    /// An approval that could never be asked for.
+    #[error("approval after the canary, but there is no canary: give a canary of at least 1, or ask before each wave")]
+    NoCanary,
+}
+
+impl Config {
+    /// Whether a rollout makes sense, and names only what is configured.
+    ///
+    /// # Errors
+    /// [`RolloutError`].
+    pub fn check_rollout(&self, rollout: &Rollout) -> Result<(), RolloutError> {
+        known("drain", &rollout.drains, self.drains.keys())?;
+        known("check", &rollout.checks, self.checks.keys())?;
+        known("window", &rollout.windows, self.windows.keys())?;
+        if matches!(rollout.concurrency, Amount::Count(0) | Amount::Percent(0)) {
+            return Err(RolloutError::NoConcurrency(rollout.concurrency));
+        }
+        if rollout.approval == Approval::AfterCanary && is_none(rollout.canary) {
+            return Err(RolloutError::NoCanary);
+        }
+        let mut before = rollout.canary;
+        for (index, stage) in rollout.stages.iter().enumerate() {
+            // A count and a percentage compare only once the targets are known.
+            let comparable = std::mem::discriminant(stage) == std::mem::discriminant(&before);
+            let must_rise = comparable && (index > 0 || !is_none(before));
+            if is_none(*stage) || must_rise && *stage <= before {
+                return Err(RolloutError::Stages { stage: *stage, before });
+            }
+            before = *stage;
+        }
+        Ok(())
+    }
+}
+
+fn is_none(amount: Amount) -> bool {
+    matches!(amount, Amount::Count(0) | Amount::Percent(0))
+}
+
+fn known<'a>(what: &'static str, asked: &[String], there: impl Iterator<Item = &'a String> + Clone) -> Result<(), RolloutError> {
+    match asked.iter().find(|name| !there.clone().any(|known| known == *name)) {
+        Some(name) => Err(RolloutError::Unknown { what, name: name.clone(), known: there.cloned().collect() }),
+        None => Ok(()),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_comes_from_the_configuration() {
+        let rollout = RolloutDefaults::default().fill(&RolloutOptions::default(), None);
+        assert_eq!((rollout.concurrency, rollout.failure_budget), (Amount::Count(1), Amount::Count(0)), "ruling 17, G4");
+        assert_eq!((rollout.drain_limit, rollout.soak), (Millis::secs(120), Millis::secs(60)), "ruling 23");
+        assert_eq!((rollout.on_drain_timeout, rollout.stagger, rollout.jitter), (DrainPolicy::Abort, Millis(0), Millis(0)));
+
+        let defaults: RolloutDefaults =
+            toml::from_str("concurrency = \"10%\"\ndrains = [\"lb\"]\nwindows = [\"night\"]\nsoak = 5000").unwrap();
+        let said: RolloutOptions =
+            toml::from_str("soak = 1000\ndrains = []\nwindows = [\"sunday\", \"night\"]\nonly_if_required = true").unwrap();
+        let rollout = defaults.fill(&said, None);
+        assert_eq!((rollout.concurrency, rollout.soak, rollout.only_if_required), (Amount::Percent(10), Millis(1000), true));
+        assert_eq!(rollout.drains, Vec::<String>::new(), "S2-24: no drain, when that is said");
+        assert_eq!(rollout.windows, ["night", "sunday"], "a request leaves out no configured window");
+        assert!(
+            toml::from_str::<RolloutOptions>("soakk = 1").is_err() && toml::from_str::<RolloutDefaults>("soakk = 1").is_err()
+        );
+    }
+
+    #[test]
+    fn a_rollout_that_makes_no_sense_is_told_with_what_there_is() {
+        let config: Config = toml::from_str("[drain.lb]\non = \"*\"\nkind = \"hook\"\nname = \"lb\"").unwrap();
+        let check = |text: &str| {
+            let said: RolloutOptions = toml::from_str(text).unwrap();
+            config.check_rollout(&config.rollout.fill(&said, None)).map_err(|e| e.to_string())
+        };
+        for (text, parts) in [
+            ("drains = [\"lp\"]", ["\"lp\"", "lb"]),
+            ("checks = [\"up\"]", ["check", "none"]),
+            ("windows = [\"night\"]", ["window", "night"]),
+            ("concurrency = 0", ["concurrency", "at least 1"]),
+            ("concurrency = \"0%\"", ["0%", "at least 1"]),
+            ("approval = \"after_canary\"", ["canary", "at least 1"]),
+            ("stages = [\"50%\", \"10%\"]", ["10%", "rising"]),
+            ("stages = [\"10%\", \"10%\"]", ["10%", "rising"]),
+            ("canary = 5\nstages = [3]", ["3", "5"]),
+            ("stages = [0]", ["0", "rising"]),
+        ] {
+            let error = check(text).expect_err(text);
+            assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
+        }
+        for text in [
+            "drains = [\"lb\"]",
+            "canary = 1\nstages = [\"10%\", \"50%\"]\napproval = \"after_canary\"",
+            "canary = \"5%\"",
+            "stages = [3, \"50%\"]",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+}
