@@ -33,13 +33,15 @@ const FLOORS: [(&str, u8); 10] = [
     ("driver", 3),
     ("inventory", 3),
     ("agent", 4),
+    ("reach", 4),
     ("controller", 4),
     ("sim", 4),
     ("cli", 5),
 ];
 
-/// Crates that the simulator must build around: the one exception to "strangers on one floor".
-const SIMULATED: &str = "agent";
+/// Who may build on a crate of its own floor, and on which: the simulator runs the agent's machine, and the controller hands
+/// commands for hosts without an agent to the one crate that reaches them.
+const NEIGHBOURS: [(&str, &str); 2] = [("sim", "agent"), ("controller", "reach")];
 
 fn floor(name: &str) -> Option<u8> {
     FLOORS.iter().find(|(crate_name, _)| *crate_name == name).map(|(_, floor)| *floor)
@@ -95,7 +97,7 @@ pub(super) fn floors(tree: &Tree) -> Vec<String> {
         };
         for need in &package.needs {
             let allowed = match (floor(need), need.as_str()) {
-                (Some(_), SIMULATED) if package.name == "sim" => true,
+                (Some(_), need) if NEIGHBOURS.contains(&(package.name.as_str(), need)) => true,
                 (Some(other), _) => other < own,
                 (None, "xtask" | "e2e") => false,
                 (None, _) => true,

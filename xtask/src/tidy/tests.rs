@@ -22,6 +22,9 @@ fn dependencies_go_down_only() {
     assert_eq!(broken(&needs(&[package("model", true, &["driver"])])), 1);
     assert_eq!(broken(&needs(&[package("agent", true, &["controller"])])), 1);
     assert_eq!(broken(&needs(&[package("sim", true, &["agent", "driver"])])), 0);
+    assert_eq!(broken(&needs(&[package("controller", true, &["reach", "driver"])])), 0);
+    assert_eq!(broken(&needs(&[package("reach", true, &["controller"])])), 1, "it knows nobody of its floor");
+    assert_eq!(broken(&needs(&[package("agent", true, &["reach"])])), 1, "nobody else builds on it");
     assert_eq!(broken(&needs(&[package("cli", true, &["e2e"])])), 1);
     assert_eq!(broken(&needs(&[package("attic", true, &[])])), 1);
 }

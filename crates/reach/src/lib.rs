@@ -1,0 +1,3 @@
+//! What is done to hosts from here: over SSH where no agent runs.
+
+pub mod ssh;

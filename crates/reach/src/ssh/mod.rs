@@ -1,0 +1,22 @@
+//! Hosts over SSH.
+
+mod access;
+mod config;
+mod destination;
+mod error;
+mod far;
+mod keys;
+mod known;
+mod pattern;
+mod script;
+mod settings;
+mod stream;
+
+pub use access::{Access, Limits, Options, Sudo};
+pub use config::ConfigFiles;
+pub use destination::{Destination, DestinationError};
+pub use error::SshError;
+pub use far::Far;
+pub use keys::Secret;
+pub use known::KeyError;
+pub use settings::{AgentSocket, Proxy, Settings, SettingsError, Strictness, Surroundings};

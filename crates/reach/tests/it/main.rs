@@ -1,0 +1,5 @@
+//! Connections to real ssh servers, one process of `sshd` for each connection, and to a small one where a real one cannot be
+//! had (passwords need an account).
+
+mod bench;
+mod connect;
