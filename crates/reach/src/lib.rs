@@ -1,3 +1,4 @@
-//! What is done to hosts from here: over SSH where no agent runs.
+//! What is done without an agent: on hosts over SSH ([`ssh`]), and where the engine itself runs ([`own`]).
 
+pub mod own;
 pub mod ssh;
