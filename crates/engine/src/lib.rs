@@ -32,4 +32,4 @@ pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot,
 pub use show::title;
 pub use story::{action_of, is_good, tell};
 pub use view::{Alarm, ChildView, HostState, HostView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView, View};
-pub use window::{CronError, Window, WindowError, WindowKind};
+pub use window::{CronError, Look, Schedule, Window, WindowError, WindowKind, put_off};
