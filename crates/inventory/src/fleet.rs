@@ -1,4 +1,4 @@
-//! `fleet.toml`: hosts, limits, drains, checks, windows, and how a fleet is usually gone through.
+//! `fleet.toml`: hosts, and with them the engine's own configuration: limits, drains, checks, windows, habits.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::{Address, Host, InventoryError, Place, Source, Wishes, spelling};
+use crate::{Address, Host, InventoryError, Place, Source, spelling};
 
 /// Keys of a fleet file that are not the engine's.
-const OWN: [&str; 4] = ["host", "rollout", "ansible", "deploy"];
+const OWN: [&str; 3] = ["host", "ansible", "deploy"];
 
 /// What brings a new generation to a host (S2-37); runs where `reveille` runs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -39,7 +39,6 @@ pub(crate) struct AnsibleOptions {
 #[serde(deny_unknown_fields, default)]
 struct Own {
     host: BTreeMap<Spanned<String>, Entry>,
-    rollout: Option<Spanned<Wishes>>,
     ansible: AnsibleOptions,
     deploy: Option<Spanned<Deploy>>,
 }
@@ -74,7 +73,6 @@ impl Scalar {
 /// What one fleet file says.
 pub(crate) struct Fleet {
     pub(crate) hosts: Vec<(String, Host)>,
-    pub(crate) rollout: Option<(Wishes, Place)>,
     pub(crate) ansible: AnsibleOptions,
     pub(crate) deploy: Option<(Deploy, Place)>,
     /// The rest, which is the engine's; with the keys that stand in it.
@@ -108,7 +106,6 @@ pub(crate) fn read(source: &Source) -> Result<Fleet, InventoryError> {
         hosts.push((name.clone(), host(name, entry, place)?));
     }
     let placed = |span: std::ops::Range<usize>| lines.place_of(lines.at(span.start));
-    let rollout = own.rollout.map(|wishes| (placed(wishes.span()), wishes.into_inner())).map(|(place, w)| (w, place));
     let deploy = own.deploy.map(|deploy| (placed(deploy.span()), deploy.into_inner())).map(|(place, d)| (d, place));
     if let Some((deploy, place)) = &deploy
         && deploy.command.is_empty()
@@ -116,14 +113,14 @@ pub(crate) fn read(source: &Source) -> Result<Fleet, InventoryError> {
         let detail = "deploy.command is empty: it holds a program and its arguments".to_owned();
         return Err(InventoryError::Syntax { place: place.clone(), detail });
     }
-    Ok(Fleet { hosts, rollout, ansible: own.ansible, deploy, config, keys })
+    Ok(Fleet { hosts, ansible: own.ansible, deploy, config, keys })
 }
 
 /// An unknown key at the top could also be one of ours.
 fn known(error: InventoryError) -> InventoryError {
     match error {
         InventoryError::Syntax { place, detail } if detail.starts_with("unknown field") && !detail.contains(" in `") => {
-            let detail = detail.replacen("expected one of ", "expected one of `host`, `rollout`, `deploy`, `ansible`, ", 1);
+            let detail = detail.replacen("expected one of ", "expected one of `host`, `deploy`, `ansible`, ", 1);
             InventoryError::Syntax { place, detail }
         }
         other => other,

@@ -6,7 +6,6 @@ mod error;
 mod fleet;
 mod merge;
 mod spelling;
-mod wishes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +15,6 @@ use model::Labels;
 pub use address::{Address, AddressError};
 pub use error::InventoryError;
 pub use fleet::Deploy;
-pub use wishes::{Approve, Wishes};
 
 /// More than this in one file is no inventory, in bytes.
 pub const SIZE_MAX: usize = 64 << 20;
@@ -66,10 +64,8 @@ pub struct Host {
 pub struct Inventory {
     /// Hosts by name.
     pub hosts: BTreeMap<String, Host>,
-    /// Limits, drains, checks and windows.
+    /// Limits, drains, checks, windows, and how a fleet is gone through when the command line does not say otherwise.
     pub config: engine::Config,
-    /// How a fleet is gone through when the command line does not say otherwise.
-    pub rollout: Wishes,
     /// What brings a new generation to a host.
     pub deploy: Option<Deploy>,
     /// What was seen and is not obeyed; to be shown.

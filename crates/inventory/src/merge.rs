@@ -9,7 +9,6 @@ use crate::{HOSTS_MAX, Host, Inventory, InventoryError, Source};
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
     config: Option<String>,
-    rollout: Option<String>,
     deploy: Option<String>,
 }
 
@@ -17,12 +16,8 @@ pub(crate) struct Origins {
 pub(crate) fn fleet(inventory: &mut Inventory, from: &mut Origins, fleet: Fleet, source: &Source) -> Result<(), InventoryError> {
     // Limits, drains, checks and windows belong together: half of them from elsewhere would be a policy that nobody wrote.
     if !fleet.keys.is_empty() {
-        once("a table of limits, drains, checks or windows", &mut from.config, &source.name)?;
+        once("the configuration (limits, drains, checks, windows, rollout)", &mut from.config, &source.name)?;
         inventory.config = fleet.config;
-    }
-    if let Some((wishes, place)) = fleet.rollout {
-        once("[rollout]", &mut from.rollout, &place.to_string())?;
-        inventory.rollout = wishes;
     }
     if let Some((deploy, place)) = fleet.deploy {
         once("[deploy]", &mut from.deploy, &place.to_string())?;

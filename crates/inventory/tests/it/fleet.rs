@@ -1,6 +1,6 @@
 //! `fleet.toml`.
 
-use model::{Amount, Millis};
+use model::Millis;
 
 use super::{error, read, shown};
 
@@ -18,11 +18,6 @@ name = "web"
 labels = { role = "web" }
 max_unavailable = 1
 
-[rollout]
-canary = 1
-concurrency = "10%"
-soak = "2m"
-
 [deploy]
 command = ["./deploy", "{name}"]
 "#;
@@ -31,7 +26,6 @@ command = ["./deploy", "{name}"]
 fn a_fleet_file_lists_hosts_limits_and_habits() {
     let fleet = read(&[("fleet.toml", FLEET)]).unwrap();
     assert_eq!(fleet.config.limit_groups.len(), 1);
-    assert_eq!((fleet.rollout.canary, fleet.rollout.soak), (Some(Amount::Count(1)), Some(Millis::secs(120))));
     let deploy = fleet.deploy.unwrap();
     assert_eq!((deploy.command.len(), deploy.limit), (2, Millis::secs(600)));
     insta::assert_snapshot!(shown(&[("fleet.toml", FLEET)]), @"
@@ -51,8 +45,7 @@ fn a_bad_fleet_file_is_refused_with_its_line() {
         "[host.a]\nlabels = { \"a b\" = \"x\" }",
         "[host.a]\nlabels = { a = \"x,y\" }",
         "[host.a]\nlabels = { generation = \"1\" }\ngeneration = 2",
-        "[rollout]\n\ncanary = \"11x\"",
-        "[rollout]\nsoak = \"5\"",
+        "\nheartbeat = \"5\"",
         "heartbeat = 1\n[[limit_group]]\nnam = \"x\"",
         "[deploy]\ncommand = []",
         "x = [",
@@ -76,7 +69,7 @@ fn a_host_under_two_names_is_an_error_that_names_both() {
 
 #[test]
 fn several_files_become_one_inventory_unless_they_contradict_each_other() {
-    let first = ("a.toml", "[host.a]\naddress = \"10.0.0.1\"\nlabels = { role = \"web\" }\n[rollout]\ncanary = 1\n");
+    let first = ("a.toml", "[host.a]\naddress = \"10.0.0.1\"\nlabels = { role = \"web\" }\n[deploy]\ncommand = [\"x\"]\n");
     let second = ("hosts", "[fra]\na\nb\n");
     insta::assert_snapshot!(shown(&[first, second]), @"
     a  10.0.0.1  group.fra=true,role=web  a.toml:1
@@ -85,7 +78,7 @@ fn several_files_become_one_inventory_unless_they_contradict_each_other() {
     let told = [
         error(&[first, ("b.toml", "[host.a]\naddress = \"10.0.0.2\"")]),
         error(&[first, ("b.toml", "[host.a]\nlabels = { role = \"db\" }")]),
-        error(&[first, ("b.toml", "[rollout]\ncanary = 2")]),
+        error(&[first, ("b.toml", "[deploy]\ncommand = [\"y\"]")]),
         error(&[("a.toml", "heartbeat = 5000"), ("b.toml", "heartbeat = 6000")]),
     ];
     insta::assert_snapshot!(told.join("\n"));
