@@ -99,6 +99,7 @@ pub(crate) fn read(source: &Source) -> Result<Fleet, InventoryError> {
     let of = |table| toml::Deserializer::from(Spanned::new(span.clone(), table));
     let own = Own::deserialize(of(own)).map_err(wrong)?;
     let config = engine::Config::deserialize(of(rest)).map_err(|error| known(wrong(error)))?;
+    config.check().map_err(|error| InventoryError::Syntax { place: lines.place_of(0), detail: error.to_string() })?;
     let mut hosts = Vec::with_capacity(own.host.len());
     for (name, entry) in own.host {
         let place = lines.place_of(lines.at(name.span().start));

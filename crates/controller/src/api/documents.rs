@@ -1,8 +1,8 @@
 //! From what the engine shows to the documents of the REST dialect. Nothing is decided here.
 
 use engine::{HostView, Phase, View};
-use protocol::native::PublicKey;
 use model::{Plan, StepAction, Subjects};
+use protocol::native::PublicKey;
 use protocol::rest::hosts::{Alarm, Blocker, Child, Host, HostState, PlannedStep};
 use protocol::rest::orchestrations::{
     JournalLine, OrchestratedChild, Orchestration, OrchestrationSummary, Outcome, Step, StepState, StopStatus, Subject,

@@ -10,6 +10,7 @@ mod documents;
 mod events;
 mod extract;
 mod hosts;
+mod inside;
 mod orchestrations;
 mod problem;
 mod reboot;
@@ -29,6 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use access::Need;
+pub use inside::{Answer, Inside, Question};
 pub use problem::ApiError;
 
 use crate::control::Control;

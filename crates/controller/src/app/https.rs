@@ -72,7 +72,12 @@ impl axum::serve::Listener for HttpsListener {
     }
 }
 
-async fn accept(socket: TcpListener, certificate: Certificate, slots: Arc<Semaphore>, ready: mpsc::Sender<(Connection, SocketAddr)>) {
+async fn accept(
+    socket: TcpListener,
+    certificate: Certificate,
+    slots: Arc<Semaphore>,
+    ready: mpsc::Sender<(Connection, SocketAddr)>,
+) {
     let mut handshakes = JoinSet::new();
     loop {
         while handshakes.try_join_next().is_some() {}

@@ -90,7 +90,11 @@ pub struct Running {
 ///
 /// # Errors
 /// [`AppError`].
-pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()>, started: impl FnOnce(&Running)) -> Result<(), AppError> {
+pub async fn run(
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()>,
+    started: impl FnOnce(&Running),
+) -> Result<(), AppError> {
     let mut running = Running::start(config).await?;
     started(&running);
     notify(&[NotifyState::Ready]);
@@ -274,7 +278,14 @@ impl Running {
 }
 
 /// Looks now and then whether the server's certificate must be renewed.
-async fn renew(dir: PathBuf, names: Vec<String>, mut at: SystemTime, broker: Arc<Broker>, certificate: Certificate, mut stop: watch::Receiver<bool>) {
+async fn renew(
+    dir: PathBuf,
+    names: Vec<String>,
+    mut at: SystemTime,
+    broker: Arc<Broker>,
+    certificate: Certificate,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         tokio::select! {
             _ = stop.changed() => return,
@@ -324,7 +335,8 @@ fn in_url(name: &str) -> String {
 fn licensing(config: &ServerConfig) -> Licensing {
     let wanted = &config.licensing;
     let license = wanted.license_file.as_ref().map(|file| {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("the license file {} cannot be read: {error}", file.display()))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("the license file {} cannot be read: {error}", file.display()))?;
         let issuer = wanted.issuer_key.as_deref().and_then(|key| key.parse::<PublicKey>().ok());
         License::read(&text, &issuer.ok_or("licensing.issuer_key is missing")?)
     });

@@ -162,7 +162,9 @@ impl ServerConfig {
     /// [`ConfigError`].
     pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let text = match file {
-            Some(path) => Some((path, std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?)),
+            Some(path) => {
+                Some((path, std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?))
+            }
             None => None,
         };
         Self::read(text.as_ref().map(|(path, text)| (*path, text.as_str())), variables)
@@ -177,13 +179,17 @@ impl ServerConfig {
             table = toml::from_str(text).map_err(wrong)?;
         }
         env::put_over(&mut table, variables)?;
-        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Value { key: "(all)".to_owned(), detail: error.to_string() })?;
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Value { key: "(all)".to_owned(), detail: error.to_string() })?;
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let must = |fits: bool, key: &str, detail: &str| if fits { Ok(()) } else { Err(ConfigError::Value { key: key.to_owned(), detail: detail.to_owned() }) };
+        let must = |fits: bool, key: &str, detail: &str| {
+            if fits { Ok(()) } else { Err(ConfigError::Value { key: key.to_owned(), detail: detail.to_owned() }) }
+        };
         let engine = &self.engine;
         must(self.state_dir.is_absolute(), "state_dir", "must be an absolute path")?;
         must(!self.api.listen.is_empty(), "api.listen", "needs at least one address, \"0.0.0.0:8443\" for one")?;

@@ -29,15 +29,8 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::ViewHosts,
-        Self::RebootHost,
-        Self::Force,
-        Self::TakeSlot,
-        Self::ManageHosts,
-        Self::ViewAudit,
-        Self::ManageAccess,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::ViewHosts, Self::RebootHost, Self::Force, Self::TakeSlot, Self::ManageHosts, Self::ViewAudit, Self::ManageAccess];
 
     /// The word in documents and messages: `REBOOT_HOST`.
     pub const fn as_str(self) -> &'static str {
@@ -198,7 +191,8 @@ pub(super) fn parse_labels(text: &str) -> Option<Labels> {
     for part in text.split(',') {
         let (key, value) = part.split_once('=')?;
         let (key, value) = (key.trim(), value.trim());
-        if key.is_empty() || value.is_empty() || value.contains('=') || labels.insert(key.to_owned(), value.to_owned()).is_some() {
+        if key.is_empty() || value.is_empty() || value.contains('=') || labels.insert(key.to_owned(), value.to_owned()).is_some()
+        {
             return None;
         }
     }
@@ -228,7 +222,9 @@ impl Principal {
         match permission {
             // An API token of an administrator forces only if it was made for that.
             Permission::Force if self.name.contains('/') => self.may_force && self.role.grants(Permission::RebootHost),
-            Permission::Force => self.role.grants(Permission::Force) || (self.may_force && self.role.grants(Permission::RebootHost)),
+            Permission::Force => {
+                self.role.grants(Permission::Force) || (self.may_force && self.role.grants(Permission::RebootHost))
+            }
             other => self.role.grants(other),
         }
     }

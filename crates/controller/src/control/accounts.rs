@@ -116,13 +116,22 @@ impl Control {
     /// # Errors
     /// [`ControlError::Unauthenticated`] (audited); [`ControlError::PasswordChangeRequired`] for a one-time password without
     /// a new one; [`ControlError::TooManyAttempts`]; [`ControlError::Invalid`] for a new password that is too short.
-    pub async fn login(&self, peer: &str, user: &str, password: &str, new_password: Option<&str>) -> Result<LoggedIn, ControlError> {
+    pub async fn login(
+        &self,
+        peer: &str,
+        user: &str,
+        password: &str,
+        new_password: Option<&str>,
+    ) -> Result<LoggedIn, ControlError> {
         let now = self.now();
         // All addresses of one IPv6 subscriber count as one.
-        let place = peer.parse::<IpAddr>().map_or_else(|_| peer.to_owned(), |ip| match ip {
-            IpAddr::V6(ip) => format!("{:x?}", &ip.segments()[..4]),
-            IpAddr::V4(ip) => ip.to_string(),
-        });
+        let place = peer.parse::<IpAddr>().map_or_else(
+            |_| peer.to_owned(),
+            |ip| match ip {
+                IpAddr::V6(ip) => format!("{:x?}", &ip.segments()[..4]),
+                IpAddr::V4(ip) => ip.to_string(),
+            },
+        );
         let attempt = Attempt::new(user, &place);
         self.shared.throttle.begin(&attempt, now).map_err(|retry_after| ControlError::TooManyAttempts { retry_after })?;
         let account = self.shared.database.account(user).await.map_err(unavailable)?;
@@ -161,7 +170,10 @@ impl Control {
             expires_at,
         };
         let made = self.shared.database.insert_token(&row, line("login", format!("user {} logged in from {peer}", account.name)));
-        let token = made.await.map_err(unavailable)?.ok_or_else(|| ControlError::Unavailable("no session could be made: try again".to_owned()))?;
+        let token = made
+            .await
+            .map_err(unavailable)?
+            .ok_or_else(|| ControlError::Unavailable("no session could be made: try again".to_owned()))?;
         let scope = scope(&account.scope)?;
         let who = Principal { name: account.name.clone(), role, may_force: account.may_force, scope, token, expires_at };
         Ok(LoggedIn { user: account.name, token: secret, expires_at, role, permissions: who.permissions() })
@@ -184,13 +196,15 @@ impl Control {
         }
         let (own, users) = (scope(&token.scope)?, scope(&account.scope)?);
         let principal = if let Some(name) = &token.name {
-            let reaches_further = || ControlError::Unauthenticated("this token reaches further than its user may now: make a new one".to_owned());
+            let reaches_further =
+                || ControlError::Unauthenticated("this token reaches further than its user may now: make a new one".to_owned());
             if !users.contains(&own) {
                 return Err(reaches_further());
             }
             // The smaller one of what the token was made for and what its user may do now.
             let (wanted, users_role) = (role(&token.role)?, role(&account.role)?);
-            let least = if wanted.is_within(users_role) { Some(wanted) } else { Some(users_role).filter(|role| role.is_within(wanted)) };
+            let least =
+                if wanted.is_within(users_role) { Some(wanted) } else { Some(users_role).filter(|role| role.is_within(wanted)) };
             Principal {
                 name: format!("{}/{name}", account.name),
                 role: least.ok_or_else(reaches_further)?,
@@ -268,9 +282,15 @@ impl Control {
             created_at: now,
             expires_at,
         };
-        let line = self.line(&by.name, "token_created", format!("token {} with role {} for {wanted}, until {expires_at}", new.name, new.role));
+        let line = self.line(
+            &by.name,
+            "token_created",
+            format!("token {} with role {} for {wanted}, until {expires_at}", new.name, new.role),
+        );
         let id = self.shared.database.insert_token(&row, line).await.map_err(unavailable)?;
-        let id = id.ok_or_else(|| ControlError::Conflict(format!("you have a token {:?} already: revoke it or choose another name", new.name)))?;
+        let id = id.ok_or_else(|| {
+            ControlError::Conflict(format!("you have a token {:?} already: revoke it or choose another name", new.name))
+        })?;
         Ok(TokenMade { id, token: secret, expires_at })
     }
 
@@ -432,7 +452,11 @@ pub async fn ensure_administrator(
         must_change: true,
         created_at: now,
     };
-    if !database.insert_account(&row, line("user_created", "the first administrator, with a one-time password")).await.map_err(unavailable)? {
+    if !database
+        .insert_account(&row, line("user_created", "the first administrator, with a one-time password"))
+        .await
+        .map_err(unavailable)?
+    {
         let reset = line("password_reset", "a one-time password for the administrator, made on the controller's host");
         database.set_password(ADMINISTRATOR, &hash, true, reset).await.map_err(unavailable)?;
     }
@@ -453,7 +477,9 @@ pub(super) fn forget(file: &Path) {
 fn check_word(what: &str, word: &str, longest: usize) -> Result<(), ControlError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
     if word.is_empty() || word.len() > longest || !word.chars().all(fits) || word == "system" {
-        return Err(ControlError::Invalid(format!("{what} has 1 to {longest} letters, digits, or any of - _ . @, and is not \"system\"")));
+        return Err(ControlError::Invalid(format!(
+            "{what} has 1 to {longest} letters, digits, or any of - _ . @, and is not \"system\""
+        )));
     }
     Ok(())
 }

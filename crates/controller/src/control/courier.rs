@@ -77,7 +77,9 @@ impl Courier {
     pub(super) fn say(&self, host: TargetId, body: &ControllerBody) -> Result<(), SendError> {
         let payload = seal_controller(&self.key, host, body).map_err(|error| SendError(error.to_string()))?;
         let lane = usize::from(host.0.as_bytes()[15]) % LANES;
-        self.lanes[lane].try_send(Parcel { host, payload }).map_err(|_| SendError("too many messages wait for the broker".to_owned()))
+        self.lanes[lane]
+            .try_send(Parcel { host, payload })
+            .map_err(|_| SendError("too many messages wait for the broker".to_owned()))
     }
 }
 

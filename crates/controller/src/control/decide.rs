@@ -42,7 +42,9 @@ impl Control {
         let request = Request { targets: vec![target], operation, options, rollout: None, by: by.actor() };
         match self.ask(Input::Submit { id, request }, None).await? {
             Reply::Accepted { id, child_count } => Ok((id, child_count)),
-            Reply::Noted => Err(ControlError::Unavailable("the engine did not say whether it accepted: look at the orchestrations".to_owned())),
+            Reply::Noted => Err(ControlError::Unavailable(
+                "the engine did not say whether it accepted: look at the orchestrations".to_owned(),
+            )),
             Reply::Refused(refusal) => Err(self.engine_refused(by, "submit", Some(target), refusal)),
         }
     }
@@ -72,7 +74,10 @@ impl Control {
                 match key {
                     Some(key) if key.fingerprint() == given => Ok(()),
                     Some(key) => {
-                        let text = format!("the host waits with the key {}, not {given}: compare it on the host itself", key.fingerprint());
+                        let text = format!(
+                            "the host waits with the key {}, not {given}: compare it on the host itself",
+                            key.fingerprint()
+                        );
                         Err(ControlError::Conflict(text))
                     }
                     None => Err(ControlError::NotFound(format!("there is no host with the id {host}"))),
@@ -98,7 +103,14 @@ impl Control {
         self.noted(by, "acknowledge", Some(target), Input::Acknowledge { target, by: by.actor() }, None).await
     }
 
-    async fn noted(&self, by: &Principal, action: &str, target: Option<TargetId>, input: Input, check: Option<Check>) -> Result<(), ControlError> {
+    async fn noted(
+        &self,
+        by: &Principal,
+        action: &str,
+        target: Option<TargetId>,
+        input: Input,
+        check: Option<Check>,
+    ) -> Result<(), ControlError> {
         match self.ask(input, check).await? {
             Reply::Noted | Reply::Accepted { .. } => Ok(()),
             Reply::Refused(refusal) => Err(self.engine_refused(by, action, target, refusal)),
@@ -134,12 +146,19 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::Unavailable`] while the engine is being restored, or after 20 s.
-    pub async fn query<R: Send + 'static>(&self, look: impl FnOnce(&Engine, Timestamp) -> R + Send + 'static) -> Result<R, ControlError> {
+    pub async fn query<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine, Timestamp) -> R + Send + 'static,
+    ) -> Result<R, ControlError> {
         let (answer, seen) = oneshot::channel();
         let look = Box::new(move |engine: &Engine, now: Timestamp| drop(answer.send(look(engine, now))));
         let asked = async {
             self.messages.send(Message::Look(look)).await.map_err(|_| stopping())?;
-            seen.await.map_err(|_| ControlError::Unavailable("the controller is starting again from its store: try again in a few seconds".to_owned()))
+            seen.await.map_err(|_| {
+                ControlError::Unavailable(
+                    "the controller is starting again from its store: try again in a few seconds".to_owned(),
+                )
+            })
         };
         let late = || Err(ControlError::Unavailable("the engine did not answer in time: try again".to_owned()));
         tokio::time::timeout(ASK_LIMIT, asked).await.unwrap_or_else(|_| late())

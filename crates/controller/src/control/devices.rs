@@ -67,7 +67,9 @@ impl Control {
             Err(None) => return InboundVerdict::Refuse,
         };
         let told = match body {
-            DeviceBody::Ack { ack } => return self.judge_answer(self.ask(Input::Acked { host, ack: Box::new(ack) }, None).await.is_ok()),
+            DeviceBody::Ack { ack } => {
+                return self.judge_answer(self.ask(Input::Acked { host, ack: Box::new(ack) }, None).await.is_ok());
+            }
             DeviceBody::Report { report } => self.tell(Input::Reported { host, report: Box::new(report) }).await,
             DeviceBody::Hello { nonce, report } => {
                 self.shared.greetings.greeted(host, message.connection);

@@ -69,7 +69,8 @@ impl Reach {
 
     /// Begins a command, unless it is under way.
     fn begin(self: &Arc<Self>, command: &Command) -> Result<(), SendError> {
-        let shared = self.shared.get().and_then(Weak::upgrade).ok_or_else(|| SendError("the controller is starting".to_owned()))?;
+        let shared =
+            self.shared.get().and_then(Weak::upgrade).ok_or_else(|| SendError("the controller is starting".to_owned()))?;
         let here = command.target == TargetId::CONTROLLER;
         let host = if here { None } else { shared.reached(command.target) };
         if host.is_none() && !here {

@@ -48,9 +48,14 @@ impl Control {
             created_at: now,
             expires_at,
         };
-        let line = self.own_line(by, "enrolment_token_created", format!("enrolment token for host {}, good until {expires_at}", new.name));
+        let line = self.own_line(
+            by,
+            "enrolment_token_created",
+            format!("enrolment token for host {}, good until {expires_at}", new.name),
+        );
         self.shared.database.insert_enrolment(&row, line).await.map_err(unavailable)?;
-        let token = Token { url: addresses.url.clone(), ca_fingerprint: addresses.ca_fingerprint.clone(), secret, name: new.name };
+        let token =
+            Token { url: addresses.url.clone(), ca_fingerprint: addresses.ca_fingerprint.clone(), secret, name: new.name };
         Ok(EnrolmentToken { token: token.to_string(), expires_at })
     }
 
@@ -63,7 +68,12 @@ impl Control {
     pub async fn enrol(&self, peer: &str, request: EnrolRequest) -> Result<EnrolAnswer, ControlError> {
         match self.enrol_checked(&request).await {
             Err(error @ (ControlError::Unauthenticated(_) | ControlError::Conflict(_) | ControlError::Invalid(_))) => {
-                self.refused(peer, "enrol", None, &format!("host {:?}, key {}: {error}", request.name, request.public_key.fingerprint()));
+                self.refused(
+                    peer,
+                    "enrol",
+                    None,
+                    &format!("host {:?}, key {}: {error}", request.name, request.public_key.fingerprint()),
+                );
                 Err(error)
             }
             other => other,
@@ -89,7 +99,8 @@ impl Control {
             secret_hash: sha256(mqtt_secret.as_bytes()),
             at: now,
         };
-        let claim = self.shared.database.claim_enrolment(&sha256(request.secret.as_bytes()), &device).await.map_err(unavailable)?;
+        let claim =
+            self.shared.database.claim_enrolment(&sha256(request.secret.as_bytes()), &device).await.map_err(unavailable)?;
         let Claimed { host, labels, .. } = claim.map_err(|refused| match refused {
             ClaimRefused::Unknown | ClaimRefused::Used(_) | ClaimRefused::Expired(_) => {
                 ControlError::Unauthenticated(format!("{refused}; ask for a new one"))
@@ -97,13 +108,8 @@ impl Control {
             ClaimRefused::OtherName(_) => ControlError::Invalid(refused.to_string()),
             ClaimRefused::KnownAs(_) | ClaimRefused::NameTaken(_) => ControlError::Conflict(refused.to_string()),
         })?;
-        let input = Input::Enrol {
-            host,
-            name: device.name,
-            machine_id: device.machine_id,
-            public_key: device.public_key,
-            labels,
-        };
+        let input =
+            Input::Enrol { host, name: device.name, machine_id: device.machine_id, public_key: device.public_key, labels };
         match self.ask(input, None).await? {
             Reply::Noted | Reply::Accepted { .. } => {}
             Reply::Refused(refusal) => return Err(ControlError::Refused(refusal)),
@@ -123,7 +129,10 @@ impl Control {
     }
 
     fn addresses(&self) -> Result<&Addresses, ControlError> {
-        self.shared.addresses.get().ok_or_else(|| ControlError::Unavailable("the controller is starting: try again in a few seconds".to_owned()))
+        self.shared
+            .addresses
+            .get()
+            .ok_or_else(|| ControlError::Unavailable("the controller is starting: try again in a few seconds".to_owned()))
     }
 }
 
@@ -132,16 +141,25 @@ fn check_name(name: &str) -> Result<(), ControlError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let starts = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
     if !starts || name.len() > NAME_MAX || !name.chars().all(fits) || name.parse::<TargetId>().is_ok() {
-        let text = format!("a host name has 1 to {NAME_MAX} letters, digits, or any of - _ . and begins with a letter or digit, not {name:?}");
+        let text = format!(
+            "a host name has 1 to {NAME_MAX} letters, digits, or any of - _ . and begins with a letter or digit, not {name:?}"
+        );
         return Err(ControlError::Invalid(text));
     }
     Ok(())
 }
 
 fn check_labels(labels: &Labels) -> Result<(), ControlError> {
-    let fits = |text: &str| !text.is_empty() && text.len() <= 253 && text.trim() == text && !text.contains([',', '=']) && !text.contains(char::is_control);
+    let fits = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 253
+            && text.trim() == text
+            && !text.contains([',', '='])
+            && !text.contains(char::is_control)
+    };
     if labels.len() > LABELS_MAX || !labels.iter().all(|(key, value)| fits(key) && fits(value)) {
-        let text = format!("a host has at most {LABELS_MAX} labels, each a word and a value of at most 253 bytes without , and =");
+        let text =
+            format!("a host has at most {LABELS_MAX} labels, each a word and a value of at most 253 bytes without , and =");
         return Err(ControlError::Invalid(text));
     }
     Ok(())
@@ -151,6 +169,8 @@ fn check_machine_id(id: &str) -> Result<(), ControlError> {
     if id.len() == 32 && id.bytes().all(|c| c.is_ascii_hexdigit()) && id.bytes().any(|c| c != b'0') {
         Ok(())
     } else {
-        Err(ControlError::Invalid("a machine id has 32 hex digits that are not all 0 (see /etc/machine-id on the host)".to_owned()))
+        Err(ControlError::Invalid(
+            "a machine id has 32 hex digits that are not all 0 (see /etc/machine-id on the host)".to_owned(),
+        ))
     }
 }

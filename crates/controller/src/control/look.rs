@@ -26,15 +26,16 @@ impl Control {
         let scope = who.scope.clone();
         let look = move |engine: &engine::Engine, now| {
             let hosts = engine.hosts(now).into_iter();
-            let hosts = hosts.filter(|host| scope.covers(&host.labels) && wanted.as_ref().is_none_or(|wanted| wanted.means(host)));
+            let hosts =
+                hosts.filter(|host| scope.covers(&host.labels) && wanted.as_ref().is_none_or(|wanted| wanted.means(host)));
             hosts.collect::<Vec<_>>()
         };
         let mut hosts = self.query(look).await?;
         hosts.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
         match selector {
-            Some(selector) if hosts.is_empty() => {
-                Err(ControlError::NotFound(format!("no host matches {selector:?}; `reveille hosts` lists those that you may see")))
-            }
+            Some(selector) if hosts.is_empty() => Err(ControlError::NotFound(format!(
+                "no host matches {selector:?}; `reveille hosts` lists those that you may see"
+            ))),
             _ => Ok(hosts),
         }
     }
@@ -59,10 +60,14 @@ impl Control {
     async fn orchestration_at(&self, who: &Principal, id: OrchestrationId) -> Result<(u64, View), ControlError> {
         let found = self.shared.database.orchestration(id).await.map_err(unavailable)?;
         let seen = match found {
-            Some((sequence, view)) if who.scope.is_all() || self.directory()?.is_in(&who.scope, view.host) => Some((sequence, view)),
+            Some((sequence, view)) if who.scope.is_all() || self.directory()?.is_in(&who.scope, view.host) => {
+                Some((sequence, view))
+            }
             _ => None,
         };
-        seen.ok_or_else(|| ControlError::NotFound(format!("there is no orchestration {id}; `reveille orchestrations` lists them")))
+        seen.ok_or_else(|| {
+            ControlError::NotFound(format!("there is no orchestration {id}; `reveille orchestrations` lists them"))
+        })
     }
 
     /// The journal of an orchestration in words, oldest first.
@@ -73,12 +78,14 @@ impl Control {
         let view = self.orchestration(who, id).await?;
         let records = self.shared.database.journal(id).await.map_err(unavailable)?;
         let records = records.map_err(|error| ControlError::Unavailable(format!("the journal of {id} is damaged: {error}")))?;
-        let mut names: BTreeMap<TargetId, String> = view.children.iter().map(|child| (child.child.id, child.child.name.clone())).collect();
+        let mut names: BTreeMap<TargetId, String> =
+            view.children.iter().map(|child| (child.child.id, child.child.name.clone())).collect();
         names.insert(view.host, view.host_name);
         // Those that did not run are not taken into it, but the boot may start them, so that they are stopped again.
         for record in &records {
             if let Entry::Accepted { report, .. } = &record.entry {
-                names.extend(report.children().unwrap_or_default().iter().map(|child| (child.child.id, child.child.name.clone())));
+                names
+                    .extend(report.children().unwrap_or_default().iter().map(|child| (child.child.id, child.child.name.clone())));
             }
         }
         let lines = records.into_iter().zip(0..).map(|(record, position)| {
@@ -96,7 +103,12 @@ impl Control {
     ///
     /// # Errors
     /// As [`Control::orchestration`].
-    pub async fn watch(&self, who: &Principal, id: OrchestrationId, after: Option<u64>) -> Result<BoxStream<'static, Watched>, ControlError> {
+    pub async fn watch(
+        &self,
+        who: &Principal,
+        id: OrchestrationId,
+        after: Option<u64>,
+    ) -> Result<BoxStream<'static, Watched>, ControlError> {
         // First listen, then read: nothing falls between the two.
         let mut changes = self.shared.database.changes();
         let mut stopping = self.shared.stopping.subscribe();

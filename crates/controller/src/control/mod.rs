@@ -22,9 +22,9 @@ mod secret;
 mod survey;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use driver::{StartError, StoreError};
@@ -41,12 +41,13 @@ pub use error::ControlError;
 pub use license::{License, Licensing};
 pub use performer::{Performer, Reached};
 pub use records::{
-    EnrolmentToken, JournalLine, LoggedIn, Module, NewEnrolment, NewToken, NewUser, Ready, TokenInfo, TokenMade, UserInfo, Watched,
+    EnrolmentToken, JournalLine, LoggedIn, Module, NewEnrolment, NewToken, NewUser, Ready, TokenInfo, TokenMade, UserInfo,
+    Watched,
 };
 pub use survey::{Unread, Watchful};
 
-pub use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page};
 use crate::store::Database;
+pub use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page};
 use accounts::Throttle;
 use courier::Courier;
 use directory::Directory;
@@ -216,7 +217,8 @@ impl Control {
             Err(error) if worker::may_pass(&error) => Err(error.to_string()),
             Err(error) => return Err(error),
         };
-        let surveys = surveyor.clone().zip(pace).map(|(surveyor, pace)| tokio::spawn(surveyor.run(pace, shared.stopping.subscribe())));
+        let surveys =
+            surveyor.clone().zip(pace).map(|(surveyor, pace)| tokio::spawn(surveyor.run(pace, shared.stopping.subscribe())));
         let worker = tokio::spawn(worker.run(first));
         let task = ControlTask { worker, surveys, reach, refusals: refusals_task, shared: Arc::clone(&shared) };
         Ok((Self { shared, messages, courier, refusals, surveyor }, task))

@@ -77,7 +77,9 @@ impl Passwords {
     pub(crate) async fn hash(&self, password: &str) -> Result<String, ControlError> {
         if password.len() < PASSWORD_LENGTH.0 || password.len() > PASSWORD_LENGTH.1 {
             let (least, most) = PASSWORD_LENGTH;
-            return Err(ControlError::Invalid(format!("a password has {least} to {most} bytes; a few random words are easy to remember")));
+            return Err(ControlError::Invalid(format!(
+                "a password has {least} to {most} bytes; a few random words are easy to remember"
+            )));
         }
         let password = password.to_owned();
         self.run(move || Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string()))

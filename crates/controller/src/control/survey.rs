@@ -174,7 +174,8 @@ impl Control {
     /// [`ControlError::Unavailable`] before the first start, or without a performer.
     pub async fn survey(&self, hosts: &[TargetId]) -> Result<BTreeMap<TargetId, String>, ControlError> {
         let surveyor = self.surveyor.clone();
-        let surveyor = surveyor.ok_or_else(|| ControlError::Unavailable("hosts without an agent cannot be reached from here".to_owned()))?;
+        let surveyor =
+            surveyor.ok_or_else(|| ControlError::Unavailable("hosts without an agent cannot be reached from here".to_owned()))?;
         let reached = hosts.iter().filter_map(|id| self.shared.reached(*id)).collect::<Vec<_>>();
         let answers = stream::iter(reached).map(|host| {
             let surveyor = surveyor.clone();

@@ -36,11 +36,7 @@ pub(super) type Look = Box<dyn FnOnce(&Engine, Timestamp) + Send>;
 
 pub(super) enum Message {
     /// Decide this.
-    Input {
-        input: Input,
-        check: Option<Check>,
-        answer: Option<Answer>,
-    },
+    Input { input: Input, check: Option<Check>, answer: Option<Answer> },
     /// Let this look.
     Look(Look),
 }
@@ -159,7 +155,12 @@ impl Worker {
         }
     }
 
-    async fn turn(&self, driver: &mut Driver<SqliteStore, Dispatch>, turn: &mut TurnInputs, now: Timestamp) -> Result<(), String> {
+    async fn turn(
+        &self,
+        driver: &mut Driver<SqliteStore, Dispatch>,
+        turn: &mut TurnInputs,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let TurnInputs { inputs, answers } = std::mem::take(turn);
         if inputs.is_empty() {
             return Ok(());
@@ -238,11 +239,15 @@ fn refuse(message: Message) {
 }
 
 fn unknown() -> ControlError {
-    ControlError::Unavailable("it could not be written down; look whether it was taken before you try again in a few seconds".to_owned())
+    ControlError::Unavailable(
+        "it could not be written down; look whether it was taken before you try again in a few seconds".to_owned(),
+    )
 }
 
 fn down() -> ControlError {
-    ControlError::Unavailable("the controller is starting again from its store; nothing was done: try again in a few seconds".to_owned())
+    ControlError::Unavailable(
+        "the controller is starting again from its store; nothing was done: try again in a few seconds".to_owned(),
+    )
 }
 
 /// Whether the very first start may be tried again, rather than refused with the reason.

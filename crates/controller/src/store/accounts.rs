@@ -86,7 +86,8 @@ impl Database {
     /// # Errors
     /// [`StoreError`].
     pub async fn account(&self, name: &str) -> Result<Option<AccountRow>, StoreError> {
-        let select = sqlx::query("SELECT name, role, may_force, scope, password, must_change, created_at FROM account WHERE name = $1");
+        let select =
+            sqlx::query("SELECT name, role, may_force, scope, password, must_change, created_at FROM account WHERE name = $1");
         let row = select.bind(name.to_owned()).try_map(|row: SqliteRow| account(&row, "name"));
         row.fetch_optional(&self.inner.readers).await.map_err(store_error)
     }
@@ -96,7 +97,8 @@ impl Database {
     /// # Errors
     /// [`StoreError`].
     pub async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
-        let select = sqlx::query("SELECT name, role, may_force, scope, password, must_change, created_at FROM account ORDER BY name");
+        let select =
+            sqlx::query("SELECT name, role, may_force, scope, password, must_change, created_at FROM account ORDER BY name");
         select.try_map(|row: SqliteRow| account(&row, "name")).fetch_all(&self.inner.readers).await.map_err(store_error)
     }
 

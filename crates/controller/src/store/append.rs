@@ -117,7 +117,12 @@ impl Store for SqliteStore {
                     && self.unreadable.contains(orchestration)
                 {
                     let close = sqlx::query("UPDATE orchestration SET open = 0, ended_at = $2 WHERE id = $1");
-                    close.bind(orchestration.to_string()).bind(record.at.millis()).execute(&mut *transaction).await.map_err(store_error)?;
+                    close
+                        .bind(orchestration.to_string())
+                        .bind(record.at.millis())
+                        .execute(&mut *transaction)
+                        .await
+                        .map_err(store_error)?;
                 }
             }
         }
@@ -144,7 +149,10 @@ async fn append_records(connection: &mut SqliteConnection, append: &Append) -> R
     let head = read_head(connection, &name).await?;
     let (records, mut checksum) = head.map_or((0, codec::NOTHING.to_vec()), |head| (head.records, head.checksum));
     if records != append.follows {
-        return Err(StoreError::Conflict(format!("journal {name} holds {records} records, the append follows {}", append.follows)));
+        return Err(StoreError::Conflict(format!(
+            "journal {name} holds {records} records, the append follows {}",
+            append.follows
+        )));
     }
     let version = u64::from(JOURNAL_VERSION);
     let mut position = records;
@@ -155,7 +163,8 @@ async fn append_records(connection: &mut SqliteConnection, append: &Append) -> R
         };
         let record = record.map_err(|error| StoreError::Other(format!("an entry cannot be written as JSON: {error}")))?;
         checksum = codec::chain(&checksum, version, &record).to_vec();
-        let insert = sqlx::query("INSERT INTO journal (journal, position, version, record, checksum) VALUES ($1, $2, $3, $4, $5)");
+        let insert =
+            sqlx::query("INSERT INTO journal (journal, position, version, record, checksum) VALUES ($1, $2, $3, $4, $5)");
         let insert = insert.bind(&name).bind(signed(position)).bind(signed(version)).bind(record).bind(&checksum);
         insert.execute(&mut *connection).await.map_err(store_error)?;
         position += 1;
@@ -172,7 +181,8 @@ async fn append_records(connection: &mut SqliteConnection, append: &Append) -> R
 async fn put_view(connection: &mut SqliteConnection, view: &View) -> Result<u64, StoreError> {
     let id = view.id.to_string();
     let sequence = read_head(connection, &id).await?.map_or(0, |head| head.records);
-    let json = serde_json::to_string(view).map_err(|error| StoreError::Other(format!("a view cannot be written as JSON: {error}")))?;
+    let json =
+        serde_json::to_string(view).map_err(|error| StoreError::Other(format!("a view cannot be written as JSON: {error}")))?;
     let upsert = sqlx::query(
         "INSERT INTO orchestration (id, host, open, records, initiated_at, ended_at, view) VALUES ($1, $2, $3, $4, $5, $6, $7) \
          ON CONFLICT (id) DO UPDATE SET open = excluded.open, records = excluded.records, ended_at = excluded.ended_at, view = excluded.view",
@@ -217,7 +227,9 @@ pub(super) async fn read_journal(
 
 async fn read_head(connection: &mut SqliteConnection, name: &str) -> Result<Option<Head>, StoreError> {
     let select = sqlx::query("SELECT records, checksum FROM journal_head WHERE journal = $1").bind(name.to_owned());
-    let head = select.try_map(|row: SqliteRow| Ok(Head { records: damaged_number(row.try_get(0))?, checksum: row.try_get_unchecked::<&[u8], _>(1)?.to_owned() }));
+    let head = select.try_map(|row: SqliteRow| {
+        Ok(Head { records: damaged_number(row.try_get(0))?, checksum: row.try_get_unchecked::<&[u8], _>(1)?.to_owned() })
+    });
     head.fetch_optional(&mut *connection).await.map_err(store_error)
 }
 

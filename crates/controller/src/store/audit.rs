@@ -90,13 +90,22 @@ impl Database {
     /// [`StoreError`].
     pub async fn audit(&self, filter: &AuditFilter, within: Option<(&[TargetId], &str)>) -> Result<Page<AuditLine>, StoreError> {
         let limit = page_size(filter.limit);
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT id, at, actor, action, target, orchestration, success, detail FROM audit WHERE 1 = 1");
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT id, at, actor, action, target, orchestration, success, detail FROM audit WHERE 1 = 1",
+        );
         if let Some((hosts, user)) = within {
             let list = serde_json::to_string(hosts).map_err(|error| StoreError::Other(error.to_string()))?;
             query.push(" AND (target IN (SELECT value FROM json_each(").push_bind(list.clone());
-            query.push(")) OR orchestration IN (SELECT id FROM orchestration WHERE host IN (SELECT value FROM json_each(").push_bind(list);
+            query
+                .push(")) OR orchestration IN (SELECT id FROM orchestration WHERE host IN (SELECT value FROM json_each(")
+                .push_bind(list);
             query.push("))) OR actor = ").push_bind(user.to_owned());
-            query.push(" OR substr(actor, 1, length(").push_bind(user.to_owned()).push(") + 1) = ").push_bind(format!("{user}/")).push(")");
+            query
+                .push(" OR substr(actor, 1, length(")
+                .push_bind(user.to_owned())
+                .push(") + 1) = ")
+                .push_bind(format!("{user}/"))
+                .push(")");
         }
         if let Some(actor) = &filter.actor {
             query.push(" AND actor = ").push_bind(actor.clone());

@@ -79,13 +79,19 @@ pub(super) fn decode<E: DeserializeOwned>(rows: &[Row], head: Option<&Head>) -> 
             return Err(bad("the checksum does not fit: the database was damaged or changed by hand".to_owned()));
         }
         if row.version > u64::from(JOURNAL_VERSION) {
-            return Err(bad(format!("written in version {} by a newer program; this one reads up to {JOURNAL_VERSION}", row.version)));
+            return Err(bad(format!(
+                "written in version {} by a newer program; this one reads up to {JOURNAL_VERSION}",
+                row.version
+            )));
         }
         records.push(serde_json::from_str(&row.record).map_err(|error| bad(format!("cannot be read: {error}")))?);
     }
     let (count, last) = head.map_or((0, NOTHING.as_slice()), |head| (head.records, head.checksum.as_slice()));
     if count != records.len() as u64 || last != before {
-        return Err(BadJournal { position: records.len() as u64, reason: format!("the journal should hold {count} records: its end is lost") });
+        return Err(BadJournal {
+            position: records.len() as u64,
+            reason: format!("the journal should hold {count} records: its end is lost"),
+        });
     }
     Ok(records)
 }

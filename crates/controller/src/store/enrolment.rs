@@ -84,8 +84,9 @@ impl Database {
     pub async fn insert_enrolment(&self, new: &NewEnrolmentRow, line: AuditRow) -> Result<(), StoreError> {
         let labels = serde_json::to_string(&new.labels).map_err(|error| StoreError::Other(error.to_string()))?;
         let mut transaction = self.write().await?;
-        let insert =
-            sqlx::query("INSERT INTO enrolment (hash, name, labels, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)");
+        let insert = sqlx::query(
+            "INSERT INTO enrolment (hash, name, labels, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        );
         let insert = insert
             .bind(new.hash.to_vec())
             .bind(new.name.clone())
@@ -102,7 +103,11 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError`]; inside, why the token is not taken.
-    pub async fn claim_enrolment(&self, hash: &[u8; 32], device: &DeviceRow) -> Result<Result<Claimed, ClaimRefused>, StoreError> {
+    pub async fn claim_enrolment(
+        &self,
+        hash: &[u8; 32],
+        device: &DeviceRow,
+    ) -> Result<Result<Claimed, ClaimRefused>, StoreError> {
         let mut transaction = self.write().await?;
         let claimed = claim(&mut transaction, hash, device).await.map_err(store_error)?;
         if claimed.is_ok() {

@@ -19,8 +19,8 @@ pub use accounts::{AccountRow, NewTokenRow, ShownToken, TokenRow};
 pub use append::{Change, SqliteStore};
 pub use audit::{AuditFilter, AuditLine};
 pub use codec::{BadJournal, sha256};
+pub use enrolment::{ClaimRefused, Claimed, DeviceRow, NewEnrolmentRow};
 pub use lock::Holder;
-pub use enrolment::{Claimed, ClaimRefused, DeviceRow, NewEnrolmentRow};
 pub use open::{Database, OpenError, OpenOptions};
 pub use read::{OrchestrationFilter, Page};
 

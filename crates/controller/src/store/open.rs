@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use driver::StoreError;
 use model::Timestamp;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 use tokio::sync::broadcast;
 
@@ -84,7 +84,9 @@ pub enum OpenError {
         found: String,
     },
     /// A newer program wrote it.
-    #[error("the database has schema {found}, this program knows {known}: run the newer program, or restore a backup from before the update")]
+    #[error(
+        "the database has schema {found}, this program knows {known}: run the newer program, or restore a backup from before the update"
+    )]
     Newer {
         /// Its version.
         found: i64,
@@ -272,7 +274,9 @@ async fn migrate(pool: &SqlitePool, now: Timestamp) -> Result<Result<(), OpenErr
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     const FULL: &str = "13";
     match &error {
-        sqlx::Error::Database(database) if database.code().as_deref() == Some(FULL) => StoreError::Full(database.message().to_owned()),
+        sqlx::Error::Database(database) if database.code().as_deref() == Some(FULL) => {
+            StoreError::Full(database.message().to_owned())
+        }
         _ => StoreError::Other(error.to_string()),
     }
 }

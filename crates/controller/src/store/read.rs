@@ -50,7 +50,11 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn orchestrations(&self, filter: &OrchestrationFilter, hosts: Option<&[TargetId]>) -> Result<Page<View>, StoreError> {
+    pub async fn orchestrations(
+        &self,
+        filter: &OrchestrationFilter,
+        hosts: Option<&[TargetId]>,
+    ) -> Result<Page<View>, StoreError> {
         let limit = page_size(filter.limit);
         let mut query = QueryBuilder::<Sqlite>::new("SELECT number, view FROM orchestration WHERE 1 = 1");
         if let Some(host) = filter.host {

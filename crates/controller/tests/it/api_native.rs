@@ -90,7 +90,8 @@ async fn stream(stage: &Stage, id: &str, after: Option<&str>) -> Vec<(String, St
 }
 
 async fn stream_of(stage: &Stage, token: &str, id: &str, after: Option<&str>) -> Vec<(String, String, Value)> {
-    let mut request = Request::get(format!("/api/v1/orchestrations/{id}/events")).header("authorization", format!("Bearer {token}"));
+    let mut request =
+        Request::get(format!("/api/v1/orchestrations/{id}/events")).header("authorization", format!("Bearer {token}"));
     if let Some(after) = after {
         request = request.header("last-event-id", after);
     }
@@ -141,7 +142,8 @@ async fn a_stream_of_a_revoked_token_tells_nothing_more() {
     let token = stage.token("viewer", None).await;
     let revoked = async {
         let tokens = stage.get("/api/v1/tokens").await.expect(200);
-        let of_viewer = tokens["tokens"].as_array().unwrap().iter().find(|token| token["role"] == "viewer").unwrap()["id"].clone();
+        let of_viewer =
+            tokens["tokens"].as_array().unwrap().iter().find(|token| token["role"] == "viewer").unwrap()["id"].clone();
         stage.until(&format!("/api/v1/orchestrations/{id}"), |it| !it["journal"].as_array().unwrap().is_empty()).await;
         stage.call("DELETE", &format!("/api/v1/tokens/{of_viewer}"), Some(&stage.admin), None).await.expect(204);
         stage.post(&format!("/api/v1/orchestrations/{id}/cancel"), &json!({})).await.expect(200);

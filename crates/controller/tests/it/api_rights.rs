@@ -160,3 +160,33 @@ async fn what_is_no_request_is_answered_with_a_problem() {
     let served = stage.call("GET", "/api/openapi.json", None, None).await.expect(200);
     assert_eq!(served, serde_json::to_value(document()).unwrap());
 }
+
+#[tokio::test]
+async fn whoever_runs_the_engine_asks_it_without_a_token_and_keeps_only_the_rights_that_are_theirs() {
+    use controller::api::{Inside, Question};
+    use controller::control::{Principal, Role};
+    use futures_util::StreamExt as _;
+
+    let stage = Stage::new().await;
+    let device = stage.host("alpha", &[]).await;
+    let ask = async |role: Role, method: &str, path: &str, body: Option<&str>| {
+        let admin = stage.control.verify(&stage.admin).await.unwrap();
+        let inside = Inside::new(stage.control.clone(), Principal { role, ..admin });
+        let body = body.map(|text| text.as_bytes().to_vec());
+        let answer = inside.ask(Question { method, path, body, last_event_id: None }).await.unwrap();
+        let body: Vec<Vec<u8>> = answer.body.map(|piece| piece.unwrap()).collect().await;
+        (answer.status, String::from_utf8(body.concat()).unwrap())
+    };
+    let (status, hosts) = ask(Role::Admin, "GET", "/api/v1/hosts?selector=alpha", None).await;
+    assert!(status == 200 && hosts.contains("alpha"), "{status} {hosts}");
+    let reboot = format!("/api/v1/host/{}/reboot", device.id);
+    assert_eq!(ask(Role::Viewer, "POST", &reboot, Some("{}")).await.0, 403);
+    let (status, started) = ask(Role::Operator, "POST", &reboot, Some("{}")).await;
+    assert_eq!(status, 200, "{started}");
+    // The event stream ends with what it tells of.
+    let started: serde_json::Value = serde_json::from_str(&started).unwrap();
+    let id = started["orchestration_id"].as_str().unwrap();
+    let (status, events) = ask(Role::Viewer, "GET", &format!("/api/v1/orchestrations/{id}/events"), None).await;
+    assert!(status == 200 && events.contains("event: ended"), "{status} {events}");
+    assert_eq!(ask(Role::Admin, "GET", "/nowhere", None).await.0, 404);
+}

@@ -117,7 +117,8 @@ impl Stage {
         assert!(ensure_administrator(&database, now, false, keep).await.unwrap());
         let key = Arc::new(ControllerKey::from_seed(&[7; 32]).unwrap());
         let controller_key = key.public();
-        let config = ControlConfig { engine: config(), resend: Millis(500), key, licensing, one_time_password_file: None, reach: None };
+        let config =
+            ControlConfig { engine: config(), resend: Millis(500), key, licensing, one_time_password_file: None, reach: None };
         let (control, task) = Control::start(config, database).await.unwrap();
         let (post, mut letters) = mpsc::unbounded_channel();
         let addresses = Addresses {
@@ -362,7 +363,12 @@ impl Device {
             }
             Action::StartChild { child, .. } if manners.broken.contains(&child.name) => {
                 let error = AckError { code: ErrorCode::ToolFailed, message: "its disk is gone".to_owned() };
-                acks.push(Ack { status: AckStatus::Failed, error: Some(error), observed: Some(Observed::Child(ChildStatus::Stopped)), ..last });
+                acks.push(Ack {
+                    status: AckStatus::Failed,
+                    error: Some(error),
+                    observed: Some(Observed::Child(ChildStatus::Stopped)),
+                    ..last
+                });
             }
             Action::StartChild { child, frozen, .. } => {
                 let status = if *frozen { ChildStatus::Frozen } else { ChildStatus::Running };

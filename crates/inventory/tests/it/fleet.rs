@@ -15,7 +15,7 @@ labels = { role = "db" }
 
 [[limit_group]]
 name = "web"
-labels = { role = "web" }
+on = "role=web"
 max_unavailable = 1
 
 [deploy]
@@ -48,6 +48,9 @@ fn a_bad_fleet_file_is_refused_with_its_line() {
         "\nheartbeat = \"5\"",
         "heartbeat = 1\n[[limit_group]]\nnam = \"x\"",
         "[deploy]\ncommand = []",
+        "[rollout]\n\ncanary = \"11x\"",
+        "[rollout]\nconcurrency = 0",
+        "[drain.a]\non = \"role=\"\nkind = \"units\"\nunits = []",
         "x = [",
     ];
     let told: Vec<String> = texts.iter().map(|text| error(&[("fleet.toml", text)])).collect();

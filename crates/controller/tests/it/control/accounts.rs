@@ -2,7 +2,9 @@
 
 use futures_util::StreamExt as _;
 
-use controller::control::{ADMINISTRATOR, AuditFilter, AuditLine, ControlError, NewToken, NewUser, Permission, Principal, Role, Scope};
+use controller::control::{
+    ADMINISTRATOR, AuditFilter, AuditLine, ControlError, NewToken, NewUser, Permission, Principal, Role, Scope,
+};
 use model::{Force, Millis};
 
 use super::stage::{PASSWORD, REBOOT, Stage, options, quick};
@@ -119,10 +121,16 @@ async fn the_audit_log_ends_where_the_scope_does() {
     let lines = stage.control.audit(&scoped, AuditFilter { limit: 500, ..AuditFilter::default() }).await.unwrap().items;
     let open = stage.control.orchestrations(&scoped, Default::default()).await.unwrap().items;
     assert_eq!(open.len(), 1);
-    let own = |line: &AuditLine| line.target == Some(inner.host) || line.orchestration == Some(open[0].id) || line.actor.starts_with("ada");
+    let own = |line: &AuditLine| {
+        line.target == Some(inner.host) || line.orchestration == Some(open[0].id) || line.actor.starts_with("ada")
+    };
     assert!(lines.iter().all(own), "{lines:?}");
-    assert!(lines.iter().any(|line| line.orchestration.is_some()) && lines.iter().any(|line| line.action == "token_created"), "{lines:?}");
-    let all = stage.control.audit(&stage.admin().await, AuditFilter { limit: 500, ..AuditFilter::default() }).await.unwrap().items;
+    assert!(
+        lines.iter().any(|line| line.orchestration.is_some()) && lines.iter().any(|line| line.action == "token_created"),
+        "{lines:?}"
+    );
+    let all =
+        stage.control.audit(&stage.admin().await, AuditFilter { limit: 500, ..AuditFilter::default() }).await.unwrap().items;
     assert!(all.iter().any(|line| line.target == Some(outer.host)));
 }
 

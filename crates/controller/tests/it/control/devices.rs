@@ -37,7 +37,10 @@ async fn what_is_badly_signed_or_malformed_is_refused_audited_and_not_asked_for_
         assert_eq!(stage.hear_payload(&device, &body, payload).await, InboundVerdict::Accept, "{n}");
     }
     let lines = stage.audited("message").await;
-    assert!(lines.iter().all(|line| !line.success && line.target == Some(device.host) && line.actor == "device web-1"), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| !line.success && line.target == Some(device.host) && line.actor == "device web-1"),
+        "{lines:?}"
+    );
     let host = device.host;
     let heard = stage.control.query(move |engine, now| engine.host(host, now).unwrap().report).await.unwrap();
     assert_eq!(heard, None);
@@ -86,7 +89,10 @@ async fn the_last_will_of_an_earlier_connection_is_old_news() {
     };
     let gone = || DeviceBody::Gone { instance: device.report(1, &[]).instance };
     // Both connections are of one run of the agent; the will of the first comes last.
-    assert_eq!(say(2, DeviceBody::Hello { nonce: "a".to_owned(), report: device.report(1, &["a"]) }).await, InboundVerdict::Accept);
+    assert_eq!(
+        say(2, DeviceBody::Hello { nonce: "a".to_owned(), report: device.report(1, &["a"]) }).await,
+        InboundVerdict::Accept
+    );
     assert_eq!(say(1, gone()).await, InboundVerdict::Accept);
     assert!(!away().await);
     assert_eq!(say(2, gone()).await, InboundVerdict::Accept);

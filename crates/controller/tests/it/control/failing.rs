@@ -10,7 +10,9 @@ use super::stage::{Device, REBOOT, Stage, eventually, options, quick};
 
 /// Something else took the lead (or the disk failed): whatever it was, the next append fails.
 async fn steal_lease(stage: &Stage) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(stage.dir.path().join("reveille.db")).busy_timeout(Duration::from_secs(10));
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(stage.dir.path().join("reveille.db"))
+        .busy_timeout(Duration::from_secs(10));
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
     sqlx::raw_sql("UPDATE meta SET value = value + 1 WHERE key = 'lease'").execute(&pool).await.unwrap();
     pool.close().await;
@@ -74,7 +76,11 @@ async fn what_was_accepted_goes_on_after_a_restart() {
     assert_eq!((view.id, view.outcome), (id, None));
     let after = stage.control.journal(&admin, id).await.unwrap();
     assert_eq!(after[..before.len()], before[..]);
-    let active = stage.control.query(move |engine, now| engine.host(device.host, now).unwrap().active_orchestration).await.unwrap();
+    let active =
+        stage.control.query(move |engine, now| engine.host(device.host, now).unwrap().active_orchestration).await.unwrap();
     assert_eq!(active, Some(id));
-    assert_eq!(stage.control.select(&admin, Some("role=web")).await.unwrap()[0].labels, Labels::from([("role".to_owned(), "web".to_owned())]));
+    assert_eq!(
+        stage.control.select(&admin, Some("role=web")).await.unwrap()[0].labels,
+        Labels::from([("role".to_owned(), "web".to_owned())])
+    );
 }

@@ -17,7 +17,9 @@ fn ack(command: &Command, device: &Device, sequence: u64) -> DeviceBody {
     let report = device.report(sequence, &["a"]);
     let report = (command.action.kind() == ActionKind::Probe).then_some(report);
     let boot: BootIdentity = device.report(1, &[]).boot;
-    DeviceBody::Ack { ack: Ack { command: command.id, status: AckStatus::Completed, error: None, boot, observed: None, already: false, report } }
+    DeviceBody::Ack {
+        ack: Ack { command: command.id, status: AckStatus::Completed, error: None, boot, observed: None, already: false, report },
+    }
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use controller::control::{
-    ADMINISTRATOR, Addresses, AuditFilter, AuditLine, Control, ControlConfig, ControlTask, Licensing, NewEnrolment, NewUser, Principal,
-    Publisher, Role, Scope, ensure_administrator,
+    ADMINISTRATOR, Addresses, AuditFilter, AuditLine, Control, ControlConfig, ControlTask, Licensing, NewEnrolment, NewUser,
+    Principal, Publisher, Role, Scope, ensure_administrator,
 };
 use controller::store::{Database, OpenOptions};
 use controller::transport::{BoxFuture, Inbound as _, InboundMessage, InboundVerdict};
 use model::{
-    ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command, InstanceId, Labels, Millis, Operation, Options,
-    RateState, Readable, Report, TargetId, TimeoutPolicy, Timestamp,
+    ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command, InstanceId, Labels, Millis, Operation,
+    Options, RateState, Readable, Report, TargetId, TimeoutPolicy, Timestamp,
 };
 use protocol::enrol::{EnrolAnswer, EnrolRequest, Token};
 use protocol::native::{ControllerBody, ControllerKey, DeviceBody, DeviceKey, open_controller, seal_device};
@@ -178,7 +178,8 @@ impl Stage {
         assert_eq!(verdict, InboundVerdict::Accept);
         let host = device.host;
         eventually(async || {
-            let report = self.control.query(move |engine, now| engine.host(host, now).and_then(|view| view.report)).await.unwrap();
+            let report =
+                self.control.query(move |engine, now| engine.host(host, now).and_then(|view| view.report)).await.unwrap();
             (report.is_some_and(|report| report.sequence >= sequence)).then_some(())
         })
         .await;
@@ -261,7 +262,8 @@ impl Device {
             start_priority: 0,
             stop_priority: 0,
         };
-        let actions = [ActionKind::Probe, ActionKind::StopChild, ActionKind::StartChild, ActionKind::Reboot, ActionKind::Shutdown];
+        let actions =
+            [ActionKind::Probe, ActionKind::StopChild, ActionKind::StartChild, ActionKind::Reboot, ActionKind::Shutdown];
         Report {
             boot: BootIdentity::new("0d4f3a52-5c1d-4a39-8ad5-5e0f5f1f9a11", 3).unwrap(),
             instance: InstanceId(Uuid::from_u128(5)),

@@ -162,8 +162,11 @@ async fn run(ops: Vec<Op>) {
             .into_iter()
             .map(|(id, records)| (id, records.unwrap().into_iter().map(|record| Fact::Orchestration(id, record)).collect()))
             .collect();
-        let expected: BTreeMap<_, _> =
-            model.iter().filter(|(journal, facts)| **journal > 0 && !facts.is_empty()).map(|(journal, facts)| (id(*journal), facts.clone())).collect();
+        let expected: BTreeMap<_, _> = model
+            .iter()
+            .filter(|(journal, facts)| **journal > 0 && !facts.is_empty())
+            .map(|(journal, facts)| (id(*journal), facts.clone()))
+            .collect();
         assert_eq!(held, expected);
     }
 }

@@ -50,7 +50,10 @@ async fn one_damaged_journal_beside_good_ones_is_set_aside_alone() {
 
 #[tokio::test]
 async fn one_damaged_state_does_not_hide_the_others() {
-    for damage in ["UPDATE orchestration SET view = '{' WHERE id LIKE '%0002'", "UPDATE orchestration SET view = x'ff' WHERE id LIKE '%0002'"] {
+    for damage in [
+        "UPDATE orchestration SET view = '{' WHERE id LIKE '%0002'",
+        "UPDATE orchestration SET view = x'ff' WHERE id LIKE '%0002'",
+    ] {
         let stage = Stage::new();
         let mut open = stage.open().await;
         for n in 1..=3 {

@@ -61,7 +61,8 @@ struct Mounted(std::path::PathBuf);
 
 impl Mounted {
     fn new(path: &std::path::Path) -> Self {
-        let status = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2M", "tmpfs"]).arg(path).status().unwrap();
+        let status =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2M", "tmpfs"]).arg(path).status().unwrap();
         assert!(status.success(), "root could not mount a tmpfs");
         Self(path.to_owned())
     }

@@ -12,7 +12,10 @@ async fn a_second_controller_on_the_same_database_is_refused_with_the_reason() {
     let stage = Stage::new();
     let open = stage.open().await;
     let error = Database::open(OpenOptions::new(stage.path(), NOW)).await.unwrap_err();
-    assert!(matches!(error, OpenError::InUse { holder, .. } if holder.pid == Some(std::process::id()) && holder.since == Some(NOW)), "{error}");
+    assert!(
+        matches!(error, OpenError::InUse { holder, .. } if holder.pid == Some(std::process::id()) && holder.since == Some(NOW)),
+        "{error}"
+    );
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     // The refused one has done the first no harm.
     open.database.write_audit(&[line()]).await.unwrap();
@@ -137,5 +140,13 @@ async fn of_two_devices_with_one_token_one_is_enrolled() {
 }
 
 fn line() -> AuditRow {
-    AuditRow { at: NOW, actor: "ann".to_owned(), action: "test".to_owned(), target: None, orchestration: None, success: true, detail: String::new() }
+    AuditRow {
+        at: NOW,
+        actor: "ann".to_owned(),
+        action: "test".to_owned(),
+        target: None,
+        orchestration: None,
+        success: true,
+        detail: String::new(),
+    }
 }
