@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    AckStatus, Action, ActionKind, Command, CommandId, Direction, Fence, Millis, Place, Recheck, Step, StepAction, TargetId,
-    TimeoutPolicy, Timestamp,
+    AckStatus, Action, ActionKind, Command, CommandId, Direction, Drain, DrainPolicy, ErrorCode, Fence, Millis, Place, Recheck,
+    Site, Step, StepAction, TargetId, TimeoutPolicy, Timestamp,
 };
 
 use crate::config::Config;
 use crate::decision::{Out, View, deadline, ended, is_disruptive, parallel, unwind};
 use crate::flow;
 use crate::journal::{Entry, FleetEntry, Outcome};
-use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState, is_hopeless};
+use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState, is_barred, is_hopeless};
 
 /// The next facts of this orchestration, or none.
 pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
@@ -68,7 +68,7 @@ fn decide(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
     if track.started_at.is_none() {
         return start_track(view, index, number, &plan);
     }
-    if let Some(out) = cancel(view, number, track) {
+    if let Some(out) = cancel(view, number, &plan, track) {
         return Some(out);
     }
     match track.open() {
@@ -126,12 +126,14 @@ fn predecessors(view: &View<'_>, index: usize) -> Option<Gate> {
 }
 
 /// A cancel takes back what was done, unless the boot is already being ended (ruling 24).
-fn cancel(view: &View<'_>, number: u32, track: &TrackState) -> Option<Vec<Out>> {
+fn cancel(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: &TrackState) -> Option<Vec<Out>> {
     let by = view.orchestration.cancelled_by.as_ref()?;
-    if track.unwinding.is_some() || (track.boot_end_issued() && !broken::is(Rule::UnwindPastReboot)) {
+    // What an earlier orchestration rebooted is brought back by this one.
+    let rebooted = track.boot_end_issued() || plan.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+    if track.unwinding.is_some() || (rebooted && !broken::is(Rule::UnwindPastReboot)) {
         return None;
     }
-    Some(unwind(number, track, format!("cancelled by {by}")))
+    Some(unwind(number, track, format!("cancelled by {by}"), false))
 }
 
 /// Issue, retry, judge and close one open step.
@@ -148,9 +150,13 @@ fn within_step(
     }
     let settled = view.now >= view.fleet.settle_until || broken::is(Rule::NoSettling);
     let due = settled && view.now >= deadline(view, step, place, run) && !broken::is(Rule::NoDeadline);
-    let open: Vec<TargetId> = run.order.iter().copied().filter(|id| !is_over(view, step, track, place, run, *id)).collect();
+    let open: Vec<TargetId> = if answered(view, plan, step, track, place, run) {
+        Vec::new()
+    } else {
+        run.order.iter().copied().filter(|id| !is_over(view, step, track, place, run, *id)).collect()
+    };
     if open.is_empty() {
-        return Some(close(view, step, track, place, run));
+        return Some(close(view, step, place, run));
     }
     if due {
         return Some(vec![Out::Own(Entry::DeadlinePassed { place })]);
@@ -161,7 +167,7 @@ fn within_step(
     }
     for id in slots(view, step, track, place, run, &open) {
         let subject = run.subjects.get(&id)?;
-        if may_issue(view, step, subject) {
+        if may_issue(view, step, place, subject) {
             if let Some(out) = out_of_budget(view, plan, track, place.track).filter(|_| disruptive) {
                 return Some(out);
             }
@@ -173,31 +179,42 @@ fn within_step(
 
 /// Right before the first disruption of a track the budget is looked at once more (G1); from then on nothing is gated (G5).
 fn out_of_budget(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, number: u32) -> Option<Vec<Out>> {
-    if track.boot_end_issued() || track.children.values().any(|c| c.stop_asked) {
+    if track.boot_end_issued() || track.drains.any_commanded() || track.children.values().any(|c| c.stop_asked) {
         return None;
     }
     let full = view.guard().limit_groups(plan.target, Some(view.orchestration.id));
     let why: Vec<String> = full.iter().map(|b| b.why.to_string()).collect();
-    (!why.is_empty()).then(|| unwind(number, track, format!("not begun: {}", why.join("; "))))
+    (!why.is_empty()).then(|| unwind(number, track, format!("not begun: {}", why.join("; ")), false))
+}
+
+/// Whether a probe is over: its answers show what they must, or the host bars us from asking again.
+fn answered(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackState, place: Place, run: &StepRun) -> bool {
+    let Some(recheck) = flow::recheck(step, place) else { return false };
+    let barred = |code| is_barred(code) && is_of_no_use(track, code);
+    let is_barred = |s: &SubjectRun| matches!(s.standing(), Standing::Failed(error, _) if barred(error.code));
+    flow::is_satisfied(view, recheck, plan, step, place, track, run) || run.subjects.values().any(is_barred)
+}
+
+/// Whether another attempt would fail in the same way. A host that is on its way up may let nobody in yet.
+fn is_of_no_use(track: &TrackState, code: ErrorCode) -> bool {
+    is_hopeless(code) && !(is_barred(code) && track.boot_end_issued())
 }
 
 /// Whether nothing more will come of this subject in this round.
 fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: &StepRun, id: TargetId) -> bool {
     let Some(subject) = run.subjects.get(&id) else { return true };
-    if subject.timed_out {
-        return true;
-    }
+    let is_probe = flow::recheck(step, place).is_some();
     match subject.standing() {
         Standing::TimedOut => true,
+        _ if subject.timed_out => true,
         Standing::Idle | Standing::Open => false,
+        // Out of reach is not refused: asked again until the step's deadline.
+        Standing::Failed(error, _) if error.code == ErrorCode::Unreachable => false,
         Standing::Failed(error, _) => match tries_max(view.config, step, place) {
-            Some(max) => subject.tries >= max || is_hopeless(error.code),
+            Some(max) => subject.tries >= max || is_of_no_use(track, error.code),
             None => false,
         },
-        Standing::Done(_) => match flow::recheck(step, place) {
-            Some(recheck) => flow::is_satisfied(view, recheck, track, run, id),
-            None => true,
-        },
+        Standing::Done(_) => !is_probe,
     }
 }
 
@@ -250,10 +267,12 @@ fn classes(step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Vec<
     by_priority.into_values().rev().enumerate().map(|(n, class)| (class, stops.then(|| share(n)))).collect()
 }
 
-fn may_issue(view: &View<'_>, step: &Step, subject: &SubjectRun) -> bool {
+fn may_issue(view: &View<'_>, step: &Step, place: Place, subject: &SubjectRun) -> bool {
     match subject.standing() {
         Standing::Idle => true,
-        Standing::Open | Standing::TimedOut => false,
+        // While it soaks, an answer that does not come counts as a bad one.
+        Standing::Open => soaks(step, place) && view.now >= subject.issued_at + view.config.probe_limit,
+        Standing::TimedOut => false,
         // A probe that did not show what it must, or a failed attempt: again after a pause.
         Standing::Done(_) => subject.last_ack.as_ref().is_some_and(|(at, _)| view.now >= *at + pause(view.config, step)),
         Standing::Failed(_, at) => view.now >= at + longer(pause(view.config, step), subject.tries),
@@ -265,11 +284,21 @@ fn longer(pause: Millis, tries: u32) -> Millis {
     Millis(pause.0.saturating_mul(1 << tries.saturating_sub(1).min(4)))
 }
 
+/// A soak is looked at so many times.
+const SOAK_LOOKS: u64 = 12;
+
 fn pause(config: &Config, step: &Step) -> Millis {
     match step.action {
-        StepAction::Probe { recheck: Recheck::Restored, .. } => Millis(config.retry_pause.0.min(config.health_hold.0.max(1))),
+        StepAction::Probe { recheck: Recheck::Restored, hold, .. } => Millis(config.retry_pause.0.min(hold.0.max(1))),
+        StepAction::Probe { recheck: Recheck::Soak, hold, .. } => {
+            Millis(config.retry_pause.0.max(hold.0 / SOAK_LOOKS).min(hold.0.max(1)))
+        }
         _ => config.retry_pause,
     }
+}
+
+fn soaks(step: &Step, place: Place) -> bool {
+    flow::recheck(step, place) == Some(Recheck::Soak)
 }
 
 #[expect(clippy::too_many_arguments, reason = "all of them are the place of one decision")]
@@ -284,14 +313,14 @@ fn issue(
     subject: &SubjectRun,
 ) -> Vec<Out> {
     let it = view.orchestration;
-    let Some(action) = action_of(view, step, track, place, run, subject_id) else {
+    let Some((target, action)) = action_of(view, plan, step, track, place, run, subject_id) else {
         // Nothing is known that could be asked: fails closed at the deadline.
         return vec![Out::Own(Entry::DeadlinePassed { place })];
     };
     let attempt = if broken::is(Rule::AttemptNotCounted) { 1 } else { subject.attempt + 1 };
     let command = Command {
         id: CommandId::of(it.id, place, subject_id, attempt),
-        target: plan.target,
+        target,
         subject: subject_id,
         orchestration: it.id,
         attempt,
@@ -308,32 +337,76 @@ fn issue(
     out
 }
 
-fn action_of(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: &StepRun, subject: TargetId) -> Option<Action> {
+/// What is asked, and of whom: the host, or ourselves for what is done where the engine runs.
+fn action_of(
+    view: &View<'_>,
+    plan: &TrackPlan<'_>,
+    step: &Step,
+    track: &TrackState,
+    place: Place,
+    run: &StepRun,
+    subject: TargetId,
+) -> Option<(TargetId, Action)> {
     let child = || track.children.get(&subject);
     let ignore_inhibitors = view.orchestration.request.options.force.is_some();
+    let left = || deadline(view, step, place, run).since(view.now);
     let start = || {
         let child = child()?;
         let frozen = child.before == model::ChildStatus::Frozen;
         Some(Action::StartChild { child: child.child.clone(), frozen, limit: view.config.start_limit })
     };
+    let undrain = |drain: &Drain| {
+        let drain = drain.filled(&plan.vars).ok()?;
+        let prior = track.drains.prior(&drain)?.to_vec();
+        Some((performer(plan, drain.site()), Action::Undrain { drain, prior, limit: left() }))
+    };
+    let on_host = |action: Action| Some((plan.target, action));
     match (&step.action, place.direction) {
-        (StepAction::Probe { .. }, _) => Some(Action::Probe { checks: Vec::new() }),
-        (StepAction::Observe { .. } | StepAction::Drain { .. } | StepAction::Undrain { .. }, _) => None,
-        (StepAction::Start, Direction::Do) | (StepAction::Stop { .. }, Direction::Undo) => start(),
+        (StepAction::Probe { checks, .. }, direction) => {
+            let site = if subject == TargetId::CONTROLLER { Site::Controller } else { Site::Target };
+            let asked = checks.iter().filter(|c| c.site() == site && direction == Direction::Do);
+            let checks = asked.map(|c| c.filled(&plan.vars)).collect::<Result<Vec<_>, _>>().ok()?;
+            let action = if site == Site::Controller { Action::Check { checks } } else { Action::Probe { checks } };
+            Some((performer(plan, site), action))
+        }
+        (StepAction::Observe { drain }, Direction::Do) => {
+            let drain = drain.filled(&plan.vars).ok()?;
+            Some((performer(plan, drain.site()), Action::Observe { drain }))
+        }
+        (StepAction::Drain { drain, .. }, Direction::Do) => {
+            let drain = drain.filled(&plan.vars).ok()?;
+            // What is there now must be known before anything is taken out of service (G7).
+            track.drains.prior(&drain)?;
+            Some((performer(plan, drain.site()), Action::Drain { drain, grace: left(), force: run.force }))
+        }
+        (StepAction::Drain { drain, .. }, Direction::Undo) | (StepAction::Undrain { drain }, Direction::Do) => undrain(drain),
+        (StepAction::Start, Direction::Do) | (StepAction::Stop { .. }, Direction::Undo) => on_host(start()?),
         (StepAction::Stop { .. } | StepAction::StopAgain, Direction::Do) => {
-            let left = deadline(view, step, place, run).since(view.now);
-            Some(Action::StopChild { child: child()?.child.clone(), grace: left, force: run.force })
+            on_host(Action::StopChild { child: child()?.child.clone(), grace: left(), force: run.force })
         }
         (StepAction::Reboot { begin_within }, Direction::Do) => {
-            Some(Action::Reboot { expect_boot: track.boot_before?, begin_within: *begin_within, ignore_inhibitors })
+            on_host(Action::Reboot { expect_boot: track.boot_before?, begin_within: *begin_within, ignore_inhibitors })
         }
         (StepAction::Shutdown { begin_within, .. }, Direction::Do) => {
-            Some(Action::Shutdown { expect_boot: track.boot_before?, begin_within: *begin_within, ignore_inhibitors })
+            on_host(Action::Shutdown { expect_boot: track.boot_before?, begin_within: *begin_within, ignore_inhibitors })
         }
         (
-            StepAction::Start | StepAction::StopAgain | StepAction::Reboot { .. } | StepAction::Shutdown { .. },
+            StepAction::Start
+            | StepAction::StopAgain
+            | StepAction::Observe { .. }
+            | StepAction::Undrain { .. }
+            | StepAction::Reboot { .. }
+            | StepAction::Shutdown { .. },
             Direction::Undo,
         ) => None,
+    }
+}
+
+/// Who performs what is done at this site.
+fn performer(plan: &TrackPlan<'_>, site: Site) -> TargetId {
+    match site {
+        Site::Target => plan.target,
+        Site::Controller => TargetId::CONTROLLER,
     }
 }
 
@@ -378,13 +451,15 @@ pub(crate) fn silence(view: &View<'_>, host: TargetId) -> Millis {
     view.now.since(last)
 }
 
-/// The step is over, unless those that did not stop are to be cut off first.
-fn close(view: &View<'_>, step: &Step, _track: &TrackState, place: Place, run: &StepRun) -> Vec<Out> {
-    if let StepAction::Stop { on_timeout: TimeoutPolicy::ForceStop, force_limit } = step.action
-        && place.direction == Direction::Do
-        && !run.force
-        && run.order.iter().any(|id| run.subjects.get(id).is_some_and(|s| !matches!(s.standing(), Standing::Done(_))))
-    {
+/// The step is over, unless what did not stop or drain is to be cut off first.
+fn close(view: &View<'_>, step: &Step, place: Place, run: &StepRun) -> Vec<Out> {
+    let force_limit = match step.action {
+        StepAction::Stop { on_timeout: TimeoutPolicy::ForceStop, force_limit }
+        | StepAction::Drain { on_timeout: DrainPolicy::Force, force_limit, .. } => force_limit,
+        _ => return vec![Out::Own(Entry::StepEnded { place })],
+    };
+    let left = run.order.iter().any(|id| run.subjects.get(id).is_some_and(|s| !matches!(s.standing(), Standing::Done(_))));
+    if left && !run.force && place.direction == Direction::Do {
         return vec![Out::Own(Entry::ForceStarted { place, deadline: view.now + force_limit })];
     }
     vec![Out::Own(Entry::StepEnded { place })]
@@ -409,14 +484,16 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
         due.push(deadline(view, step, place, run).max(view.fleet.settle_until));
         due.extend(classes(step, track, place, run).into_iter().filter_map(|(_, begins)| begins));
         for subject in run.subjects.values() {
+            if soaks(step, place) && matches!(subject.standing(), Standing::Open) {
+                due.push(subject.issued_at + view.config.probe_limit);
+            }
             if let Some((at, _)) = &subject.last_ack {
                 due.push(*at + pause(view.config, step));
                 due.push(*at + longer(pause(view.config, step), subject.tries));
             }
         }
-        if let (Recheck::Restored, Some(since)) = (flow::recheck(step, place).unwrap_or(Recheck::Admission), track.healthy_since)
-        {
-            due.push(since + view.config.health_hold);
+        if let Some((since, _)) = track.good_between(&run.order) {
+            due.push(since + flow::hold(view, step, place));
         }
         if let StepAction::Reboot { .. } | StepAction::Shutdown { .. } = step.action {
             let begun = run.subjects.get(&plan.target).and_then(|s| s.last_ack.as_ref()).map(|(at, _)| *at);

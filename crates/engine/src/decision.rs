@@ -37,7 +37,10 @@ impl View<'_> {
 
 /// Whether the step begins disruptions; those are held back while the controller settles.
 pub(crate) fn is_disruptive(step: &Step, place: Place) -> bool {
-    let goes_down = matches!(step.action, StepAction::Stop { .. } | StepAction::Reboot { .. } | StepAction::Shutdown { .. });
+    let goes_down = matches!(
+        step.action,
+        StepAction::Drain { .. } | StepAction::Stop { .. } | StepAction::Reboot { .. } | StepAction::Shutdown { .. }
+    );
     goes_down && place.direction == Direction::Do
 }
 
@@ -51,13 +54,13 @@ pub(crate) fn deadline(view: &View<'_>, step: &Step, place: Place, run: &StepRun
     run.deadline + view.fleet.settle_until.since(started)
 }
 
-/// Close what is open, and turn back.
-pub(crate) fn unwind(number: u32, track: &TrackState, reason: String) -> Vec<Out> {
+/// Close what is open, and turn back. `skips`: the policy of a drain says that the host is left alone.
+pub(crate) fn unwind(number: u32, track: &TrackState, reason: String, skips: bool) -> Vec<Out> {
     let mut out = Vec::new();
     if let Some(place) = track.current {
         out.push(Out::Own(Entry::StepEnded { place }));
     }
-    out.push(Out::Own(Entry::UnwindStarted { track: number, reason, skips: false }));
+    out.push(Out::Own(Entry::UnwindStarted { track: number, reason, skips }));
     out
 }
 

@@ -137,9 +137,16 @@ impl Fleet {
             }
             FleetEntry::HostSilent { host } => self.host_mut(*host)?.silent_since = Some(at),
             FleetEntry::HostOff { host, open_boot } => self.host_mut(*host)?.off = Some(*open_boot),
-            FleetEntry::LateAck { host, command, done, .. } => {
+            FleetEntry::LateAck { host, command, done, boot, .. } => {
                 if let Some(end) = self.host_mut(*host)?.boot_ends.iter_mut().find(|e| e.command == *command) {
                     end.last_word = Some(*done);
+                }
+                // It came back too late, and says so itself: a retry need not reboot it again.
+                if let Some(stranded) = self.stranded.get_mut(host).filter(|_| *done)
+                    && stranded.open_boot.is_some_and(|open| open.command == *command && open.expect_boot != *boot)
+                    && let Some(unfinished) = &mut stranded.unfinished
+                {
+                    unfinished.proven = Some(*boot);
                 }
             }
             FleetEntry::HostStillOn { host } => {

@@ -7,6 +7,7 @@
 mod advance;
 mod config;
 mod decision;
+mod drained;
 mod engine;
 mod explain;
 mod fleet;

@@ -40,7 +40,7 @@ impl Orchestration {
         let Entry::Accepted { request, plan, host_name, report, wait_until } = &record.entry else {
             return Err("the journal does not begin with its acceptance".into());
         };
-        let tracks = plan.tracks().map(|t| TrackState::new(plan.steps(t).len())).collect();
+        let tracks = plan.tracks().map(|t| TrackState::new(plan.steps(t).len()).taking_up(t.unfinished.as_ref())).collect();
         Ok(Self {
             id,
             request: request.clone(),

@@ -1,5 +1,6 @@
 //! When a stranded target is no longer stranded: fresh proof and health (ruling 9).
 
+use model::broken::{self, Rule};
 use model::{Report, TargetId};
 
 use crate::fleet::{Fleet, Stranded};
@@ -22,6 +23,8 @@ pub(crate) fn ends(fleet: &Fleet, host: TargetId, report: &Report) -> Vec<FleetE
         children.into_iter().map(|target| FleetEntry::StrandedEnded { target, proven: true, boot: None }).collect();
     if let Some((_, stranded)) = open().find(|(id, _)| **id == host)
         && left == 0
+        // No report tells that it is in service again, or that its checks pass.
+        && (stranded.unfinished.is_none() || broken::is(Rule::UnfinishedForgotten))
         && is_proven(fleet, stranded, report)
     {
         out.push(FleetEntry::StrandedEnded { target: host, proven: true, boot: Some(report.boot) });

@@ -138,9 +138,10 @@ fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
     match &command.action {
         Action::Probe { .. } => format!("probe {who}{attempt}"),
         Action::Check { .. } => format!("check {who}{attempt}"),
-        Action::Observe { .. } => format!("see what is in service on {who}{attempt}"),
-        Action::Drain { .. } => format!("take {who} out of service{attempt}"),
-        Action::Undrain { .. } => format!("put {who} back into service{attempt}"),
+        Action::Observe { drain } => format!("see what is in service of {who}: {drain}{attempt}"),
+        Action::Drain { drain, force: true, .. } => format!("cut off what is in service of {who}: {drain}{attempt}"),
+        Action::Drain { drain, .. } => format!("take {who} out of service: {drain}{attempt}"),
+        Action::Undrain { drain, .. } => format!("put {who} back into service: {drain}{attempt}"),
         Action::StopChild { force: true, .. } => format!("cut off {who}{attempt}"),
         // What is left of the time for all children, to the second.
         Action::StopChild { grace, .. } => format!("stop {who} within {}{attempt}", Millis(grace.0.next_multiple_of(1000))),

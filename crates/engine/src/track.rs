@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckError, AckStatus, BootIdentity, ChildRef, ChildReport, ChildStatus, Command, Direction, ErrorCode, Place, Plan,
-    Recheck, Report, Step, StepAction, TargetId, Timestamp, Track,
+    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Check, ChildRef, ChildReport, ChildStatus, Command, Direction,
+    ErrorCode, Millis, Observed, Place, Plan, Recheck, Report, Step, StepAction, TargetId, Timestamp, Track, Unfinished,
 };
 
+use crate::drained::Drains;
 use crate::journal::{OpenBoot, Outcome};
 
 /// The plan of one track, with its steps.
@@ -51,8 +52,12 @@ pub(crate) struct TrackState {
     pub(crate) report: Option<(Timestamp, Report)>,
     /// It answers the last probe, and nothing was done to the host or a child since.
     undisturbed: bool,
-    /// Since when every probe found the host as it was before.
-    pub(crate) healthy_since: Option<Timestamp>,
+    /// For each subject of the open probe whose last answer was good: since when all were, and the last of them.
+    good: BTreeMap<TargetId, (Timestamp, Timestamp)>,
+    /// What was wrong with the last answer of a subject.
+    bad: BTreeMap<TargetId, Vec<String>>,
+    /// What it took out of service.
+    pub(crate) drains: Drains,
     /// The boot of the last report.
     seen_on: Option<BootIdentity>,
     /// Further boots that were seen after the proven one (E38).
@@ -187,7 +192,9 @@ impl TrackState {
             children: BTreeMap::new(),
             report: None,
             undisturbed: false,
-            healthy_since: None,
+            good: BTreeMap::new(),
+            bad: BTreeMap::new(),
+            drains: Drains::default(),
             seen_on: None,
             boots_after: 0,
             recovered: Vec::new(),
@@ -198,6 +205,11 @@ impl TrackState {
             boot_proven_at: None,
             ended: None,
         }
+    }
+
+    /// Begins with what an earlier orchestration left undone on its target.
+    pub(crate) fn taking_up(self, unfinished: Option<&Unfinished>) -> Self {
+        Self { drains: Drains::of(unfinished), ..self }
     }
 
     pub(crate) fn run(&self, place: Place) -> Option<&StepRun> {
@@ -243,7 +255,8 @@ impl TrackState {
         {
             self.take_in_late_children(subjects);
         }
-        self.healthy_since = None;
+        self.good.clear();
+        self.bad.clear();
         self.current = Some(place);
         let run = self.run_mut(place)?;
         run.round = round;
@@ -276,22 +289,32 @@ impl TrackState {
         let subject_id = command.subject;
         let run = self.open_run(place)?;
         let subject = run.subjects.entry(subject_id).or_default();
+        let unanswered = matches!(subject.standing(), Standing::Open);
         subject.attempt = command.attempt;
         subject.tries += 1;
         subject.command = Some(command.clone());
         subject.issued_at = at;
         subject.last_ack = None;
         subject.timed_out = false;
+        // Asked again because nobody answered: that breaks the row of good answers.
+        if unanswered && !broken::is(Rule::SoakIgnoresFailure) {
+            self.good.remove(&subject_id);
+            self.bad.insert(subject_id, vec!["no answer".to_owned()]);
+        }
         // From here on only the answer to this, or to a later probe, tells how things are.
-        self.undisturbed = false;
+        let kind = command.action.kind();
+        if kind.is_disruptive() || kind == ActionKind::Probe {
+            self.undisturbed = false;
+        }
+        self.drains.issued(&command.action);
         match &command.action {
-            model::Action::StopChild { force, .. } => {
+            Action::StopChild { force, .. } => {
                 if let Some(child) = self.children.get_mut(&subject_id) {
                     child.stop_asked = true;
                     child.forced |= *force;
                 }
             }
-            model::Action::Reboot { expect_boot, .. } | model::Action::Shutdown { expect_boot, .. } => {
+            Action::Reboot { expect_boot, .. } | Action::Shutdown { expect_boot, .. } => {
                 self.boot_before = Some(*expect_boot);
                 self.boot_end_issued_at = Some(at);
             }
@@ -319,8 +342,9 @@ impl TrackState {
         } else {
             state.last_ack = Some((at, ack.clone()));
         }
-        let disruptive = state.command.as_ref().is_some_and(|c| c.action.kind().is_disruptive());
-        if disruptive {
+        let timed_out = state.timed_out;
+        let action = state.command.as_ref().map(|c| c.action.clone());
+        if action.as_ref().is_some_and(|a| a.kind().is_disruptive()) {
             self.undisturbed = false;
         }
         if !open {
@@ -329,10 +353,62 @@ impl TrackState {
         if let Some(deadline) = deadline {
             self.run_mut(place)?.deadline = deadline;
         }
-        if ack.status == AckStatus::Completed {
-            self.take_in_report(plan, place, ack, at);
+        if let Some(action) = action.filter(|_| !timed_out) {
+            self.drains.told(&action, ack);
+            if ack.status == AckStatus::Completed {
+                self.take_in_report(plan, place, ack, at);
+            }
+            if let Some(checks) = checks_of(&action).filter(|_| ack.status.is_final()) {
+                self.judge(plan, place, subject, wrong_with(checks, ack), ack, at);
+            }
         }
         Ok(())
+    }
+
+    /// One good answer after the other makes a hold; any other begins it anew (pain 7).
+    fn judge(&mut self, plan: &TrackPlan<'_>, place: Place, subject: TargetId, wrong: Vec<String>, ack: &Ack, at: Timestamp) {
+        let step = plan.steps.get(place.step as usize).map(|s| &s.action);
+        let ignored = broken::is(Rule::SoakIgnoresFailure)
+            && matches!(step, Some(StepAction::Probe { recheck: Recheck::Soak, .. }))
+            && self.good.contains_key(&subject);
+        let mut good = ack.status == AckStatus::Completed && (wrong.is_empty() || broken::is(Rule::CheckIgnored));
+        if subject == plan.target {
+            good &= ack.report.as_ref().is_some_and(|report| self.is_as_before(report));
+        }
+        if good || ignored {
+            let since = self.good.get(&subject).map_or(at, |(since, _)| *since);
+            self.good.insert(subject, (since, at));
+            self.bad.remove(&subject);
+        } else {
+            self.good.remove(&subject);
+            self.bad.insert(subject, wrong);
+        }
+    }
+
+    /// Nothing is left to put right, on the boot of the last report, and nobody given up has turned up since.
+    fn is_as_before(&self, report: &Report) -> bool {
+        // A child that is on its way up is not as it was yet, whatever it was.
+        let between = report.children().unwrap_or_default().iter().any(|c| c.status == ChildStatus::Creating);
+        !between && self.unrestored(report).is_some_and(|list| list.is_empty())
+    }
+
+    /// How long every answer of all these subjects has been good; `None` while one of them was not, or has not answered.
+    pub(crate) fn good_for(&self, subjects: &[TargetId]) -> Option<Millis> {
+        let (since, last) = self.good_between(subjects)?;
+        (last >= since).then(|| last.since(since))
+    }
+
+    /// From when on every answer of all these subjects was good, and until when all have answered.
+    pub(crate) fn good_between(&self, subjects: &[TargetId]) -> Option<(Timestamp, Timestamp)> {
+        let answers: Option<Vec<_>> = subjects.iter().map(|id| self.good.get(id)).collect();
+        let answers = answers?;
+        let since = answers.iter().map(|(since, _)| *since).max()?;
+        Some((since, answers.iter().map(|(_, last)| *last).min()?))
+    }
+
+    /// What was wrong with the last answers of the probe, in words.
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        self.bad.values().flatten().cloned().collect()
     }
 
     fn take_in_report(&mut self, plan: &TrackPlan<'_>, place: Place, ack: &Ack, at: Timestamp) {
@@ -353,9 +429,6 @@ impl TrackState {
                 self.children = children.iter().map(|c| (c.child.id, ChildState::of(c))).collect();
             }
         }
-        // A child that is on its way up is not as it was yet, whatever it was.
-        let between = report.children().unwrap_or_default().iter().any(|c| c.status == ChildStatus::Creating);
-        let restored = !between && self.unrestored(report).is_some_and(|list| list.is_empty());
         let same_boot = self.seen_on.replace(report.boot).is_none_or(|boot| boot == report.boot);
         if self.boot_proven_at.is_some() && !same_boot {
             self.boots_after += 1;
@@ -365,12 +438,14 @@ impl TrackState {
         let recovered: Vec<TargetId> =
             self.children.iter().filter(|(id, c)| c.is_given_up() && c.is_as_before(report, **id)).map(|(id, _)| *id).collect();
         let same = std::mem::replace(&mut self.recovered, recovered) == self.recovered;
-        self.healthy_since = if restored { self.healthy_since.filter(|_| same && same_boot).or(Some(at)) } else { None };
+        if !(same && same_boot) {
+            self.good.remove(&plan.target);
+        }
     }
 
     pub(crate) fn deadline_passed(&mut self, place: Place) -> Result<(), String> {
         for subject in self.open_run(place)?.subjects.values_mut() {
-            let is_probe = subject.command.as_ref().is_some_and(|c| c.action.kind() == model::ActionKind::Probe);
+            let is_probe = subject.command.as_ref().is_some_and(|c| checks_of(&c.action).is_some());
             // A probe that was answered and did not show what it must has timed out too.
             subject.timed_out |= is_probe || !matches!(subject.standing(), Standing::Done(_));
         }
@@ -404,7 +479,7 @@ impl TrackState {
         for (id, kind, failure) in failures {
             if let Some(child) = self.children.get_mut(&id) {
                 match kind {
-                    Some(model::ActionKind::StartChild) => child.start_failed = Some(failure),
+                    Some(ActionKind::StartChild) => child.start_failed = Some(failure),
                     _ => child.stop_failed = Some(failure),
                 }
             }
@@ -483,7 +558,38 @@ impl ChildState {
     }
 }
 
+/// The checks of what is asked to see whether all is well; `None` for anything else.
+fn checks_of(action: &Action) -> Option<&[Check]> {
+    match action {
+        Action::Probe { checks } | Action::Check { checks } => Some(checks),
+        _ => None,
+    }
+}
+
+/// What an answer says against health: its error, and every check that did not pass. A check without a result has not passed.
+fn wrong_with(checks: &[Check], ack: &Ack) -> Vec<String> {
+    if let Some(error) = &ack.error {
+        return vec![format!("{}: {}", error.code, error.message)];
+    }
+    let results = match &ack.observed {
+        Some(Observed::Checks(results)) => results.as_slice(),
+        _ => &[],
+    };
+    let wrong = |check: &Check| match results.iter().find(|r| r.name == check.name) {
+        Some(result) if result.passed => None,
+        Some(result) => Some(format!("check {}: {}", check.name, result.detail)),
+        None => Some(format!("check {}: no result", check.name)),
+    };
+    checks.iter().filter_map(wrong).collect()
+}
+
 /// Errors after which another attempt is of no use.
 pub(crate) fn is_hopeless(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::NotFound | ErrorCode::Unsupported | ErrorCode::WrongTarget)
+    matches!(code, ErrorCode::NotFound | ErrorCode::Unsupported | ErrorCode::WrongTarget) || is_barred(code)
+}
+
+/// The host does not let us in, or is not the one that we know: a person has to look. Behind the end of a boot it may still be
+/// on its way up.
+pub(crate) fn is_barred(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Denied | ErrorCode::HostKeyChanged)
 }

@@ -42,6 +42,22 @@ pub enum Rule {
     BlockersIgnored,
     /// Engine: the health gate after a reboot is skipped.
     NoHealthGate,
+    /// Engine: a host that is not healthy after its reboot is put back into service.
+    UndrainUnhealthy,
+    /// Engine: what was found before the drain is overwritten by what is found after it.
+    PriorForgotten,
+    /// Engine: a failed probe does not start the soak anew.
+    SoakIgnoresFailure,
+    /// Engine: nobody looks again right before the reboot whether the host is still drained.
+    DrainNotRechecked,
+    /// Engine: what checks find is not looked at.
+    CheckIgnored,
+    /// Engine: a host whose drain failed is rebooted all the same.
+    DrainFailureIgnored,
+    /// Engine: an unwind leaves what it drained out of service, and tells nobody.
+    UndrainForgotten,
+    /// Engine: a report ends a stranded state although something is left to finish.
+    UnfinishedForgotten,
     /// Driver: commands leave before the entries are durable.
     SendBeforeAppend,
     /// Driver: the engine in memory is kept after a failed append.

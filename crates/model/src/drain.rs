@@ -1,6 +1,7 @@
 //! What is taken out of service before a host goes down, and put back as it was (G7).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,28 @@ impl Drain {
                 Self::Command { state: all(state)?, drain: all(drain)?, undrain: all(undrain)? }
             }
             Self::Http { url } => Self::Http { url: fill(url, vars)? },
+        })
+    }
+}
+
+impl fmt::Display for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Units { units } => f.write_str(&units.join(", ")),
+            Self::Containers { engine, names } => write!(f, "{engine} {}", names.join(", ")),
+            Self::Hook { name } => write!(f, "hook {name}"),
+            Self::Haproxy { address, servers } => write!(f, "{} at {address}", servers.join(", ")),
+            Self::Command { drain, .. } => write!(f, "command {}", drain.first().map_or("", String::as_str)),
+            Self::Http { url } => f.write_str(url),
+        }
+    }
+}
+
+impl fmt::Display for ContainerEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::broken::{self, Rule};
-use model::{Ack, AckStatus, ChildReport, Command, ErrorCode, Readable, Report, TargetId, Timestamp};
+use model::{Ack, AckStatus, ActionKind, ChildReport, Command, ErrorCode, Readable, Report, TargetId, Timestamp};
 
 /// A device speaks for itself and for what stands on it (G10): a listing that names anything else, or one child twice, tells
 /// nothing.
@@ -27,12 +27,24 @@ pub(super) fn is_credible(command: &Command, accepted: bool, ack: &Ack, now: Tim
         // Kept in memory only: until the command has expired, another copy of it may still be obeyed.
         (AckStatus::Failed, Some(code)) if is_forgotten(code) => !accepted && now > command.expires_at,
         (AckStatus::Failed, Some(code)) if is_said_of_a_copy(code) => !accepted,
+        // Said by our side of the route: an earlier copy may have arrived, and the host is down or not up yet because of it.
+        (AckStatus::Failed, Some(ErrorCode::Unreachable | ErrorCode::Denied | ErrorCode::HostKeyChanged)) => false,
         (AckStatus::Failed, Some(ErrorCode::BootDiffers)) => ack.boot != expect_boot,
         // The performer lost what it knew: on the same boot the command may still be at work.
         (AckStatus::Failed, Some(ErrorCode::OutcomeUnknown)) => ack.boot != expect_boot,
         (AckStatus::Failed, _) => ack.error.is_some(),
         (AckStatus::Accepted | AckStatus::ExecutionStarted, _) => true,
     }
+}
+
+/// Whether an ack tells more than the last one. What is left in service may change while a host drains.
+pub(super) fn is_news(command: &Command, last: Option<&Ack>, ack: &Ack) -> bool {
+    let Some(last) = last else { return true };
+    let goes_on = command.action.kind() == ActionKind::Drain
+        && ack.status == AckStatus::ExecutionStarted
+        && last.status == ack.status
+        && last.observed != ack.observed;
+    !last.status.is_final() && (ack.status > last.status || goes_on)
 }
 
 /// Refusals that are not on the performer's disk: a restart of it forgets them.

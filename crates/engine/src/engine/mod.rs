@@ -26,7 +26,7 @@ use crate::show;
 use crate::track::{Standing, TrackState};
 use crate::view::{HostView, View};
 
-use belief::{is_credible, is_forgotten, is_said_of_a_copy, own_children};
+use belief::{is_credible, is_forgotten, is_news, is_said_of_a_copy, own_children};
 
 /// What one input led to.
 #[must_use = "the facts must be made durable before anything else happens"]
@@ -301,7 +301,7 @@ impl Engine {
     }
 
     fn acked(&mut self, host: TargetId, ack: &Ack, now: Timestamp, facts: &mut Vec<Fact>) {
-        if !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
+        if host != TargetId::CONTROLLER && !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
             return; // bound to the approved identity (E36)
         }
         self.heard.touch(host, now);
@@ -352,13 +352,9 @@ impl Engine {
                                 continue;
                             };
                             let last = state.late.as_ref().or(state.last_ack.as_ref().map(|(_, ack)| ack));
-                            let is_new = match last {
-                                None => true,
-                                Some(last) => !last.status.is_final() && ack.status > last.status,
-                            };
                             let accepted = state.last_ack.is_some();
                             let found = (it.id, place, *subject, command.action.kind());
-                            return (is_new && is_credible(command, accepted, ack, now)).then_some(found);
+                            return (is_news(command, last, ack) && is_credible(command, accepted, ack, now)).then_some(found);
                         }
                     }
                 }
@@ -535,6 +531,9 @@ impl Engine {
 
     /// The name of a host or child, where it is known.
     pub fn name_of(&self, id: TargetId) -> Option<String> {
+        if id == TargetId::CONTROLLER {
+            return Some("the controller".to_owned());
+        }
         if let Some(host) = self.fleet.hosts.get(&id) {
             return Some(host.name.clone());
         }
