@@ -136,17 +136,23 @@ impl Access {
     }
 
     /// A new connection, logged in.
-    pub(crate) async fn connect(self: &Arc<Self>, settings: Arc<Settings>) -> Result<Session, SshError> {
-        self.connect_within(settings, MOST_JUMPS).await
+    pub(crate) async fn connect(self: &Arc<Self>, settings: Arc<Settings>, hurry: Option<Duration>) -> Result<Session, SshError> {
+        self.connect_within(settings, hurry, MOST_JUMPS).await
     }
 
-    async fn connect_within(self: &Arc<Self>, settings: Arc<Settings>, jumps: usize) -> Result<Session, SshError> {
-        let limit = settings.connect_timeout.unwrap_or(self.options.limits.connect);
+    async fn connect_within(
+        self: &Arc<Self>,
+        settings: Arc<Settings>,
+        hurry: Option<Duration>,
+        jumps: usize,
+    ) -> Result<Session, SshError> {
+        let usual = settings.connect_timeout.unwrap_or(self.options.limits.connect);
+        let limit = hurry.map_or(usual, |hurry| hurry.min(usual));
         let silent = |during, limit: Duration| SshError::Silent { host: settings.name.clone(), during, secs: limit.as_secs() };
         let stream = timeout(limit, self.way(&settings)).await;
         let stream = match stream {
             Ok(Ok(Some(stream))) => stream,
-            Ok(Ok(None)) => Box::pin(self.jump(&settings, jumps)).await?,
+            Ok(Ok(None)) => Box::pin(self.jump(&settings, hurry, jumps)).await?,
             Ok(Err(error)) => return Err(unreachable(&settings, error.to_string())),
             Err(_) => return Err(silent("connecting", limit)),
         };
@@ -183,7 +189,12 @@ impl Access {
     }
 
     /// The bytes through the hosts in between, each logged in to with its own settings.
-    async fn jump(self: &Arc<Self>, settings: &Settings, jumps: usize) -> Result<Box<dyn Both>, SshError> {
+    async fn jump(
+        self: &Arc<Self>,
+        settings: &Settings,
+        hurry: Option<Duration>,
+        jumps: usize,
+    ) -> Result<Box<dyn Both>, SshError> {
         let Proxy::Jump(through) = &settings.proxy else { return Err(unreachable(settings, "no way there".to_owned())) };
         let Some((last, before)) = through.split_last().filter(|_| jumps > 0) else {
             return Err(unreachable(settings, format!("more than {MOST_JUMPS} hosts in between; is there a circle?")));
@@ -193,7 +204,7 @@ impl Access {
         if !before.is_empty() {
             to_last.proxy = Proxy::Jump(before.to_vec());
         }
-        let session = Box::pin(self.connect_within(Arc::new(to_last), jumps - 1)).await?;
+        let session = Box::pin(self.connect_within(Arc::new(to_last), hurry, jumps - 1)).await?;
         let open = session.handle.channel_open_direct_tcpip(settings.host.clone(), u32::from(settings.port), "127.0.0.1", 0);
         match timeout(self.options.limits.channel, open).await {
             Ok(Ok(channel)) => Ok(Box::new(Through { stream: channel.into_stream(), _keeps: session })),

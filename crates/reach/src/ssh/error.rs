@@ -62,6 +62,9 @@ pub enum SshError {
         /// How.
         why: String,
     },
+    /// Too late to begin.
+    #[error("it was to be begun by {0}")]
+    Expired(model::Timestamp),
     /// The host answered something that is no answer.
     #[error("{host}: {why}")]
     Unreadable {
@@ -81,6 +84,7 @@ impl SshError {
             | Self::Denied { .. }
             | Self::Sudo { .. } => ErrorCode::Denied,
             Self::Settings(_) | Self::Unreachable { .. } | Self::Silent { .. } | Self::Lost { .. } => ErrorCode::Unreachable,
+            Self::Expired(_) => ErrorCode::Expired,
             Self::Unreadable { .. } => ErrorCode::ToolFailed,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use model::Millis;
+use model::{BootIdentity, Millis};
 use recipe::{Invocation, Next, Output, Script};
 use russh::{ChannelMsg, Sig};
 use tokio::time::timeout;
@@ -17,6 +17,8 @@ use super::settings::Settings;
 
 /// No recipe reads more than this; a tool that says more is broken.
 const MOST_SAID: usize = 4 * 1024 * 1024;
+/// Between two tries to reach a host in the middle of a recipe.
+const AGAIN: Duration = Duration::from_secs(1);
 /// A tool that was killed at its limit may still say how it ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// After a tool has ended, something that it left behind may still hold its output open; it is waited for so long without a word.
@@ -32,6 +34,8 @@ pub struct Far {
     to: Destination,
     settings: Option<Arc<Settings>>,
     session: Option<Session>,
+    /// Instead of the usual limit for connecting.
+    hurry: Option<Duration>,
 }
 
 impl std::fmt::Debug for Session {
@@ -54,7 +58,7 @@ pub(crate) enum Ended {
 impl Access {
     /// A host; nothing is connected yet.
     pub fn far(self: &Arc<Self>, to: Destination) -> Far {
-        Far { access: self.clone(), to, settings: None, session: None }
+        Far { access: self.clone(), to, settings: None, session: None, hurry: None }
     }
 }
 
@@ -67,6 +71,20 @@ impl Far {
     /// Ends the connection, if there is one: what is done next is done over a new one.
     pub fn let_go(&mut self) {
         self.session = None;
+    }
+
+    /// From now on connecting takes at most so long, and never longer than usual.
+    pub(crate) fn hurry(&mut self, limit: Duration) {
+        self.hurry = Some(limit);
+    }
+
+    /// Reads the boot identity.
+    ///
+    /// # Errors
+    /// As [`Far::run`]; and anything broken, short or empty is [`SshError::Unreadable`], never an identity.
+    pub async fn boot(&mut self) -> Result<BootIdentity, SshError> {
+        let output = self.run(&script::boot()).await?;
+        script::read_boot(&output).map_err(|why| SshError::Unreadable { host: self.to.host.clone(), why })
     }
 
     /// Whether a connection stands.
@@ -82,7 +100,7 @@ impl Far {
                 Some(settings) => settings.clone(),
                 None => self.settings.insert(Arc::new(self.access.settings(&self.to).await?)).clone(),
             };
-            self.session = Some(self.access.connect(settings).await?);
+            self.session = Some(self.access.connect(settings, self.hurry).await?);
         }
         self.session.as_mut().ok_or_else(|| SshError::Lost { host: self.to.host.clone(), why: "no connection".to_owned() })
     }
@@ -110,24 +128,32 @@ impl Far {
     }
 
     /// Performs a recipe to its end. A connection that ends in the middle of a tool is an answer to the recipe (an end that was
-    /// not seen), which goes on over a new connection.
+    /// not seen), which goes on over a new connection; that is tried again for as long as `patience`.
     ///
     /// # Errors
     /// The host cannot be reached, or does not let us in.
-    pub async fn perform<T: Clone>(&mut self, mut script: Script<T>) -> Result<T, SshError> {
+    pub async fn perform<T: Clone>(&mut self, mut script: Script<T>, patience: Duration) -> Result<T, SshError> {
         let begun = Instant::now();
         let elapsed = || Millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         let mut last = None;
         loop {
             match script.next(last.as_ref(), elapsed()) {
                 Next::Run(invocation) => {
-                    last = Some(match self.run(&invocation).await {
-                        Ok(output) => output,
-                        Err(SshError::Lost { why, .. }) => {
-                            self.let_go();
-                            Output { stderr: format!("the connection was lost: {why}"), ..Output::default() }
+                    let asked = Instant::now();
+                    last = Some(loop {
+                        match self.run(&invocation).await {
+                            Ok(output) => break output,
+                            Err(SshError::Lost { why, .. }) => {
+                                self.let_go();
+                                break Output { stderr: format!("the connection was lost: {why}"), ..Output::default() };
+                            }
+                            // It was not run.
+                            Err(error) if error.may_pass() && asked.elapsed() < patience => {
+                                self.let_go();
+                                tokio::time::sleep(AGAIN).await;
+                            }
+                            Err(error) => return Err(error),
                         }
-                        Err(error) => return Err(error),
                     });
                 }
                 Next::Wait(time) => {

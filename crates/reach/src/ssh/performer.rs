@@ -1,0 +1,374 @@
+//! Performing commands on hosts without an agent, as an agent would.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use model::{
+    Ack, AckError, AckStatus, Action, BootIdentity, ChildKind, Command, ErrorCode, InstanceId, Millis, RateState,
+    Readable, Report, TargetId, Timestamp,
+};
+use recipe::{HostKind, HostReading, Verdict};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::access::Access;
+use super::destination::Destination;
+use super::error::SshError;
+use super::far::Far;
+use super::script;
+
+/// Between two tries to reach a host.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// A host on its way down or up is asked each second for so long, and then at the longer pace.
+const ASK_OFTEN: Duration = Duration::from_secs(300);
+/// A connection to a host that is rebooting is given up after so long at first; each try that hears nothing gets a second more.
+const FIRST_TRY: Duration = Duration::from_secs(3);
+/// Between the two readings that prove a boot (pain 3).
+const APART: Duration = Duration::from_secs(2);
+/// Longest that the end of a boot is watched by one call. The engine's deadline is shorter, and asks again where it is not.
+const LONGEST_WATCH: Duration = Duration::from_secs(30 * 60);
+/// Version of the words in a report.
+const REPORT_VERSION: u32 = 1;
+
+/// A host without an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its id.
+    pub id: TargetId,
+    /// Where it is.
+    pub at: Destination,
+}
+
+/// Performs over SSH what an agent would perform itself. Shared by all hosts; what it remembers of them may be lost at any time.
+#[derive(Debug)]
+pub struct Performer {
+    access: Arc<Access>,
+    instance: InstanceId,
+    remembered: Mutex<BTreeMap<TargetId, Remembered>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    boot: Option<BootIdentity>,
+    engines: BTreeSet<ChildKind>,
+    sequence: u64,
+}
+
+/// One command under way.
+struct Task<'a> {
+    performer: &'a Performer,
+    host: &'a Host,
+    command: &'a Command,
+    say: mpsc::Sender<Ack>,
+    far: Far,
+}
+
+impl Performer {
+    /// With these rights. One for each process: its reports are judged by their order.
+    pub fn new(access: Arc<Access>) -> Self {
+        let instance = InstanceId(Uuid::from_u128(rand::random()));
+        Self { access, instance, remembered: Mutex::default() }
+    }
+
+    /// Reads a host over a new connection.
+    ///
+    /// # Errors
+    /// Why not, with advice.
+    pub async fn survey(&self, host: &Host) -> Result<Report, AckError> {
+        let mut far = self.access.far(host.at.clone());
+        self.report(host, &mut far).await.map_err(|error| AckError::from(&error))
+    }
+
+    /// Performs a command to its end. Every ack goes into `say` as soon as it is true. The last one is final, unless the host
+    /// could not be asked what became of a reboot or shutdown: then it is to be sent again. Dropping the future gives up on it,
+    /// which is safe at any point.
+    pub async fn perform(&self, host: &Host, command: &Command, say: mpsc::Sender<Ack>) {
+        info!(command = %command.id, host = %host.at, action = %command.action.kind(), "performs over ssh");
+        let far = self.access.far(host.at.clone());
+        let mut task = Task { performer: self, host, command, say, far };
+        if command.action.kind().ends_boot() { task.end_boot().await } else { task.plain().await }
+    }
+
+    fn remember<T>(&self, host: TargetId, change: impl FnOnce(&mut Remembered) -> T) -> T {
+        change(self.remembered.lock().unwrap_or_else(PoisonError::into_inner).entry(host).or_default())
+    }
+
+    async fn report(&self, host: &Host, far: &mut Far) -> Result<Report, SshError> {
+        let boot = far.boot().await?;
+        let kind = HostKind::Systemd;
+        let expected = self.remember(host.id, |known| known.engines.clone());
+        let read = far.perform(recipe::read_host(&kind, host.id, &expected), Duration::ZERO).await?;
+        let HostReading { engines, children, pending_shutdown, inhibitors } = read;
+        let sequence = self.remember(host.id, |known| {
+            known.boot = Some(boot);
+            known.engines.extend(&engines);
+            known.sequence += 1;
+            known.sequence
+        });
+        Ok(Report {
+            boot,
+            instance: self.instance,
+            sequence,
+            taken_at: wall(),
+            agent_version: "ssh".to_owned(),
+            protocol_version: REPORT_VERSION,
+            actions: recipe::supported_actions(&kind),
+            engines,
+            children,
+            pending_shutdown,
+            inhibitors,
+            rate: RateState { counted: 0, limit: u32::MAX, opens_in_ms: None },
+            reboot_required: Readable::Unknown("not read".to_owned()),
+        })
+    }
+}
+
+impl Task<'_> {
+    /// Everything that leaves the host on its boot.
+    async fn plain(&mut self) {
+        let boot = match self.get_in().await {
+            Ok(boot) => boot,
+            Err(error) => return self.fail(&error).await,
+        };
+        self.say(AckStatus::Accepted, boot).await;
+        self.say(AckStatus::ExecutionStarted, boot).await;
+        let done = match &self.command.action {
+            Action::Probe { .. } => self.performer.report(self.host, &mut self.far).await.map(|report| Ack {
+                boot: report.boot,
+                report: Some(report),
+                ..self.ack(AckStatus::Completed, boot)
+            }),
+            action => {
+                let recipe = recipe::perform(&HostKind::Systemd, self.host.id, action);
+                self.far.perform(recipe, TRY_AGAIN.1 * 6).await.map(|verdict| self.verdict(verdict, boot))
+            }
+        };
+        match done {
+            Ok(ack) => self.send(ack).await,
+            Err(error) => self.fail(&error).await,
+        }
+    }
+
+    fn verdict(&self, verdict: Verdict, boot: BootIdentity) -> Ack {
+        match verdict {
+            Verdict::Completed { observed, already } => Ack { observed, already, ..self.ack(AckStatus::Completed, boot) },
+            Verdict::Failed { code, message } => self.failed(code, message, boot),
+            Verdict::Ordered => {
+                self.failed(ErrorCode::OutcomeUnknown, "it was ordered and no end of it is known".to_owned(), boot)
+            }
+        }
+    }
+
+    /// Connects and reads the boot, again and again until the command expires. What will not go better by itself ends it.
+    async fn get_in(&mut self) -> Result<BootIdentity, SshError> {
+        let mut pause = TRY_AGAIN.0;
+        loop {
+            self.not_expired()?;
+            match self.far.boot().await {
+                Ok(boot) => {
+                    self.performer.remember(self.host.id, |known| known.boot = Some(boot));
+                    return self.not_expired().map(|()| boot);
+                }
+                Err(error) if error.may_pass() && wall() + millis(pause) < self.command.expires_at => {
+                    self.far.let_go();
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(TRY_AGAIN.1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn is_expired(&self) -> bool {
+        wall() > self.command.expires_at
+    }
+
+    fn not_expired(&self) -> Result<(), SshError> {
+        if self.is_expired() { Err(SshError::Expired(self.command.expires_at)) } else { Ok(()) }
+    }
+
+    /// A reboot or a shutdown.
+    async fn end_boot(&mut self) {
+        let Some(expect) = self.command.action.expect_boot() else { return };
+        match self.claim(expect).await {
+            Some(Ok(())) => {}
+            Some(Err(ack)) => return self.send(*ack).await,
+            None => return,
+        }
+        self.say(AckStatus::Accepted, expect).await;
+        self.say(AckStatus::ExecutionStarted, expect).await;
+        self.far.let_go();
+        self.watch(expect).await;
+    }
+
+    /// Claims and orders, or finds that this was done before. `None`: nobody could be asked, and nothing may be said.
+    async fn claim(&mut self, expect: BootIdentity) -> Option<Result<(), Box<Ack>>> {
+        let begun = Instant::now();
+        let mut denied = None;
+        loop {
+            if begun.elapsed() > LONGEST_WATCH {
+                return None;
+            }
+            // Too late to begin it; but an earlier copy may have done so.
+            let order = if self.is_expired() { Vec::new() } else { self.order() };
+            let answer = self.far.run(&script::claim(self.command.id, expect, &order)).await;
+            let error = match answer {
+                Ok(output) => match script::read_claim(&output) {
+                    Ok((claim, boot)) => return Some(self.judge(claim, boot, expect, order.is_empty())),
+                    Err(why) => SshError::Unreadable { host: self.host.at.to_string(), why },
+                },
+                // It may have been claimed, and ordered: the next look says.
+                Err(error) => error,
+            };
+            warn!(command = %self.command.id, %error, "not claimed yet");
+            self.far.let_go();
+            if !error.may_pass() {
+                // A host that is going down or coming up denies everybody for a while.
+                denied = Some(AckError::from(&error));
+            }
+            if self.is_expired()
+                && let Some(AckError { code, message }) = denied.take()
+            {
+                return Some(Err(Box::new(self.failed(code, message, expect))));
+            }
+            tokio::time::sleep(if begun.elapsed() < ASK_OFTEN { TRY_AGAIN.0 } else { TRY_AGAIN.1 }).await;
+        }
+    }
+
+    fn judge(&self, claim: script::Claim, boot: BootIdentity, expect: BootIdentity, late: bool) -> Result<(), Box<Ack>> {
+        let refuse = |code, message: String| Err(Box::new(self.failed(code, message, boot)));
+        match claim {
+            script::Claim::Before => Ok(()),
+            script::Claim::Ordered(output) => match recipe_verdict(&output) {
+                Some(message) => refuse(ErrorCode::Refused, message),
+                None => Ok(()),
+            },
+            script::Claim::Absent if boot != expect => {
+                refuse(ErrorCode::BootDiffers, format!("this host is on boot {boot}, not on {expect}: there is nothing to end"))
+            }
+            script::Claim::Absent if late => {
+                refuse(ErrorCode::Expired, format!("it was to be begun by {}", self.command.expires_at))
+            }
+            script::Claim::Absent => refuse(ErrorCode::OutcomeUnknown, "the claim was not made".to_owned()),
+            script::Claim::NoRoom(words) => {
+                refuse(ErrorCode::LedgerFailed, format!("the claim cannot be written, so nothing was done: {words}"))
+            }
+        }
+    }
+
+    /// What ends the boot.
+    fn order(&self) -> Vec<String> {
+        let (verb, ignore) = match &self.command.action {
+            Action::Shutdown { ignore_inhibitors, .. } => ("poweroff", *ignore_inhibitors),
+            Action::Reboot { ignore_inhibitors, .. } => ("reboot", *ignore_inhibitors),
+            _ => return Vec::new(),
+        };
+        let check = if ignore { "--check-inhibitors=no" } else { "--check-inhibitors=yes" };
+        ["systemctl", verb, check, "--no-ask-password"].map(str::to_owned).to_vec()
+    }
+
+    /// Waits for another boot, always over new connections.
+    async fn watch(&mut self, expect: BootIdentity) {
+        let begin_within = match &self.command.action {
+            Action::Reboot { begin_within, .. } | Action::Shutdown { begin_within, .. } => begin_within.duration(),
+            _ => return,
+        };
+        let (begun, mut patience) = (Instant::now(), FIRST_TRY);
+        while begun.elapsed() < LONGEST_WATCH {
+            tokio::time::sleep(if begun.elapsed() < ASK_OFTEN { TRY_AGAIN.0 } else { TRY_AGAIN.1 }).await;
+            match self.look(patience).await {
+                Ok(boot) if boot != expect => {
+                    if let Some(ack) = self.prove(boot).await {
+                        return self.send(ack).await;
+                    }
+                }
+                Ok(boot) if begun.elapsed() > begin_within => {
+                    let read = self.performer.report(self.host, &mut self.far).await;
+                    // Something pending, or not known: it may still happen.
+                    if read.is_ok_and(|report| report.boot == expect && report.pending_shutdown == Readable::Known(None)) {
+                        let message = "it was ordered, and the host is still on the same boot with nothing pending".to_owned();
+                        return self.send(self.failed(ErrorCode::NotBegun, message, boot)).await;
+                    }
+                }
+                Ok(_) => {}
+                Err(SshError::Silent { .. }) => patience += Duration::from_secs(1),
+                Err(error) => info!(command = %self.command.id, %error, "not back yet"),
+            }
+            self.far.let_go();
+        }
+        warn!(command = %self.command.id, "no longer watched; it is to be sent again");
+    }
+
+    /// Reads the boot over a new connection.
+    async fn look(&mut self, patience: Duration) -> Result<BootIdentity, SshError> {
+        self.far.let_go();
+        self.far.hurry(patience);
+        self.far.boot().await
+    }
+
+    /// The second reading, over yet another connection (pain 3), and a report of that boot.
+    async fn prove(&mut self, first: BootIdentity) -> Option<Ack> {
+        self.far.let_go();
+        tokio::time::sleep(APART).await;
+        let report = self.performer.report(self.host, &mut self.far).await;
+        match report {
+            Ok(report) if report.boot == first => Some(Ack { report: Some(report), ..self.ack(AckStatus::Completed, first) }),
+            Ok(report) => {
+                info!(command = %self.command.id, first = %first, second = %report.boot, "the boot changed between two readings");
+                None
+            }
+            Err(error) => {
+                info!(command = %self.command.id, %error, "gone again between two readings");
+                None
+            }
+        }
+    }
+
+    fn ack(&self, status: AckStatus, boot: BootIdentity) -> Ack {
+        Ack { command: self.command.id, status, error: None, boot, observed: None, already: false, report: None }
+    }
+
+    fn failed(&self, code: ErrorCode, message: String, boot: BootIdentity) -> Ack {
+        let message = message.chars().take(4000).collect();
+        Ack { error: Some(AckError { code, message }), ..self.ack(AckStatus::Failed, boot) }
+    }
+
+    async fn say(&self, status: AckStatus, boot: BootIdentity) {
+        self.send(self.ack(status, boot)).await;
+    }
+
+    async fn send(&self, ack: Ack) {
+        // Nobody listens any more: the command is sent again by whoever wants it.
+        drop(self.say.send(ack).await);
+    }
+
+    async fn fail(&self, error: &SshError) {
+        let known = self.performer.remember(self.host.id, |known| known.boot);
+        let AckError { code, message } = AckError::from(error);
+        // A host that was never read is on no boot that anybody knows; what failed proves nothing either way.
+        let Some(boot) = known.or(self.command.action.expect_boot()).or_else(|| BootIdentity::new(NEVER_READ, 0).ok()) else {
+            return;
+        };
+        self.send(self.failed(code, message, boot)).await;
+    }
+}
+
+/// Stands in acks about a host that was never read.
+const NEVER_READ: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+
+fn recipe_verdict(output: &recipe::Output) -> Option<String> {
+    (output.exit.is_some_and(|code| code != 0) && !output.timed_out).then(|| output.words())
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The wall clock.
+fn wall() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
