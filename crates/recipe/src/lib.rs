@@ -11,6 +11,7 @@ mod answer;
 pub mod boot;
 mod catalog;
 mod children;
+pub mod far;
 mod inhibit;
 mod lxd;
 mod pending;

@@ -9,7 +9,7 @@ use crate::{Invocation, Next, Output, Steps, Verdict};
 const LIMIT: Millis = Millis(60_000);
 
 /// Answers after which nothing was begun.
-const REFUSALS: [&str; 4] =
+pub(crate) const REFUSALS: [&str; 4] =
     ["Operation inhibited by", "Access denied", "Interactive authentication required", "Please retry operation after closing"];
 
 enum At {

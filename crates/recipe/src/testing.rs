@@ -1,6 +1,7 @@
 //! Driving scripts in tests: recorded outputs in, a transcript out.
 
 use std::fmt::Debug;
+use std::process::{Command, Stdio};
 
 use model::Millis;
 
@@ -69,4 +70,52 @@ pub(crate) fn drive<T: Clone + Debug>(
         }
     }
     panic!("no end:\n{story}");
+}
+
+/// Performs a script for real, with this shell in the place of `sh` and these folders before `PATH`; waits are skipped.
+pub(crate) fn really<T: Clone>(script: Script<T>, shell: &[String], path: &str) -> T {
+    really_with(script, |invocation| run(invocation, shell, path))
+}
+
+/// As [`really`], with something done round each run.
+pub(crate) fn really_with<T: Clone>(mut script: Script<T>, mut run: impl FnMut(&crate::Invocation) -> Output) -> T {
+    let (mut now, mut last) = (Millis(0), None);
+    for _ in 0..1000 {
+        match script.next(last.take().as_ref(), now) {
+            Next::Run(invocation) => last = Some(run(&invocation)),
+            Next::Wait(time) => now = Millis(now.0 + time.0),
+            Next::Done(end) => return end,
+        }
+    }
+    panic!("no end");
+}
+
+/// Runs one tool.
+pub(crate) fn run(invocation: &crate::Invocation, shell: &[String], path: &str) -> Output {
+    let mut argv = invocation.argv.clone();
+    if argv[0] == "sh" {
+        argv.splice(0..1, shell.iter().cloned());
+    }
+    let path = format!("{path}:{}", std::env::var("PATH").unwrap());
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]).env("PATH", path).envs(invocation.env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
+    match command.output() {
+        Ok(output) => Output {
+            exit: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            timed_out: false,
+        },
+        Err(error) => Output { exit: Some(127), stderr: error.to_string(), ..Output::default() },
+    }
+}
+
+/// The shells that are here: `sh` always, and others that hosts may have.
+pub(crate) fn shells() -> Vec<Vec<String>> {
+    let candidates: [&[&str]; 4] = [&["sh"], &["dash"], &["busybox", "sh"], &["bash", "--posix"]];
+    let here = |words: &&[&str]| {
+        let tried = Command::new(words[0]).args(&words[1..]).args(["-c", "exit 7"]).output();
+        tried.is_ok_and(|output| output.status.code() == Some(7))
+    };
+    candidates.into_iter().filter(here).map(|words| words.iter().map(|&w| w.to_owned()).collect()).collect()
 }

@@ -1,4 +1,4 @@
-use model::{Action, ErrorCode};
+use model::{Action, ErrorCode, Observed};
 use uuid::Uuid;
 
 use super::*;

@@ -1,0 +1,131 @@
+//! What a host without an agent runs: argument lists as one line for a shell, and the scripts for which no tool exists.
+//!
+//! The far end needs nothing but a POSIX shell (as login shell, too) with the usual `cat`, `env`, `ln`, `mkdir` and `rm`; dash and
+//! busybox are tried. Everything here is an [`Invocation`], so whoever can run one over its connection can do all of it.
+
+mod boot;
+mod claim;
+
+use crate::{Invocation, Output};
+
+pub use boot::boot;
+pub use claim::{Answer, Closed, Order, Places};
+
+/// With whose rights a line is run at the far end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rights {
+    /// Of the user who logs in: root, or for what needs no rights.
+    Own,
+    /// Of root, by `sudo` without a password.
+    Sudo,
+    /// Of root, by `sudo`, which reads the password on standard input.
+    SudoPassword,
+}
+
+/// One line for the far end's shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// For one exec request.
+    pub text: String,
+    /// The password and a line end are written to standard input, and then it is closed: sudo would ask again. Otherwise it is
+    /// closed at once. What is run never reads it: its own standard input is `/dev/null`.
+    pub wants_password: bool,
+}
+
+/// The mark before everything that the tool itself says.
+const MARK: &str = "REVEILLE BEGINS\n";
+
+/// Runs its arguments, after the mark on both streams. `env` takes leading `NAME=value` and answers 127 for what is not there.
+const WRAPPER: &str = "PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin:/snap/bin; export PATH; \
+                       echo REVEILLE BEGINS; echo REVEILLE BEGINS >&2; exec env \"$@\" </dev/null";
+
+/// A word as one argument of any POSIX shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./=:,@%+".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// An argument list as a line. The limit of the invocation stays with the caller.
+pub fn line(invocation: &Invocation, rights: Rights) -> Line {
+    let sudo = match rights {
+        Rights::Own => "",
+        Rights::Sudo => "sudo -n -H -- ",
+        Rights::SudoPassword => "sudo -S -p '' -H -- ",
+    };
+    let mut text = format!("{sudo}sh -c {} reveille", quoted(WRAPPER));
+    let env = invocation.env.iter().map(|(name, value)| format!("{name}={value}"));
+    for word in env.chain(invocation.argv.iter().cloned()) {
+        text.push(' ');
+        text.push_str(&quoted(&word));
+    }
+    Line { text, wants_password: rights == Rights::SudoPassword }
+}
+
+/// The far end did not let it begin: nothing was run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// sudo wants a password, and none was given.
+    #[error("sudo asks for a password: let it be asked for (--ask-sudo-password), or allow this user NOPASSWD")]
+    PasswordNeeded,
+    /// The password is wrong.
+    #[error("sudo does not take the password")]
+    PasswordWrong,
+    /// sudo is there, and this user may not.
+    #[error("sudo refuses this user: {0}")]
+    NotAllowed(String),
+    /// There is no sudo.
+    #[error("there is no sudo on the host: log in as root, or install it")]
+    NoSudo,
+    /// sudo is set up to want a terminal.
+    #[error("sudo wants a terminal (requiretty): take that setting away for this user")]
+    TerminalNeeded,
+    /// The login itself gave no shell.
+    #[error("the host ran nothing: {0}")]
+    NothingRun(String),
+}
+
+/// The tool's own answer: without what the login said before it. One whose end was not seen is no answer for any reader.
+///
+/// # Errors
+/// [`Denial`] when it ended without the mark, so that nothing was run. For programs that is [`model::ErrorCode::Denied`].
+pub fn answer(output: Output, rights: Rights) -> Result<Output, Denial> {
+    let after = |text: &str| text.split_once(MARK).map(|(_, rest)| rest.to_owned());
+    let ended = output.exit.is_some() && !output.timed_out;
+    match after(&output.stdout) {
+        None if ended => Err(denial(&output, rights)),
+        stdout => {
+            let stderr = after(&output.stderr).unwrap_or_else(|| output.stderr.clone());
+            Ok(Output { stdout: stdout.unwrap_or_default(), stderr, ..output })
+        }
+    }
+}
+
+fn denial(output: &Output, rights: Rights) -> Denial {
+    let words = output.words();
+    if rights == Rights::Own {
+        return Denial::NothingRun(words);
+    }
+    let said = |part: &str| output.stderr.contains(part);
+    if output.exit == Some(127) || said("sudo: command not found") || said("sudo: not found") {
+        Denial::NoSudo
+    } else if said("must have a tty") {
+        Denial::TerminalNeeded
+    } else if said("incorrect password") || said("Sorry, try again") {
+        Denial::PasswordWrong
+    } else if said("password is required")
+        || said("no password was provided")
+        || said("terminal is required to read the password")
+    {
+        Denial::PasswordNeeded
+    } else if said("sudoers") || said("not allowed") || said("may not run") {
+        Denial::NotAllowed(words)
+    } else {
+        Denial::NothingRun(words)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use model::Millis;
+
+use super::*;
+use crate::testing::shells;
+
+fn run_line(shell: &[String], line: &Line, input: &str) -> Output {
+    let mut child = Command::new(&shell[0])
+        .args(&shell[1..])
+        .args(["-c", &format!("echo welcome; echo noise >&2; {}", line.text)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may have ended without reading.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    Output {
+        exit: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        timed_out: false,
+    }
+}
+
+#[test]
+fn every_word_arrives_as_it_is_in_every_shell() {
+    let odd = ["", " ", "a b", "it's", "\"$HOME\" `id` \\ \\n", "*", "-n", "a\nb", "é", "~", "a;b|c&d", "$(id)", "{a,b}", "#"];
+    for shell in shells() {
+        let argv = ["printf", "%s|"].into_iter().chain(odd);
+        let mut invocation = Invocation::new(argv, Millis(1));
+        invocation.env.push(("REVEILLE_PRIOR".to_owned(), "a b in\n'c'".to_owned()));
+        let output = answer(run_line(&shell, &line(&invocation, Rights::Own), ""), Rights::Own).unwrap();
+        assert_eq!(output.stdout, odd.map(|word| format!("{word}|")).concat(), "{shell:?}");
+        assert_eq!((output.exit, output.stderr.as_str()), (Some(0), ""));
+        let show =
+            Invocation { argv: ["sh", "-c", "printf %s \"$REVEILLE_PRIOR$LC_ALL\""].map(str::to_owned).into(), ..invocation };
+        let output = answer(run_line(&shell, &line(&show, Rights::Own), ""), Rights::Own).unwrap();
+        assert_eq!(output.stdout, "a b in\n'c'C");
+    }
+}
+
+#[test]
+fn a_tool_that_is_not_there_is_127_and_standard_input_is_empty() {
+    for shell in shells() {
+        let run = |argv: &[&str], input| {
+            let invocation = Invocation::new(argv.iter().copied(), Millis(1));
+            answer(run_line(&shell, &line(&invocation, Rights::Own), input), Rights::Own).unwrap()
+        };
+        assert_eq!(run(&["no-such-tool"], "").exit, Some(127));
+        assert_eq!(run(&["sh", "-c", "exit 3"], "").exit, Some(3));
+        assert_eq!(run(&["cat"], "secret\n").stdout, "");
+    }
+}
+
+/// A `sudo` that keeps the rules of the real one for `-n`, `-S` and `-p`.
+const SUDO: &str = r#"#!/bin/sh
+while [ "$1" != -- ]; do
+  case $1 in -n) n=1;; -S) s=1;; -p) shift;; esac
+  shift
+done
+shift
+case $MODE in
+  open) exec "$@";;
+  never) echo 'alice is not in the sudoers file.' >&2; exit 1;;
+  tty) echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1;;
+esac
+[ -z "$n" ] || { echo 'sudo: a password is required' >&2; exit 1; }
+read -r word || { echo 'sudo: no password was provided' >&2; exit 1; }
+[ "$word" = right ] && exec "$@"
+echo 'Sorry, try again.' >&2
+echo 'sudo: 1 incorrect password attempt' >&2
+exit 1
+"#;
+
+#[test]
+fn sudo_is_asked_without_a_terminal_and_its_no_is_told_from_the_tools() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sudo");
+    std::fs::write(&path, SUDO).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for shell in shells() {
+        let ask = |mode: &str, rights: Rights, input: &str, argv: &[&str]| {
+            let mut line = line(&Invocation::new(argv.iter().copied(), Millis(1)), rights);
+            assert_eq!(line.wants_password, rights == Rights::SudoPassword);
+            assert!(!line.text.contains("right"), "the password is in no argument");
+            line.text = format!("export MODE={mode} PATH={}:$PATH; {}", folder.path().display(), line.text);
+            answer(run_line(&shell, &line, input), rights)
+        };
+        let (sudo, with) = (Rights::Sudo, Rights::SudoPassword);
+        assert_eq!(ask("open", sudo, "", &["echo", "yes"]).unwrap().stdout, "yes\n");
+        assert_eq!(ask("ask", with, "right\n", &["echo", "yes"]).unwrap().stdout, "yes\n");
+        // It was not asked for: the tool does not get it.
+        assert_eq!(ask("open", with, "right\n", &["cat"]).unwrap().stdout, "");
+        assert_eq!(ask("ask", sudo, "", &["echo"]), Err(Denial::PasswordNeeded));
+        assert_eq!(ask("ask", with, "", &["echo"]), Err(Denial::PasswordNeeded));
+        assert_eq!(ask("ask", with, "wrong\n", &["echo"]), Err(Denial::PasswordWrong));
+        assert_eq!(ask("tty", sudo, "", &["echo"]), Err(Denial::TerminalNeeded));
+        assert!(matches!(ask("never", sudo, "", &["echo"]), Err(Denial::NotAllowed(_))));
+        // The tool's own words about sudo are the tool's.
+        let own = ask("open", sudo, "", &["sh", "-c", "echo 'sudo: a password is required' >&2; exit 1"]).unwrap();
+        assert_eq!(own.exit, Some(1));
+    }
+}
+
+#[test]
+fn without_the_mark_nothing_was_run_unless_its_end_was_not_seen() {
+    let said = |exit, stderr: &str| Output { exit, stderr: stderr.into(), ..Output::default() };
+    let nologin = answer(said(Some(1), "This account is currently not available."), Rights::Own);
+    assert!(matches!(nologin, Err(Denial::NothingRun(words)) if words.contains("not available")));
+    assert_eq!(answer(said(Some(127), "sh: 1: sudo: not found"), Rights::Sudo), Err(Denial::NoSudo));
+    let cut = answer(said(None, "Connection reset"), Rights::Sudo).unwrap();
+    assert!(cut.exit.is_none() && !cut.succeeded());
+}
