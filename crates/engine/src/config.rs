@@ -16,6 +16,7 @@ pub use group::{Group, LimitGroup, Member};
 pub use rollout::{RolloutDefaults, RolloutError};
 pub use rule::{CheckRule, DrainRule};
 pub use validate::ConfigError;
+pub(crate) use validate::{is_hook, used};
 
 /// What the engine needs to know of the world's pace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,6 +30,7 @@ pub use engine::{Engine, OpenJournal, RestoreError, Turn};
 pub use explain::{Blocker, Why};
 pub use input::{Input, Refusal, Reply};
 pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot, Outcome, Record};
+pub use planner::rollout::{Candidate, Durations, Pace, PlanError, groups as limit_groups, makespan, plan as plan_rollout};
 pub use show::title;
 pub use story::{action_of, is_good, tell};
 pub use view::{Alarm, ChildView, HostState, HostView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView, View};

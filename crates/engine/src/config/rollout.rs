@@ -1,6 +1,6 @@
 //! How a fleet is gone through, unless a request says otherwise.
 
-use model::{Amount, Approval, DrainPolicy, Millis, OrchestrationId, Rollout, RolloutOptions, TimeoutPolicy};
+use model::{Amount, Approval, DrainPolicy, Millis, OrchestrationId, Rollout, RolloutOptions, Site, TimeoutPolicy};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -19,14 +19,16 @@ pub struct RolloutDefaults {
     pub failure_budget: Amount,
     /// A person must agree.
     pub approval: Approval,
-    /// Names of drains.
-    pub drains: Vec<String>,
+    /// Names of drains, in the order in which they are done. Without it all configured ones, each on the hosts of its own
+    /// selector: first those performed where the engine runs, which take traffic and jobs away, then those on the host; in each
+    /// half by name.
+    pub drains: Option<Vec<String>>,
     /// How long each drain may take.
     pub drain_limit: Millis,
     /// What happens then.
     pub on_drain_timeout: DrainPolicy,
-    /// Names of checks.
-    pub checks: Vec<String>,
+    /// Names of checks; without it all configured ones.
+    pub checks: Option<Vec<String>>,
     /// How long after the undrain every probe must pass.
     pub soak: Millis,
     /// Names of maintenance windows; a request may name more of them and leave out none.
@@ -53,10 +55,10 @@ impl Default for RolloutDefaults {
             concurrency: Amount::Count(1),
             failure_budget: Amount::Count(0),
             approval: Approval::Never,
-            drains: Vec::new(),
+            drains: None,
             drain_limit: Millis::secs(120),
             on_drain_timeout: DrainPolicy::Abort,
-            checks: Vec::new(),
+            checks: None,
             soak: Millis::secs(60),
             windows: Vec::new(),
             stagger: Millis(0),
@@ -69,32 +71,43 @@ impl Default for RolloutDefaults {
     }
 }
 
-impl RolloutDefaults {
-    /// The whole rollout, from what was said of it.
-    pub fn fill(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Rollout {
-        let mut windows = self.windows.clone();
+impl Config {
+    /// The whole rollout, from what was said of it: everything else is as configured.
+    pub fn rollout_of(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Rollout {
+        let defaults = &self.rollout;
+        let mut windows = defaults.windows.clone();
         windows.extend(said.windows.iter().cloned());
+        let drains = said.drains.clone().or_else(|| defaults.drains.clone());
+        let checks = said.checks.clone().or_else(|| defaults.checks.clone());
         let mut rollout = Rollout {
-            canary: said.canary.unwrap_or(self.canary),
-            stages: said.stages.clone().unwrap_or_else(|| self.stages.clone()),
-            concurrency: said.concurrency.unwrap_or(self.concurrency),
-            failure_budget: said.failure_budget.unwrap_or(self.failure_budget),
-            approval: said.approval.unwrap_or(self.approval),
-            drains: said.drains.clone().unwrap_or_else(|| self.drains.clone()),
-            drain_limit: said.drain_limit.unwrap_or(self.drain_limit),
-            on_drain_timeout: said.on_drain_timeout.unwrap_or(self.on_drain_timeout),
-            checks: said.checks.clone().unwrap_or_else(|| self.checks.clone()),
-            soak: said.soak.unwrap_or(self.soak),
+            canary: said.canary.unwrap_or(defaults.canary),
+            stages: said.stages.clone().unwrap_or_else(|| defaults.stages.clone()),
+            concurrency: said.concurrency.unwrap_or(defaults.concurrency),
+            failure_budget: said.failure_budget.unwrap_or(defaults.failure_budget),
+            approval: said.approval.unwrap_or(defaults.approval),
+            drains: drains.unwrap_or_else(|| self.all_drains()),
+            drain_limit: said.drain_limit.unwrap_or(defaults.drain_limit),
+            on_drain_timeout: said.on_drain_timeout.unwrap_or(defaults.on_drain_timeout),
+            checks: checks.unwrap_or_else(|| self.checks.keys().cloned().collect()),
+            soak: said.soak.unwrap_or(defaults.soak),
             windows,
-            stagger: said.stagger.unwrap_or(self.stagger),
-            jitter: said.jitter.unwrap_or(self.jitter),
-            only_if_required: said.only_if_required.unwrap_or(self.only_if_required),
+            stagger: said.stagger.unwrap_or(defaults.stagger),
+            jitter: said.jitter.unwrap_or(defaults.jitter),
+            only_if_required: said.only_if_required.unwrap_or(defaults.only_if_required),
             retry_of,
         };
         for names in [&mut rollout.drains, &mut rollout.checks, &mut rollout.windows] {
             keep_first(names);
         }
         rollout
+    }
+}
+
+impl Config {
+    fn all_drains(&self) -> Vec<String> {
+        let mut names: Vec<&String> = self.drains.keys().collect();
+        names.sort_by_key(|name| self.drains.get(*name).is_some_and(|rule| rule.drain.site() == Site::Target));
+        names.into_iter().cloned().collect()
     }
 }
 
@@ -183,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_not_said_comes_from_the_configuration() {
-        let rollout = RolloutDefaults::default().fill(&RolloutOptions::default(), None);
+        let rollout = Config::default().rollout_of(&RolloutOptions::default(), None);
         assert_eq!((rollout.concurrency, rollout.failure_budget), (Amount::Count(1), Amount::Count(0)), "ruling 17, G4");
         assert_eq!((rollout.drain_limit, rollout.soak), (Millis::secs(120), Millis::secs(60)), "ruling 23");
         assert_eq!((rollout.on_drain_timeout, rollout.stagger, rollout.jitter), (DrainPolicy::Abort, Millis(0), Millis(0)));
@@ -192,7 +205,8 @@ mod tests {
             toml::from_str("concurrency = \"10%\"\ndrains = [\"lb\"]\nwindows = [\"night\"]\nsoak = 5000").unwrap();
         let said: RolloutOptions =
             toml::from_str("soak = 1000\ndrains = []\nwindows = [\"sunday\", \"night\"]\nonly_if_required = true").unwrap();
-        let rollout = defaults.fill(&said, None);
+        let config = Config { rollout: defaults, ..Config::default() };
+        let rollout = config.rollout_of(&said, None);
         assert_eq!((rollout.concurrency, rollout.soak, rollout.only_if_required), (Amount::Percent(10), Millis(1000), true));
         assert_eq!(rollout.drains, Vec::<String>::new(), "S2-24: no drain, when that is said");
         assert_eq!(rollout.windows, ["night", "sunday"], "a request leaves out no configured window");
@@ -202,11 +216,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_configured_is_used_unless_something_else_is_said() {
+        let text = "[drain.apps]\non = \"*\"\nkind = \"units\"\nunits = [\"a.service\"]\n\
+                    [drain.lb]\non = \"*\"\nkind = \"http\"\nurl = \"http://lb/{name}\"\n\
+                    [check.up]\non = \"*\"\nkind = \"unit\"\nunit = \"a.service\"";
+        let mut config: Config = toml::from_str(text).unwrap();
+        let rollout = config.rollout_of(&RolloutOptions::default(), None);
+        assert_eq!(rollout.drains, ["lb", "apps"], "traffic is taken away before anything is stopped");
+        assert_eq!(rollout.checks, ["up"]);
+        config.rollout.drains = Some(vec!["apps".into()]);
+        assert_eq!(config.rollout_of(&RolloutOptions::default(), None).drains, ["apps"]);
+    }
+
+    #[test]
     fn a_rollout_that_makes_no_sense_is_told_with_what_there_is() {
         let config: Config = toml::from_str("[drain.lb]\non = \"*\"\nkind = \"hook\"\nname = \"lb\"").unwrap();
         let check = |text: &str| {
             let said: RolloutOptions = toml::from_str(text).unwrap();
-            config.check_rollout(&config.rollout.fill(&said, None)).map_err(|e| e.to_string())
+            config.check_rollout(&config.rollout_of(&said, None)).map_err(|e| e.to_string())
         };
         for (text, parts) in [
             ("drains = [\"lp\"]", ["\"lp\"", "lb"]),

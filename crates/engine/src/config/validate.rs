@@ -66,7 +66,7 @@ impl Config {
         for name in self.windows.keys() {
             must(is_word(name), &format!("window.{name}"), WORD)?;
         }
-        let rollout = self.rollout.fill(&RolloutOptions::default(), None);
+        let rollout = self.rollout_of(&RolloutOptions::default(), None);
         self.check_rollout(&rollout).map_err(|error| ConfigError { key: "rollout".to_owned(), detail: error.to_string() })
     }
 

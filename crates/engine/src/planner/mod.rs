@@ -1,3 +1,4 @@
 //! One planner per dialect; each turns a request into a plan.
 
 pub(crate) mod host;
+pub(crate) mod rollout;
