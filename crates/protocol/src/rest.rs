@@ -4,6 +4,7 @@
 pub mod access;
 pub mod hosts;
 pub mod orchestrations;
+pub mod rollouts;
 
 use model::{ChildKind, ChildStatus, OrchestrationId, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -122,6 +122,7 @@ pub(super) fn summary(view: &View) -> OrchestrationSummary {
         initiated_by: view.by.to_string(),
         initiated_at: view.initiated_at,
         ended_at: view.ended_at,
+        rollout: None,
     }
 }
 
@@ -215,6 +216,10 @@ pub(super) fn host(host: &HostView) -> Host {
     Host {
         id: host.id,
         name: host.name.clone(),
+        route: model::Route::Agent,
+        address: None,
+        unread: None,
+        held: None,
         machine_id: host.machine_id.clone(),
         key_fingerprint: fingerprint(&host.public_key),
         labels: host.labels.clone(),

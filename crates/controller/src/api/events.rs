@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
-use engine::View;
 use futures_util::{Stream, StreamExt as _};
 use model::OrchestrationId;
 use protocol::rest::Problem;
@@ -16,7 +15,7 @@ use protocol::rest::orchestrations::Progress;
 use super::extract::{PathIds, Who};
 use super::problem::ApiError;
 use super::{Api, documents};
-use crate::control::Principal;
+use crate::control::Followed;
 
 /// A silent stream says so often that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -46,41 +45,23 @@ pub(super) async fn events(
             Some(number.ok_or_else(|| ApiError::bad_request("Last-Event-ID is not a number that this stream gave"))?)
         }
     };
-    let mut watched = api.control.watch(&who, id, after).await?;
+    let mut followed = api.control.follow(&who, id, after).await?;
     let stream = async_stream::stream! {
-        let (mut seen, mut first) = (after.unwrap_or(0), true);
-        while let Some(state) = watched.next().await {
-            // A number from another life of the database was never given out in this one. Later states may well stand
-            // behind what was read of the journal, so only the first one can tell.
-            if std::mem::take(&mut first) {
-                seen = seen.min(state.sequence);
-            }
-            // The view may be ahead of the journal that is read next, or behind it: the position that was read decides.
-            if let Ok(event) = api.progress(&who, &state.view, &mut seen, "progress").await {
+        while let Some(state) = followed.next().await {
+            if let Ok(event) = api.progress(&state).await {
                 yield Ok(event);
             }
-        }
-        // The end is said in any case, also to somebody who has seen every entry. Without it the client asks again.
-        if api.control.is_valid(&who).await
-            && let Ok(view) = api.control.orchestration(&who, id).await
-            && view.outcome.is_some()
-            && let Ok(event) = api.progress(&who, &view, &mut seen, "ended").await
-        {
-            yield Ok(event);
         }
     };
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 impl Api {
-    /// One event with the lines that were not `seen` yet.
-    async fn progress(&self, who: &Principal, view: &View, seen: &mut u64, name: &str) -> Result<Event, ApiError> {
-        let mut lines = self.control.journal(who, view.id).await?;
-        lines.retain(|line| line.position >= *seen);
-        *seen = lines.last().map_or(*seen, |line| line.position + 1);
-        let orchestration = self.orchestration(view, &[]).await?;
-        let progress = Progress { lines: lines.iter().map(documents::line).collect(), orchestration };
+    async fn progress(&self, state: &Followed) -> Result<Event, ApiError> {
+        let orchestration = self.orchestration(&state.view, &[]).await?;
+        let progress = Progress { lines: state.lines.iter().map(documents::line).collect(), orchestration };
         let data = serde_json::to_string(&progress).unwrap_or_default();
-        Ok(Event::default().event(name).id(seen.to_string()).data(data))
+        let name = if state.over { "ended" } else { "progress" };
+        Ok(Event::default().event(name).id(state.seen.to_string()).data(data))
     }
 }

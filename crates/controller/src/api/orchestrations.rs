@@ -65,7 +65,7 @@ pub(super) async fn show_orchestration(
 ) -> Result<Json<Orchestration>, ApiError> {
     let id = OrchestrationId(path.uuid("orchestration_id")?);
     let view = api.control.orchestration(&who, id).await?;
-    let journal = api.control.journal(&who, id).await?;
+    let journal = api.control.journal(&who, id, 0).await?;
     Ok(Json(api.orchestration(&view, &journal).await?))
 }
 
@@ -89,6 +89,6 @@ pub(super) async fn cancel_orchestration(
     api.control.authorize(&who, Permission::RebootHost, Some(view.host)).await?;
     api.control.cancel(&who, id).await?;
     let view = api.control.orchestration(&who, id).await?;
-    let journal = api.control.journal(&who, id).await?;
+    let journal = api.control.journal(&who, id, 0).await?;
     Ok(Json(api.orchestration(&view, &journal).await?))
 }

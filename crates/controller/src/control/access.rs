@@ -199,7 +199,7 @@ pub(super) fn parse_labels(text: &str) -> Option<Labels> {
     Some(labels)
 }
 
-/// Somebody who has shown a valid token.
+/// Somebody who has shown a valid token, or who runs the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// User name; a token acts for the user who made it, as `user/token`.
@@ -210,13 +210,19 @@ pub struct Principal {
     pub may_force: bool,
     /// With which hosts.
     pub scope: Scope,
-    /// Public id of the token that was shown.
-    pub token: i64,
+    /// Public id of the token that was shown; `None` for whoever runs the engine in a process of their own ([`crate::local`]).
+    pub token: Option<i64>,
     /// When that token ends.
     pub expires_at: Timestamp,
 }
 
 impl Principal {
+    /// Whoever runs the engine in a process of their own: what may be done is what they may do themselves.
+    pub fn local(name: impl Into<String>) -> Self {
+        let expires_at = Timestamp::from_millis(i64::MAX);
+        Self { name: name.into(), role: Role::Admin, may_force: true, scope: Scope::all(), token: None, expires_at }
+    }
+
     /// Whether it has the permission, scope apart.
     pub fn has(&self, permission: Permission) -> bool {
         match permission {

@@ -175,7 +175,8 @@ impl Control {
             .map_err(unavailable)?
             .ok_or_else(|| ControlError::Unavailable("no session could be made: try again".to_owned()))?;
         let scope = scope(&account.scope)?;
-        let who = Principal { name: account.name.clone(), role, may_force: account.may_force, scope, token, expires_at };
+        let who =
+            Principal { name: account.name.clone(), role, may_force: account.may_force, scope, token: Some(token), expires_at };
         Ok(LoggedIn { user: account.name, token: secret, expires_at, role, permissions: who.permissions() })
     }
 
@@ -210,7 +211,7 @@ impl Control {
                 role: least.ok_or_else(reaches_further)?,
                 may_force: token.may_force && account_may_force(&account)?,
                 scope: own,
-                token: token.id,
+                token: Some(token.id),
                 expires_at: token.expires_at,
             }
         } else {
@@ -220,7 +221,7 @@ impl Control {
                 role: role(&account.role)?,
                 may_force: account.may_force,
                 scope: users,
-                token: token.id,
+                token: Some(token.id),
                 expires_at: token.expires_at,
             }
         };
@@ -243,7 +244,8 @@ impl Control {
     /// [`ControlError::Unavailable`].
     pub async fn logout(&self, who: &Principal) -> Result<(), ControlError> {
         let line = self.line(&who.name, "logout", format!("{} logged out", who.name));
-        self.shared.database.delete_token(who.token, None, line).await.map(drop).map_err(unavailable)
+        let Some(token) = who.token else { return Ok(()) };
+        self.shared.database.delete_token(token, None, line).await.map(drop).map_err(unavailable)
     }
 
     /// Makes an API token that can do at most what its maker can. Only a session can make tokens.

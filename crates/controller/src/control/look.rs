@@ -1,43 +1,40 @@
 //! Looking: what the store and the engine know, limited to what one may see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_stream::stream;
 use engine::{Entry, Fact, HostView, View};
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use model::{OrchestrationId, TargetId};
+use model::{OrchestrationId, SelectionError, Selector, TargetId};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::access::{Principal, parse_labels};
-use super::records::{JournalLine, Watched};
+use super::access::Principal;
+use super::records::{Followed, JournalLine, Watched};
 use super::worker::stopped;
 use super::{Control, ControlError, unavailable};
 use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page};
 
 /// Looking. Of rights only the scope is checked here; call [`Control::authorize`] for the rest.
 impl Control {
-    /// The hosts that a selector means: an id, a name, or `label=value,…` (ruling 25), of those in scope; `None` is all in
-    /// scope. Sorted by name.
+    /// The hosts that a [`Selector`] means, of those in scope; `None` is all in scope. Sorted by name.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`] when a selector matches nothing; [`ControlError::Invalid`] when it cannot be read.
+    /// [`ControlError::NotFound`] when a selector names nobody, or a label that nobody carries; [`ControlError::Invalid`] when
+    /// it cannot be read.
     pub async fn select(&self, who: &Principal, selector: Option<&str>) -> Result<Vec<HostView>, ControlError> {
-        let wanted = selector.map(Selector::read).transpose()?;
+        let wanted = selector.map(read_selector).transpose()?;
         let scope = who.scope.clone();
         let look = move |engine: &engine::Engine, now| {
-            let hosts = engine.hosts(now).into_iter();
-            let hosts =
-                hosts.filter(|host| scope.covers(&host.labels) && wanted.as_ref().is_none_or(|wanted| wanted.means(host)));
-            hosts.collect::<Vec<_>>()
+            let hosts: Vec<HostView> = engine.hosts(now).into_iter().filter(|host| scope.covers(&host.labels)).collect();
+            let Some(wanted) = wanted else { return Ok(hosts) };
+            let named = wanted.select(hosts.iter().map(|host| (host.id, host.name.as_str(), &host.labels)))?;
+            let named: BTreeSet<TargetId> = named.into_iter().collect();
+            Ok(hosts.into_iter().filter(|host| named.contains(&host.id)).collect())
         };
-        let mut hosts = self.query(look).await?;
+        let mut hosts = self.query(look).await?.map_err(|error: SelectionError| ControlError::NotFound(error.to_string()))?;
         hosts.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
-        match selector {
-            Some(selector) if hosts.is_empty() => Err(ControlError::NotFound(format!(
-                "no host matches {selector:?}; `reveille hosts` lists those that you may see"
-            ))),
-            _ => Ok(hosts),
-        }
+        Ok(hosts)
     }
 
     /// Orchestrations on hosts in scope, newest first.
@@ -70,31 +67,40 @@ impl Control {
         })
     }
 
-    /// The journal of an orchestration in words, oldest first.
+    /// The journal of an orchestration in words, oldest first, from a position on (0: all of it).
     ///
     /// # Errors
     /// As [`Control::orchestration`]; [`ControlError::Unavailable`] with the reason when the journal cannot be read.
-    pub async fn journal(&self, who: &Principal, id: OrchestrationId) -> Result<Vec<JournalLine>, ControlError> {
-        let view = self.orchestration(who, id).await?;
-        let records = self.shared.database.journal(id).await.map_err(unavailable)?;
+    pub async fn journal(&self, who: &Principal, id: OrchestrationId, from: u64) -> Result<Vec<JournalLine>, ControlError> {
+        self.orchestration(who, id).await?;
+        self.lines(id, from, &mut Names::default()).await
+    }
+
+    /// Names that were learnt serve for the lines that come later.
+    async fn lines(&self, id: OrchestrationId, from: u64, names: &mut Names) -> Result<Vec<JournalLine>, ControlError> {
+        // Whom an orchestration is about stands in its first record.
+        let start = if names.0.is_empty() { 0 } else { from };
+        let records = self.shared.database.journal(id, start).await.map_err(unavailable)?;
         let records = records.map_err(|error| ControlError::Unavailable(format!("the journal of {id} is damaged: {error}")))?;
-        let mut names: BTreeMap<TargetId, String> =
-            view.children.iter().map(|child| (child.child.id, child.child.name.clone())).collect();
-        names.insert(view.host, view.host_name);
-        // Those that did not run are not taken into it, but the boot may start them, so that they are stopped again.
-        for record in &records {
-            if let Entry::Accepted { report, .. } = &record.entry {
-                names
-                    .extend(report.children().unwrap_or_default().iter().map(|child| (child.child.id, child.child.name.clone())));
+        let mut lines = Vec::with_capacity(records.len());
+        for (record, position) in records.into_iter().zip(start..) {
+            names.learn(&record.entry);
+            if position < from {
+                continue;
             }
-        }
-        let lines = records.into_iter().zip(0..).map(|(record, position)| {
             let (at, by) = (record.at, record.by.to_string());
             let fact = Fact::Orchestration(id, record);
-            let text = engine::tell(&fact, &|target| names.get(&target).cloned());
-            JournalLine { position, at, by, entry: engine::action_of(&fact).to_owned(), good: engine::is_good(&fact), text }
-        });
-        Ok(lines.collect())
+            let text = engine::tell(&fact, &|target| names.0.get(&target).cloned());
+            lines.push(JournalLine {
+                position,
+                at,
+                by,
+                entry: engine::action_of(&fact).to_owned(),
+                good: engine::is_good(&fact),
+                text,
+            });
+        }
+        Ok(lines)
     }
 
     /// The orchestration now, and again after each change, until it is over; then the stream ends. With `after` (the
@@ -146,6 +152,46 @@ impl Control {
         }))
     }
 
+    /// The same with what was written in the journal since the state before, in words; `after` is the number of lines that were
+    /// seen. The last one is the end of it.
+    ///
+    /// # Errors
+    /// As [`Control::orchestration`].
+    pub async fn follow(
+        &self,
+        who: &Principal,
+        id: OrchestrationId,
+        after: Option<u64>,
+    ) -> Result<BoxStream<'static, Followed>, ControlError> {
+        let mut watched = self.watch(who, id, after).await?;
+        let (control, who) = (self.clone(), who.clone());
+        Ok(Box::pin(stream! {
+            let mut names = Names::default();
+            let (mut seen, mut first) = (after.unwrap_or(0), true);
+            while let Some(state) = watched.next().await {
+                // A number from another life of the database was never given out in this one. Later states may well stand
+                // behind what was read of the journal, so only the first one can tell.
+                if std::mem::take(&mut first) {
+                    seen = seen.min(state.sequence);
+                }
+                // The view may be ahead of the journal that is read next, or behind it: the position that was read decides.
+                if let Ok(lines) = control.lines(id, seen, &mut names).await {
+                    seen = lines.last().map_or(seen, |line| line.position + 1);
+                    yield Followed { seen, view: state.view, lines, over: false };
+                }
+            }
+            // The end is said in any case, also to somebody who has seen every entry. Without it the client asks again.
+            if control.is_valid(&who).await
+                && let Ok(view) = control.orchestration(&who, id).await
+                && view.outcome.is_some()
+                && let Ok(lines) = control.lines(id, seen, &mut names).await
+            {
+                seen = lines.last().map_or(seen, |line| line.position + 1);
+                yield Followed { seen, view, lines, over: true };
+            }
+        }))
+    }
+
     /// The audit log, newest first: with a scope only what concerns its hosts, and one's own lines. Needs
     /// [`Permission::ViewAudit`](super::Permission::ViewAudit), which is not checked here.
     ///
@@ -167,35 +213,29 @@ impl Control {
     }
 }
 
-/// What a target argument means (ruling 25).
-enum Selector {
-    Id(TargetId),
-    Name(String),
-    Labels(model::Labels),
+/// Whom a journal tells of.
+#[derive(Default)]
+struct Names(BTreeMap<TargetId, String>);
+
+impl Names {
+    /// Those that did not run are not taken into it, but the boot may start them, so that they are stopped again: every report
+    /// counts.
+    fn learn(&mut self, entry: &Entry) {
+        let report = match entry {
+            Entry::Accepted { plan, host_name, report, request, .. } => {
+                self.0.insert(request.target(), host_name.clone());
+                self.0.extend(plan.tracks().map(|track| (track.target, track.name.clone())));
+                Some(&**report)
+            }
+            Entry::Acked { ack, .. } => ack.report.as_ref(),
+            _ => None,
+        };
+        let children = report.and_then(|report| report.children()).unwrap_or_default();
+        self.0.extend(children.iter().map(|child| (child.child.id, child.child.name.clone())));
+    }
 }
 
-impl Selector {
-    fn read(text: &str) -> Result<Self, ControlError> {
-        let text = text.trim();
-        if let Ok(id) = text.parse() {
-            return Ok(Self::Id(id));
-        }
-        if text.contains('=') {
-            return parse_labels(text).map(Self::Labels).ok_or_else(|| {
-                ControlError::Invalid(format!("{text:?} is no selector: expected label=value,label=value with every label once"))
-            });
-        }
-        if text.is_empty() {
-            return Err(ControlError::Invalid("an empty selector: give an id, a name, or label=value".to_owned()));
-        }
-        Ok(Self::Name(text.to_owned()))
-    }
-
-    fn means(&self, host: &HostView) -> bool {
-        match self {
-            Self::Id(id) => host.id == *id,
-            Self::Name(name) => host.name == *name,
-            Self::Labels(labels) => labels.iter().all(|(key, value)| host.labels.get(key) == Some(value)),
-        }
-    }
+/// What a target argument means (ruling 25).
+pub(super) fn read_selector(text: &str) -> Result<Selector, ControlError> {
+    Selector::parse([text]).map_err(|error| ControlError::Invalid(error.to_string()))
 }

@@ -41,8 +41,8 @@ pub use error::ControlError;
 pub use license::{License, Licensing};
 pub use performer::{Performer, Reached};
 pub use records::{
-    EnrolmentToken, JournalLine, LoggedIn, Module, NewEnrolment, NewToken, NewUser, Ready, TokenInfo, TokenMade, UserInfo,
-    Watched,
+    EnrolmentToken, Followed, JournalLine, LoggedIn, Module, NewEnrolment, NewToken, NewUser, Ready, TokenInfo, TokenMade,
+    UserInfo, Watched,
 };
 pub use survey::{Unread, Watchful};
 
@@ -123,8 +123,6 @@ struct Shared {
     known: watch::Sender<()>,
     watchful: watch::Sender<Watchful>,
     unread: Mutex<BTreeMap<TargetId, Unread>>,
-    /// This run of the process, as reports of hosts without an agent name it.
-    instance: uuid::Uuid,
     /// Reports of such hosts so far.
     reports: AtomicU64,
     ready: watch::Sender<Ready>,
@@ -276,7 +274,6 @@ impl Shared {
             known: watch::Sender::new(()),
             watchful: watch::Sender::new(config.reach.as_ref().map_or(Watchful::All, |reach| reach.watchful.clone())),
             unread: Mutex::default(),
-            instance: secret::new_id(now).map_err(failed)?,
             reports: AtomicU64::new(0),
             ready: watch::Sender::new(Ready { ready: false, reason: Some("the controller is starting".to_owned()), since: now }),
             stopping: watch::Sender::new(false),
@@ -293,7 +290,8 @@ impl Shared {
 
     /// What cannot be looked up does not count.
     async fn is_valid(&self, who: &Principal) -> bool {
-        let end = self.database.token_end(who.token).await;
+        let Some(token) = who.token else { return true };
+        let end = self.database.token_end(token).await;
         end.is_ok_and(|end| end.is_some_and(|end| self.clock.now() < end))
     }
 

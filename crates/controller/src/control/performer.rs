@@ -16,7 +16,8 @@ pub struct Reached {
     pub address: String,
 }
 
-/// Performs without an agent. Instance and sequence of its reports are set by control.
+/// Performs without an agent. The sequence of its reports is set by control; their instance says which machine it was on which
+/// boot, so that one machine under two names is seen.
 pub trait Performer: Send + Sync {
     /// Performs a command to its end on a host over SSH. Every ack goes into `say` as soon as it is true; the last one is final,
     /// unless the far end could not be asked what became of the command: then the engine sends it again. Dropping the future

@@ -34,6 +34,19 @@ pub struct Watched {
     pub view: View,
 }
 
+/// One state of an orchestration, with what led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// Lines of its journal that were given so far.
+    pub seen: u64,
+    /// The state.
+    pub view: View,
+    /// What was written since the state before.
+    pub lines: Vec<JournalLine>,
+    /// Nothing follows.
+    pub over: bool,
+}
+
 /// Whether the controller works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {

@@ -17,7 +17,7 @@ const PASSWORD_LENGTH: (usize, usize) = (12, 1024);
 const HASHES_AT_ONCE: usize = 2;
 
 /// Random bytes.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], ControlError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], ControlError> {
     let mut bytes = [0; N];
     let failed = |_| ControlError::Unavailable("the system gives no random numbers".to_owned());
     SystemRandom::new().fill(&mut bytes).map_err(failed)?;

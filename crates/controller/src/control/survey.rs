@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use engine::Input;
 use futures_util::{StreamExt as _, stream};
-use model::{InstanceId, Millis, Report, TargetId, Timestamp};
+use model::{Millis, Report, TargetId, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -154,9 +154,10 @@ impl Shared {
         self.reports.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Reports of this process are judged by their order, like those of one agent.
+    /// What is read by this process is judged by the order of the reading, like the reports of one agent. Whose machine it was
+    /// is for the performer to say.
     pub(super) fn own_report(&self, report: Report, sequence: u64) -> Report {
-        Report { instance: InstanceId(self.instance), sequence, ..report }
+        Report { sequence, ..report }
     }
 
     /// How a host is reached, if it has no agent.

@@ -76,7 +76,7 @@ impl Store for SqliteStore {
     async fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut transaction = self.database.write().await?;
         let epoch = meta(&mut transaction, "epoch").await?;
-        let (rows, head) = read_journal(&mut transaction, JournalId::Fleet).await?;
+        let (rows, head) = read_journal(&mut transaction, JournalId::Fleet, 0).await?;
         let fleet = codec::decode(&rows, head.as_ref()).map_err(|error| {
             StoreError::Other(format!(
                 "the fleet journal is damaged ({error}): locks and stranded hosts would be forgotten, so the controller does not start; restore a backup"
@@ -89,7 +89,7 @@ impl Store for SqliteStore {
             let Ok(id) = id.parse::<OrchestrationId>() else {
                 return Err(StoreError::Other(format!("an orchestration has the id {id:?}: restore a backup")));
             };
-            let (rows, head) = read_journal(&mut transaction, JournalId::Orchestration(id)).await?;
+            let (rows, head) = read_journal(&mut transaction, JournalId::Orchestration(id), 0).await?;
             let journal = codec::decode(&rows, head.as_ref()).map_err(|error| error.to_string());
             if let Err(reason) = &journal {
                 tracing::error!(orchestration = %id, reason, "a journal cannot be read; this orchestration is set aside, its host stays locked");
@@ -204,15 +204,18 @@ async fn put_view(connection: &mut SqliteConnection, view: &View) -> Result<u64,
     }
 }
 
-/// All rows of a journal, and where it should end.
+/// The rows of a journal from a position on, and where it should end.
 pub(super) async fn read_journal(
     connection: &mut SqliteConnection,
     journal: JournalId,
+    from: u64,
 ) -> Result<(Vec<Row>, Option<Head>), StoreError> {
     let name = codec::name(journal);
     let head = read_head(connection, &name).await?;
-    let select = sqlx::query("SELECT position, version, record, checksum FROM journal WHERE journal = $1 ORDER BY position");
-    let rows = select.bind(&name).try_map(|row: SqliteRow| {
+    let select = sqlx::query(
+        "SELECT position, version, record, checksum FROM journal WHERE journal = $1 AND ($2 = 0 OR position >= $2) ORDER BY position",
+    );
+    let rows = select.bind(&name).bind(signed(from)).try_map(|row: SqliteRow| {
         Ok(Row {
             position: damaged_number(row.try_get("position"))?,
             version: damaged_number(row.try_get("version"))?,

@@ -66,15 +66,34 @@ pub(super) fn chain(before: &[u8], version: u64, record: &str) -> [u8; 32] {
 /// # Errors
 /// A gap, a checksum that does not fit, a record that cannot be read or is of a newer version, a lost tail.
 pub(super) fn decode<E: DeserializeOwned>(rows: &[Row], head: Option<&Head>) -> Result<Vec<Record<E>>, BadJournal> {
-    let mut before = NOTHING;
+    decode_from(rows, head, 0)
+}
+
+/// The same from a position on. `rows` begin with the one before it, whose checksum is believed.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn decode_from<E: DeserializeOwned>(
+    rows: &[Row],
+    head: Option<&Head>,
+    from: u64,
+) -> Result<Vec<Record<E>>, BadJournal> {
+    let (count, last) = head.map_or((0, NOTHING.as_slice()), |head| (head.records, head.checksum.as_slice()));
+    if from > count {
+        // Nobody was ever given such a position.
+        return Ok(Vec::new());
+    }
+    let (mut before, rows) = match rows.split_first().filter(|_| from > 0) {
+        Some((first, rest)) => (first.checksum.clone(), rest),
+        None => (NOTHING.to_vec(), rows),
+    };
     let mut records = Vec::with_capacity(rows.len());
-    for (index, row) in rows.iter().enumerate() {
-        let position = index as u64;
+    for (row, position) in rows.iter().zip(from..) {
         let bad = |reason: String| BadJournal { position, reason };
         if row.position != position {
             return Err(bad(format!("missing; the next one that is there is {}", row.position)));
         }
-        before = chain(&before, row.version, &row.record);
+        before = chain(&before, row.version, &row.record).to_vec();
         if row.checksum != before {
             return Err(bad("the checksum does not fit: the database was damaged or changed by hand".to_owned()));
         }
@@ -86,12 +105,9 @@ pub(super) fn decode<E: DeserializeOwned>(rows: &[Row], head: Option<&Head>) -> 
         }
         records.push(serde_json::from_str(&row.record).map_err(|error| bad(format!("cannot be read: {error}")))?);
     }
-    let (count, last) = head.map_or((0, NOTHING.as_slice()), |head| (head.records, head.checksum.as_slice()));
-    if count != records.len() as u64 || last != before {
-        return Err(BadJournal {
-            position: records.len() as u64,
-            reason: format!("the journal should hold {count} records: its end is lost"),
-        });
+    let end = from + records.len() as u64;
+    if count != end || last != before {
+        return Err(BadJournal { position: end, reason: format!("the journal should hold {count} records: its end is lost") });
     }
     Ok(records)
 }

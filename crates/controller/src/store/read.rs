@@ -90,15 +90,16 @@ impl Database {
         row.fetch_optional(&self.inner.readers).await.map_err(store_error)
     }
 
-    /// The journal of an orchestration, open or ended; empty when there is none.
+    /// The journal of an orchestration, open or ended, from a position on; empty when there is none. Of what stands before it
+    /// only the last checksum is looked at.
     ///
     /// # Errors
     /// [`StoreError`]; inside, what is wrong with this journal.
-    pub async fn journal(&self, id: OrchestrationId) -> Result<Result<Vec<Record<Entry>>, BadJournal>, StoreError> {
+    pub async fn journal(&self, id: OrchestrationId, from: u64) -> Result<Result<Vec<Record<Entry>>, BadJournal>, StoreError> {
         let mut transaction = self.inner.readers.begin().await.map_err(store_error)?;
-        let (rows, head) = read_journal(&mut transaction, JournalId::Orchestration(id)).await?;
+        let (rows, head) = read_journal(&mut transaction, JournalId::Orchestration(id), from.saturating_sub(1)).await?;
         transaction.commit().await.map_err(store_error)?;
-        Ok(codec::decode(&rows, head.as_ref()))
+        Ok(codec::decode_from(&rows, head.as_ref(), from))
     }
 }
 

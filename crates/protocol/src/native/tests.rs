@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
-    CommandId, ErrorCode, Fence, InstanceId, Millis, OrchestrationId, PendingShutdown, RateState, Readable, Report, TargetId,
-    Timestamp,
+    CommandId, ErrorCode, Fence, InstanceId, Millis, Observed, OrchestrationId, PendingShutdown, RateState, Readable, Report,
+    TargetId, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -66,6 +66,7 @@ fn report() -> Report {
         pending_shutdown: Readable::Known(Some(PendingShutdown { kind: "reboot".to_owned(), at: None })),
         inhibitors: Readable::Unknown("busctl failed".to_owned()),
         rate: RateState { counted: 3, limit: 3, opens_in_ms: Some(1000) },
+        reboot_required: Readable::Unknown("not told".to_owned()),
     }
 }
 
@@ -226,7 +227,10 @@ fn samples_of_old_versions_still_open() {
     let start = Action::StartChild { child: child(), frozen: false, limit: Millis::secs(120) };
     let shutdown = Action::Shutdown { expect_boot: boot(), begin_within: Millis::secs(120), ignore_inhibitors: false };
     let down = [
-        (include_str!("../../samples/native/command-probe.json"), ControllerBody::Command { command: command(Action::Probe { checks: Vec::new() }) }),
+        (
+            include_str!("../../samples/native/command-probe.json"),
+            ControllerBody::Command { command: command(Action::Probe { checks: Vec::new() }) },
+        ),
         (include_str!("../../samples/native/command-stop.json"), ControllerBody::Command { command: command(stop) }),
         (include_str!("../../samples/native/command-start.json"), ControllerBody::Command { command: command(start) }),
         (include_str!("../../samples/native/command-reboot.json"), reboot()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{BootIdentity, ChildKind, ChildStatus, Labels, Operation, OrchestrationId, TargetId, Timestamp};
+use model::{BootIdentity, ChildKind, ChildStatus, Labels, Operation, OrchestrationId, Route, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Answer to `GET /api/v1/hosts`.
@@ -22,9 +22,21 @@ pub struct Host {
     pub id: TargetId,
     /// Its name.
     pub name: String,
-    /// Its machine id, of which the row is one half; the key is the other (ruling 27).
+    /// How it is reached.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "agent"))]
+    pub route: Route,
+    /// Where it is reached over SSH, if it has no agent.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
+    pub address: Option<String>,
+    /// Why it could not be read when it was last asked over SSH.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
+    pub unread: Option<String>,
+    /// A person took it out of use.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
+    pub held: Option<Held>,
+    /// Its machine id, of which the row is one half; the key is the other (ruling 27). Empty without an agent.
     pub machine_id: String,
-    /// What a person compares before approving it.
+    /// What a person compares before approving it. Empty without an agent.
     pub key_fingerprint: String,
     /// Labels that it was given.
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, String>))]
@@ -58,6 +70,19 @@ pub struct Host {
     pub stranded: Option<String>,
     /// Alarms that nobody has acknowledged: of the host and of what stands on it.
     pub alarms: Vec<Alarm>,
+}
+
+/// A person's word that a host is out of use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Held {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "date-time"))]
+    pub since: Timestamp,
 }
 
 /// How a host is.

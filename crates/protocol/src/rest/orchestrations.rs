@@ -4,6 +4,7 @@ use model::{BootIdentity, ChildKind, ChildStatus, Operation, OrchestrationId, Pr
 use serde::{Deserialize, Serialize};
 
 use super::hosts::Blocker;
+use super::rollouts::RolloutProgress;
 use super::{RebootStatus, RestartStatus};
 
 /// Optional body of `POST …/reboot/orchestrated`, and of the plain reboot and shutdown. What is left out has S0's default.
@@ -114,6 +115,9 @@ pub struct OrchestrationSummary {
     /// When it was over.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time", required = true))]
     pub ended_at: Option<Timestamp>,
+    /// How far it is, for a rollout; `host_id` and `host_name` are then those of its first target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Box<RolloutProgress>>,
 }
 
 /// How something ended. `partial` is `completed` with an error message in S0's document (ruling 2).

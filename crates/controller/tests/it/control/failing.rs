@@ -69,12 +69,12 @@ async fn what_was_accepted_goes_on_after_a_restart() {
     stage.hello(&device, device.report(1, &["a"])).await;
     let admin = stage.admin().await;
     let (id, _) = stage.control.submit(&admin, device.host, REBOOT, options()).await.unwrap();
-    let before = stage.control.journal(&admin, id).await.unwrap();
+    let before = stage.control.journal(&admin, id, 0).await.unwrap();
     let stage = stage.restart(quick()).await;
     let admin = stage.admin().await;
     let view = stage.control.orchestration(&admin, id).await.unwrap();
     assert_eq!((view.id, view.outcome), (id, None));
-    let after = stage.control.journal(&admin, id).await.unwrap();
+    let after = stage.control.journal(&admin, id, 0).await.unwrap();
     assert_eq!(after[..before.len()], before[..]);
     let active =
         stage.control.query(move |engine, now| engine.host(device.host, now).unwrap().active_orchestration).await.unwrap();

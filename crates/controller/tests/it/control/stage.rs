@@ -189,7 +189,7 @@ impl Stage {
 /// Somebody who sees all.
 fn everybody() -> Principal {
     let expires_at = Timestamp::from_millis(i64::MAX);
-    Principal { name: "test".to_owned(), role: Role::Admin, may_force: false, scope: Scope::all(), token: 0, expires_at }
+    Principal { name: "test".to_owned(), role: Role::Admin, may_force: false, scope: Scope::all(), token: None, expires_at }
 }
 
 /// Asks until there is an answer.

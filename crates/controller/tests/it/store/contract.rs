@@ -29,7 +29,7 @@ async fn what_was_appended_is_loaded_again_after_a_restart() {
     // What has ended is not loaded, and can still be read.
     assert_eq!(loaded.open.len(), 1);
     assert_eq!((loaded.open[0].0, loaded.open[0].1.as_ref().unwrap().len()), (orchestration(1), 3));
-    assert_eq!(open.database.journal(orchestration(2)).await.unwrap().unwrap().len(), 2);
+    assert_eq!(open.database.journal(orchestration(2), 0).await.unwrap().unwrap().len(), 2);
     let (sequence, view) = open.database.orchestration(orchestration(2)).await.unwrap().unwrap();
     assert_eq!((sequence, view.outcome), (2, Some(Outcome::Completed)));
 }
