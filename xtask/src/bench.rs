@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 
 use crate::lab::{cargo, finish};
+use crate::planning;
 
 #[derive(Subcommand)]
 pub(crate) enum Order {
@@ -16,6 +17,8 @@ pub(crate) enum Order {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         words: Vec<String>,
     },
+    /// Planning 200,000 targets under limit groups, and list scheduling of 200 hosts by hand
+    Plan,
 }
 
 /// The versions that the published figures were measured beside.
@@ -24,6 +27,7 @@ const PEERS: [&str; 4] = ["parallel-ssh==2.16.0.post1", "asyncssh==2.24.1", "pyi
 pub(crate) fn run(order: Order) -> anyhow::Result<()> {
     match order {
         Order::Ssh { words } => ssh(&words),
+        Order::Plan => planning::run(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod lab;
+mod planning;
 mod stages;
 mod test;
 mod tidy;

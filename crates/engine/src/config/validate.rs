@@ -25,6 +25,11 @@ fn must(fits: bool, key: &str, detail: &str) -> Checked {
     if fits { Ok(()) } else { Err(ConfigError { key: key.to_owned(), detail: detail.to_owned() }) }
 }
 
+/// Fields with their names.
+macro_rules! named {
+    ($of:expr, $($field:ident)*) => { [$((stringify!($field), $of.$field)),*] };
+}
+
 impl Config {
     /// Whether the values make sense, alone and together.
     ///
@@ -36,20 +41,13 @@ impl Config {
         must(self.active_limit > self.heartbeat, "active_limit", detail)?;
         must(self.attempts >= 1, "attempts", "must be at least 1")?;
         must(self.lockout_count >= 1, "lockout_count", "must be at least 1, or nothing can ever be rebooted")?;
-        for (key, span) in [
-            ("command_expiry", self.command_expiry),
-            ("probe_limit", self.probe_limit),
-            ("force_limit", self.force_limit),
-            ("begin_within", self.begin_within),
-            ("back_within", self.back_within),
-            ("start_limit", self.start_limit),
-            ("health_gate", self.health_gate),
-            ("wait_limit", self.wait_limit),
-            ("rollout.drain_limit", self.rollout.drain_limit),
-            ("rollout.shutdown_timeout", self.rollout.shutdown_timeout),
-            ("rollout.expected", self.rollout.expected),
-        ] {
+        let spans =
+            named!(self, command_expiry probe_limit force_limit begin_within back_within start_limit health_gate wait_limit);
+        for (key, span) in spans {
             must(span > Millis(0), key, "must be longer than 0 ms")?;
+        }
+        for (key, span) in named!(self.rollout, drain_limit shutdown_timeout expected) {
+            must(span > Millis(0), &format!("rollout.{key}"), "must be longer than 0 ms")?;
         }
         self.check_groups()?;
         for (name, rule) in &self.drains {

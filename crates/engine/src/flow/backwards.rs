@@ -16,9 +16,8 @@ impl Cursor<'_> {
             return Some(self.finish_unwound());
         }
         let undone = self.track.last.filter(|p| p.direction == Direction::Undo);
-        let is_probe = |place: Place| {
-            self.plan.steps.get(place.step as usize).is_some_and(|s| matches!(s.action, StepAction::Probe { .. }))
-        };
+        let is_probe =
+            |place: Place| self.plan.steps.get(place.step as usize).is_some_and(|s| matches!(s.action, StepAction::Probe { .. }));
         if undone.is_some_and(is_probe) {
             return self.another_round(Direction::Undo).or_else(|| Some(self.finish_unwound()));
         }

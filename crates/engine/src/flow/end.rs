@@ -128,7 +128,8 @@ impl Cursor<'_> {
     }
 
     fn ended_healthy(&self) -> bool {
-        let found = self.track.last.and_then(|last| Some((last, self.plan.steps.get(last.step as usize)?, self.track.run(last)?)));
+        let found =
+            self.track.last.and_then(|last| Some((last, self.plan.steps.get(last.step as usize)?, self.track.run(last)?)));
         found.is_some_and(|(last, step, run)| is_healthy(self.view, step, last, self.track, run))
     }
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    ActionKind, Direction, Drain, DrainPolicy, Millis, Observed, Place, Planner, Readable, Recheck, Report, Site, Step, StepAction,
-    Subjects, TargetId, TimeoutPolicy,
+    ActionKind, Direction, Drain, DrainPolicy, Millis, Observed, Place, Planner, Readable, Recheck, Report, Site, Step,
+    StepAction, Subjects, TargetId, TimeoutPolicy,
 };
 
 use crate::decision::{Out, View, leaves_down, parallel, unwind};
@@ -165,7 +165,8 @@ impl Cursor<'_> {
         }
         for step in self.plan.steps {
             if let StepAction::Probe { checks, .. } = &step.action {
-                let unknown = checks.iter().filter_map(|c| c.filled(&self.plan.vars).err().map(|e| format!("check {}: {e}", c.name)));
+                let unknown =
+                    checks.iter().filter_map(|c| c.filled(&self.plan.vars).err().map(|e| format!("check {}: {e}", c.name)));
                 why.extend(unknown);
             }
         }
@@ -224,7 +225,8 @@ impl Cursor<'_> {
 
     /// Right before the boot is ended, everything that was drained is looked at again (pain 10).
     fn look_again(&self, next: u32) -> Option<Vec<Out>> {
-        let ends_boot = matches!(self.plan.steps.get(next as usize)?.action, StepAction::Reboot { .. } | StepAction::Shutdown { .. });
+        let ends_boot =
+            matches!(self.plan.steps.get(next as usize)?.action, StepAction::Reboot { .. } | StepAction::Shutdown { .. });
         if !ends_boot || broken::is(Rule::DrainNotRechecked) {
             return None;
         }
