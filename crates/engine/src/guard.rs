@@ -42,7 +42,7 @@ impl Guard<'_> {
         } else if active.is_none() {
             list.push(Blocker { since: self.heard.host(target).and_then(|h| h.last), ..hard(Why::NotActive) });
         }
-        if let Some(stranded) = self.fleet.stranded_now(target) {
+        if let Some(stranded) = self.fleet.stranded_now(target).filter(|s| own.is_none() || s.unfinished.is_none()) {
             list.push(Blocker { since: Some(stranded.since), ..hard(Why::Stranded { reason: stranded.reason.clone() }) });
         }
         self.lockout(host, &mut list);

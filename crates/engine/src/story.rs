@@ -1,6 +1,6 @@
 //! The journal in words: one sentence per fact, for people and for the audit log.
 
-use model::{Action, Command, Direction, Millis, TargetId};
+use model::{Action, Command, Direction, Millis, Observed, TargetId};
 
 use crate::journal::{Entry, Fact, FleetEntry, Outcome};
 use crate::show;
@@ -118,7 +118,8 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
         Entry::Acked { subject, action, ack, .. } => {
             let error = ack.error.as_ref().map(|e| format!(": {}: {}", e.code, e.message)).unwrap_or_default();
             let already = if ack.already { " (was so already)" } else { "" };
-            format!("{action} of {} {}{already}{error}", named(subject), show::word(ack.status))
+            let found = ack.observed.as_ref().map(found).unwrap_or_default();
+            format!("{action} of {} {}{already}{error}{found}", named(subject), show::word(ack.status))
         }
         Entry::HostGone { .. } => "the host went away".to_owned(),
         Entry::DeadlinePassed { place } => format!("the deadline of step {} passed", place.step + 1),
@@ -130,6 +131,19 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
         Entry::Ended { outcome, error_message: Some(reason) } => format!("{outcome}: {reason}"),
         Entry::Ended { outcome, error_message: None } => outcome.to_string(),
     }
+}
+
+/// What was seen that is not as it should be, for the end of a sentence.
+fn found(observed: &Observed) -> String {
+    let (what, list): (_, Vec<String>) = match observed {
+        Observed::Child(_) => return String::new(),
+        Observed::Items(items) => ("in service", items.iter().filter(|i| i.in_service).map(|i| i.name.clone()).collect()),
+        Observed::Checks(results) => {
+            let failed = results.iter().filter(|r| !r.passed);
+            ("not passed", failed.map(|r| format!("{} ({})", r.name, r.detail)).collect())
+        }
+    };
+    if list.is_empty() { String::new() } else { format!("; {what}: {}", list.join(", ")) }
 }
 
 fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {

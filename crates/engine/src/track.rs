@@ -114,6 +114,8 @@ pub(crate) struct SubjectRun {
     pub(crate) issued_at: Timestamp,
     pub(crate) last_ack: Option<(Timestamp, Ack)>,
     pub(crate) timed_out: bool,
+    /// Why the last attempt that failed did, also while another one is under way.
+    pub(crate) last_error: Option<AckError>,
     /// What was said after it had timed out: recorded and shown, it reopens nothing (ruling 9).
     pub(crate) late: Option<Ack>,
 }
@@ -341,6 +343,9 @@ impl TrackState {
             state.late = Some(ack.clone());
         } else {
             state.last_ack = Some((at, ack.clone()));
+            if ack.error.is_some() {
+                state.last_error.clone_from(&ack.error);
+            }
         }
         let timed_out = state.timed_out;
         let action = state.command.as_ref().map(|c| c.action.clone());

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{CheckResult, ChildStatus, ItemState, Millis, Observed, Plan, Planner, Route, Step, TargetId, Track, Unfinished, Vars, Wave};
+use crate::{
+    CheckResult, ChildStatus, ItemState, Millis, Observed, Plan, Planner, Route, Step, TargetId, Track, Unfinished, Vars, Wave,
+};
 
 /// The hold of probes in plans that name none: the default of their time.
 pub(crate) fn hold() -> Millis {
@@ -68,7 +70,8 @@ impl From<WrittenPlan> for Plan {
             Track { target: t.target, name: t.name, route: t.route, after: t.after, list, vars: t.vars, unfinished: t.unfinished }
         };
         let waves = written.waves.into_iter();
-        let waves = waves.map(|w| Wave { approval: w.approval, tracks: w.tracks.into_iter().map(&mut track).collect() }).collect();
+        let waves =
+            waves.map(|w| Wave { approval: w.approval, tracks: w.tracks.into_iter().map(&mut track).collect() }).collect();
         Self { planner: written.planner, lists, waves }
     }
 }

@@ -63,9 +63,10 @@ impl Cursor<'_> {
         let (mut out, mut troubles) = if broken::is(Rule::NoUnwind) { (Vec::new(), Vec::new()) } else { self.account() };
         let left = if broken::is(Rule::UndrainForgotten) { Vec::new() } else { self.track.drains.left() };
         if !left.is_empty() {
-            let what = format!("could not be put back into service: {reason}{}", still_out(&left));
-            troubles.push(format!("{}: {}", self.host_name(), self.undrain_failures().join("; ")));
-            out.push(self.strand(&what, None, self.unfinished(left)));
+            let what = self.why_not_undrained();
+            troubles.push(format!("{}: {what}", self.host_name()));
+            let reason = format!("taken back ({reason}), and {what}{}", still_out(&left));
+            out.push(self.strand(&reason, None, self.unfinished(left)));
         } else if self.plan.unfinished.is_some() && troubles.is_empty() && self.track.known().is_some() {
             // A retry that does not reboot the host has at least put it back as it was.
             out.extend(self.no_longer_stranded());
@@ -81,8 +82,8 @@ impl Cursor<'_> {
         out
     }
 
-    /// Why undrains did not work, in words.
-    fn undrain_failures(&self) -> Vec<String> {
+    /// Why it is still out of service, in words.
+    fn why_not_undrained(&self) -> String {
         let mut failures = Vec::new();
         for (step, run) in self.plan.steps.iter().zip(&self.track.undo) {
             if let StepAction::Drain { drain, .. } = &step.action {
@@ -90,6 +91,9 @@ impl Cursor<'_> {
                 failures.extend(run.subjects.values().filter_map(|s| s.failure()).map(|f| format!("{drain}: {f}")));
             }
         }
-        if failures.is_empty() { vec!["it stays out of service".to_owned()] } else { failures }
+        if failures.is_empty() {
+            return "not put back into service, since what runs on it did not come back".to_owned();
+        }
+        format!("could not be put back into service: {}", failures.join("; "))
     }
 }

@@ -16,6 +16,7 @@ impl Cursor<'_> {
             None => format!("no word on the {what} by its deadline"),
         };
         let left = self.track.drains.left();
+        let reason = format!("{reason}{}", still_out(&left));
         let mut out = vec![self.strand(&reason, self.track.open_boot(), self.unfinished(left))];
         let down: Vec<TargetId> = self.track.children.iter().filter(|(_, c)| c.before.is_up()).map(|(id, _)| *id).collect();
         let names: Vec<String> = down.iter().map(|id| self.name(*id)).collect();

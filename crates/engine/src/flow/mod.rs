@@ -186,6 +186,7 @@ impl Cursor<'_> {
         };
         // A drain of nothing is a wrong name rather than a host without work.
         if items.is_empty() {
+            let drain = drain.filled(&self.plan.vars).ok()?;
             return Some(self.turn_back(format!("{drain}: what is in service could not be read{}", self.last_word(run))));
         }
         if run.round == 1 {
@@ -369,11 +370,8 @@ impl Cursor<'_> {
 
     /// Why the host did not do it, for the end of a sentence; empty when it only did not answer.
     fn last_word(&self, run: &StepRun) -> String {
-        let failure = run.subjects.get(&self.plan.target).and_then(|s| match s.standing() {
-            Standing::Failed(error, _) => Some(format!("{}: {}", error.code, error.message)),
-            _ => s.last_ack.as_ref().and_then(|(_, a)| a.error.as_ref()).map(|e| format!("{}: {}", e.code, e.message)),
-        });
-        failure.map(|f| format!(": {f}")).unwrap_or_default()
+        let error = run.subjects.get(&self.plan.target).and_then(|s| s.last_error.as_ref());
+        error.map(|e| format!(": {}: {}", e.code, e.message)).unwrap_or_default()
     }
 
     fn drain_step(&self, drain: &Drain) -> Option<(u32, DrainPolicy)> {

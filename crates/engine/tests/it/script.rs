@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 
 use engine::{Config, Engine, Entry, Fact, FleetEntry, Input, Record, Refusal, Reply};
 use model::{
-    AckStatus, Actor, ChildStatus, ErrorCode, Force, Millis, Operation, Options, OrchestrationId, Request, TimeoutPolicy,
-    Timestamp,
+    AckStatus, Actor, ChildStatus, Command, ErrorCode, Force, Millis, Operation, Options, OrchestrationId, Readable, Request,
+    TargetId, TimeoutPolicy, Timestamp, Unfinished,
 };
 use uuid::Uuid;
 
+use crate::lists::{List, check, drain};
 use crate::world::{Host, host_id};
 
 pub(crate) struct Shell {
@@ -63,6 +64,14 @@ impl Shell {
         self.start();
     }
 
+    /// The same engine, with a journal that it did not write; the hosts were heard.
+    pub(crate) fn take_up(&mut self) {
+        let open = self.journals.iter().map(|(id, j)| (*id, Ok(j.clone()))).collect();
+        self.engine = Engine::restore(self.config.clone(), self.fleet.clone(), open).expect("own journals");
+        let names: Vec<String> = self.hosts.iter().map(|h| h.name.clone()).collect();
+        names.iter().for_each(|name| self.report(name));
+    }
+
     pub(crate) fn input(&mut self, input: Input) -> Reply {
         let turn = self.engine.handle(input, self.now);
         for fact in turn.facts {
@@ -75,7 +84,10 @@ impl Shell {
         turn.reply
     }
 
-    fn name_of(&self, id: model::TargetId) -> Option<String> {
+    fn name_of(&self, id: TargetId) -> Option<String> {
+        if id == TargetId::CONTROLLER {
+            return Some("controller".to_owned());
+        }
         let host = self.hosts.iter().find(|h| h.id == id).map(|h| h.name.clone());
         let child =
             || self.hosts.iter().flat_map(|h| h.children.keys().map(|c| h.child_ref(c))).find(|c| c.id == id).map(|c| c.name);
@@ -108,6 +120,14 @@ impl Shell {
                 self.input(Input::Gone { host: host_id(name), instance });
             }
             ["submit", operation, name, options @ ..] => self.submit(operation, name, options),
+            ["roll", name, words @ ..] => self.roll(name, words),
+            ["items", name] => {
+                let items = self.host(name).items.clone();
+                let words: Vec<String> = items.iter().map(|(item, (state, _))| format!("{item} {state}")).collect();
+                writeln!(self.out, "= {}", words.join(", ")).expect("a string");
+            }
+            ["go"] => self.go(None),
+            ["go", "until", kind] => self.go(Some(kind)),
             ["cancel"] => {
                 let id = self.last.expect("something was submitted");
                 let reply = self.input(Input::Cancel { id, by: user() });
@@ -158,6 +178,25 @@ impl Shell {
         let (key, value) = change.split_once('=').expect("KEY=VALUE");
         let host = self.host(name);
         match key {
+            "check" => {
+                let (name, passes) = value.split_once(':').expect("NAME:ok|bad");
+                if passes == "ok" {
+                    host.failing.remove(name)
+                } else {
+                    host.failing.insert(name.to_owned())
+                };
+            }
+            "item" => {
+                let (name, state) = value.rsplit_once(':').expect("NAME:STATE, in service when the state is ready or active");
+                host.items.insert(name.to_owned(), (state.to_owned(), matches!(state, "ready" | "active")));
+            }
+            "required" => {
+                host.reboot_required = match value {
+                    "yes" => Readable::Known(Some("a new kernel".into())),
+                    "no" => Readable::Known(None),
+                    _ => Readable::Unknown("exit 127".into()),
+                }
+            }
             "listing" => host.listing_broken = value == "broken",
             "pending" => host.pending = (value != "none").then(|| value.to_owned()),
             "inhibitor" => host.inhibitor = (value != "none").then(|| value.to_owned()),
@@ -209,6 +248,62 @@ impl Shell {
         self.say(&reply);
     }
 
+    /// A rollout of one host, by a list written by hand.
+    fn roll(&mut self, name: &str, words: &[&str]) {
+        let mut list = List::of(name);
+        for word in words {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("drain", word) => list.drains.push(drain(word)),
+                ("check", word) => list.checks.push(check(word)),
+                ("on_drain", policy) => list.policy = serde_json::from_value(policy.into()).expect("a policy"),
+                ("soak", seconds) => list.soak = Millis::secs(seconds.parse().expect("seconds")),
+                ("gate", seconds) => list.gate = seconds.parse().expect("seconds"),
+                ("only-required", _) => list.only_if_required = true,
+                ("nameless", _) => list.vars.clear(),
+                ("retry", _) => list.unfinished = self.left_undone(name),
+                other => panic!("no such word: {other:?}"),
+            }
+        }
+        list.accept(self, name);
+    }
+
+    /// What the last stranding of the host left undone.
+    pub(crate) fn left_undone(&self, name: &str) -> Option<Unfinished> {
+        let left = self.fleet.iter().rev().find_map(|r| match &r.entry {
+            FleetEntry::Stranded { target, unfinished, .. } if *target == host_id(name) => Some(unfinished.clone()),
+            _ => None,
+        });
+        left.expect("a stranded host")
+    }
+
+    /// The world does all that it is told, until a command of this kind is wanted or nothing is any more.
+    pub(crate) fn go(&mut self, until: Option<&str>) {
+        for _ in 0..500 {
+            let over = self.last.and_then(|id| self.engine.view(id)).is_some_and(|v| v.outcome.is_some());
+            let wanted = self.engine.wanted();
+            if over || wanted.iter().any(|c| until == Some(c.action.kind().to_string().as_str())) {
+                return;
+            }
+            let Some(command) = wanted.first() else {
+                let Some(due) = self.engine.poll_timeout() else { return };
+                self.now = self.now.max(due);
+                self.input(Input::Tick);
+                continue;
+            };
+            self.answer(command, AckStatus::Completed, None);
+        }
+        panic!("it does not come to an end");
+    }
+
+    fn answer(&mut self, command: &Command, status: AckStatus, code: Option<ErrorCode>) {
+        let now = self.now;
+        // What is done where the engine runs is about the first host, unless it says otherwise.
+        let found = self.hosts.iter().position(|h| h.id == command.target || h.id == command.subject).unwrap_or(0);
+        let host = self.hosts.get_mut(found).expect("a host");
+        let ack = host.answer(command, status, code, now);
+        self.input(Input::Acked { host: command.target, ack: Box::new(ack) });
+    }
+
     fn say(&mut self, reply: &Reply) {
         match reply {
             Reply::Noted => {}
@@ -236,11 +331,7 @@ impl Shell {
             .iter()
             .find(|c| c.action.kind().to_string() == kind && self.name_of(c.subject).as_deref() == Some(subject))
             .unwrap_or_else(|| panic!("nobody wants {kind} {subject}"));
-        let now = self.now;
-        let host = self.hosts.iter_mut().find(|h| h.id == command.target).expect("its host");
-        let ack = host.answer(command, status, code, now);
-        let id = host.id;
-        self.input(Input::Acked { host: id, ack: Box::new(ack) });
+        self.answer(command, status, code);
     }
 
     /// A word on a command that nobody waits for any more.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
-    ErrorCode, InstanceId, Observed, PendingShutdown, RateState, Readable, Report, TargetId, Timestamp,
+    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, CheckResult, ChildKind, ChildRef, ChildReport, ChildStatus,
+    Command, Drain, ErrorCode, InstanceId, ItemState, Observed, PendingShutdown, RateState, Readable, Report, TargetId,
+    Timestamp,
 };
 use uuid::Uuid;
 
@@ -21,6 +22,11 @@ pub(crate) struct Host {
     pub(crate) pending: Option<String>,
     pub(crate) inhibitor: Option<String>,
     pub(crate) rate_opens_in_ms: Option<u64>,
+    /// What a load balancer or systemd says of it: state, and whether it takes work.
+    pub(crate) items: BTreeMap<String, (String, bool)>,
+    /// Checks that do not pass.
+    pub(crate) failing: BTreeSet<String>,
+    pub(crate) reboot_required: Readable<Option<String>>,
 }
 
 pub(crate) fn host_id(name: &str) -> TargetId {
@@ -41,6 +47,9 @@ impl Host {
             pending: None,
             inhibitor: None,
             rate_opens_in_ms: None,
+            items: BTreeMap::new(),
+            failing: BTreeSet::new(),
+            reboot_required: Readable::Unknown("not asked".into()),
         }
     }
 
@@ -76,6 +85,9 @@ impl Host {
                 ActionKind::StartChild,
                 ActionKind::Reboot,
                 ActionKind::Shutdown,
+                ActionKind::Observe,
+                ActionKind::Drain,
+                ActionKind::Undrain,
             ]),
             engines: BTreeSet::from([ChildKind::Lxd]),
             children: if self.listing_broken {
@@ -86,7 +98,7 @@ impl Host {
             pending_shutdown: Readable::Known(self.pending.clone().map(|kind| PendingShutdown { kind, at: None })),
             inhibitors: Readable::Known(self.inhibitor.clone().into_iter().collect()),
             rate: RateState { counted: 0, limit: 3, opens_in_ms: self.rate_opens_in_ms },
-            reboot_required: Readable::Unknown("not asked".into()),
+            reboot_required: self.reboot_required.clone(),
         }
     }
 
@@ -99,17 +111,44 @@ impl Host {
                     self.set(&child.name, if *frozen { ChildStatus::Frozen } else { ChildStatus::Running });
                 }
                 Action::Reboot { .. } => self.reboot(),
-                Action::Shutdown { .. }
-                | Action::Probe { .. }
-                | Action::Check { .. }
-                | Action::Observe { .. }
-                | Action::Drain { .. }
-                | Action::Undrain { .. } => {}
+                Action::Shutdown { .. } | Action::Probe { .. } | Action::Check { .. } | Action::Observe { .. } => {}
+                Action::Drain { drain, .. } => {
+                    for name in names(drain) {
+                        // What is out of service already stays as it is.
+                        let item = self.items.entry(name).or_insert_with(|| ("gone".into(), false));
+                        if item.1 {
+                            *item = ("maint".into(), false);
+                        }
+                    }
+                }
+                Action::Undrain { prior, .. } => {
+                    for item in prior {
+                        self.items.insert(item.name.clone(), (item.state.clone(), item.in_service));
+                    }
+                }
             }
         }
-        let with_report =
-            status == AckStatus::Completed && !matches!(command.action, Action::StopChild { .. } | Action::StartChild { .. });
-        let observed = command.action.child().and_then(|c| self.children.get(&c.name)).map(|(s, _)| Observed::Child(*s));
+        let with_report = status == AckStatus::Completed
+            && matches!(command.action, Action::Probe { .. } | Action::Reboot { .. } | Action::Shutdown { .. });
+        let child = command.action.child().and_then(|c| self.children.get(&c.name)).map(|(s, _)| Observed::Child(*s));
+        let observed = match &command.action {
+            Action::Observe { drain } | Action::Drain { drain, .. } | Action::Undrain { drain, .. } => {
+                let items = names(drain).into_iter().filter_map(|name| {
+                    let (state, in_service) = self.items.get(&name)?;
+                    Some(ItemState { name, state: state.clone(), in_service: *in_service })
+                });
+                Some(Observed::Items(items.collect()))
+            }
+            Action::Probe { checks } | Action::Check { checks } if !checks.is_empty() => {
+                let result = |name: &str| {
+                    let passed = !self.failing.contains(name);
+                    let detail = if passed { "as it should be" } else { "connection refused" };
+                    CheckResult { name: name.to_owned(), passed, detail: detail.to_owned() }
+                };
+                Some(Observed::Checks(checks.iter().map(|c| result(&c.name)).collect()))
+            }
+            _ => child,
+        };
         Ack {
             command: command.id,
             status,
@@ -134,5 +173,14 @@ impl Host {
 
     pub(crate) fn set(&mut self, child: &str, status: ChildStatus) {
         self.children.entry(child.to_owned()).or_insert((status, false)).0 = status;
+    }
+}
+
+/// What a drain names.
+pub(crate) fn names(drain: &Drain) -> Vec<String> {
+    match drain {
+        Drain::Haproxy { servers, .. } => servers.clone(),
+        Drain::Units { units } => units.clone(),
+        other => panic!("no script has {other}"),
     }
 }
