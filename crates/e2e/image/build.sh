@@ -11,14 +11,14 @@ trim=(--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/sha
 mkdir tmp
 mount -t tmpfs -o mode=1777 tmpfs tmp
 TMPDIR=$PWD/tmp mmdebstrap --quiet --mode=root --variant=minbase "${trim[@]}" --aptopt='APT::Install-Recommends "false"' \
-  --include=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,iproute2,procps,iputils-ping,ca-certificates \
+  --include=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,procps,iputils-ping,ca-certificates \
   "$CODENAME" tmp/base.tar "$SOURCES"
 mkdir base parent
 tar -C base -xf tmp/base.tar
 umount tmp
 rmdir tmp
 
-# One key pair lets the tests in everywhere; one host key serves all hosts: identity by ssh is nothing the product uses.
+# One key pair lets the tests in everywhere; one host key serves all hosts, until a scenario gives one of them another.
 ssh-keygen -q -t ed25519 -N '' -C lab -f id_ed25519
 install -d -m700 base/root/.ssh
 install -m600 id_ed25519.pub base/root/.ssh/authorized_keys
@@ -30,9 +30,9 @@ rm -f base/var/lib/dbus/machine-id base/etc/hostname base/etc/resolv.conf
 mkdir -p base/var/log/journal base/etc/lab
 
 # systemd-sysctl must stay masked: a container with a writable /proc/sys would set the outer machine's. The ask-password
-# paths cost inotify instances, of which all hosts together have 128.
+# paths, and a manager for every user who logs in, cost inotify instances, of which all hosts together have 128.
 for unit in systemd-sysctl.service systemd-modules-load.service systemd-ask-password-console.path \
-  systemd-ask-password-wall.path systemd-update-utmp.service systemd-update-utmp-runlevel.service \
+  systemd-ask-password-wall.path user@.service systemd-update-utmp.service systemd-update-utmp-runlevel.service \
   systemd-networkd.service systemd-resolved.service systemd-timesyncd.service apt-daily.timer \
   apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
   getty.target console-getty.service; do

@@ -7,8 +7,18 @@ use anyhow::{Context, bail};
 use crate::process::{check, command, output};
 
 /// The packages that the lab installs on the machine that runs it. Nothing else is changed there.
-pub const NEEDED: [&str; 8] =
-    ["mmdebstrap", "systemd-container", "squashfs-tools", "openssh-client", "iproute2", "procps", "util-linux", "curl"];
+pub const NEEDED: &[&str] = &[
+    "mmdebstrap",
+    "systemd-container",
+    "squashfs-tools",
+    "openssh-client",
+    "openssh-server",
+    "iproute2",
+    "procps",
+    "util-linux",
+    "curl",
+    "haproxy",
+];
 
 /// Both `apt-get update` and `apt-get install` of everything fit many times over.
 const APT_LIMIT: Duration = Duration::from_mins(10);
@@ -22,7 +32,7 @@ pub fn ensure() -> anyhow::Result<Vec<String>> {
     if !rustix::process::getuid().is_root() {
         bail!("the lab needs root: it makes namespaces, mounts and containers");
     }
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|package| version(package).is_none()).collect();
+    let missing: Vec<&str> = NEEDED.iter().copied().filter(|package| version(package).is_none()).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }

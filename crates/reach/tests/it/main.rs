@@ -2,4 +2,8 @@
 //! had (passwords need an account).
 
 mod bench;
+mod checks;
 mod connect;
+mod hooks;
+mod own;
+mod proxy;
