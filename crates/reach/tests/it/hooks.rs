@@ -117,7 +117,7 @@ async fn a_state_that_cannot_be_read_is_never_nothing() {
 async fn a_drain_that_is_given_up_does_not_go_on_behind_an_undrain() {
     let tool = Tool::new("n1 ready in\n");
     let site = Arc::new(site());
-    let slow = tool.drain("touch begun; sleep 2; echo 'n1 cordoned out' > state", RESTORE);
+    let slow = tool.drain("touch begun; (sleep 2; echo 'n1 cordoned out' > state) & wait", RESTORE);
     let first = {
         let (site, command) = (Arc::clone(&site), command(out(&slow, LONG)));
         tokio::spawn(async move { perform(&site, &command).await })

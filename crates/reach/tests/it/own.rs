@@ -104,25 +104,27 @@ async fn held(proxy: &Proxy, server: &Backend) -> tokio::task::JoinHandle<(Strin
 async fn haproxy_drains_when_the_last_session_ends_and_takes_work_again() {
     let (one, two) = (Backend::start("one").await, Backend::start("two").await);
     let proxy = Proxy::start(&[format!("web1 127.0.0.1:{}", one.port), format!("web2 127.0.0.1:{} disabled", two.port)]).await;
-    let site = site();
+    let site = std::sync::Arc::new(site());
     let drain = behind(&proxy, &["web/web1"]);
     let prior = items(&end(&site, Action::Observe { drain: drain.clone() }).await);
     assert_eq!(words(&prior), ["web/web1 ready in"]);
     let held = held(&proxy, &one).await;
     proxy.say("set server web/web2 state ready").await;
 
-    let draining = command(out(&drain, LONG));
-    let (acks, ()) = tokio::join!(perform(&site, &draining), async {
-        proxy.wait_for("web1", "2", "8").await;
-        for _ in 0..20 {
-            assert_eq!(proxy.get("/").await, ("200".to_owned(), "two".to_owned()));
-        }
-        assert_eq!(one.served(), 1, "a drained server gets nothing new");
-        // It has had time to say that it is done.
-        tokio::time::sleep(Duration::from_millis(800)).await;
-        assert!(!held.is_finished());
-        one.release();
-    });
+    let draining = {
+        let (site, command) = (std::sync::Arc::clone(&site), command(out(&drain, LONG)));
+        tokio::spawn(async move { perform(&site, &command).await })
+    };
+    proxy.wait_for("web1", "2", "8").await;
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").await, ("200".to_owned(), "two".to_owned()));
+    }
+    assert_eq!(one.served(), 1, "a drained server gets nothing new");
+    // It has had time to say that it is done.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(!draining.is_finished() && !held.is_finished(), "a session is waited for");
+    one.release();
+    let acks = patient("the end of the drain", draining).await.unwrap();
     assert_eq!(held.await.unwrap(), ("200".to_owned(), "one".to_owned()), "its last request was answered");
     let statuses: Vec<AckStatus> = acks.iter().map(|ack| ack.status).collect();
     assert_eq!(statuses, [AckStatus::Accepted, AckStatus::ExecutionStarted, AckStatus::Completed]);
