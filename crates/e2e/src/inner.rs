@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::lab::{Host, HostSpec, Paths, host, power_supply, sandbox};
 use crate::runner;
+use crate::traffic::web;
 
 /// Runs one of the lab's own jobs.
 ///
@@ -20,6 +21,7 @@ pub fn main(paths: &Paths, words: &[String]) -> anyhow::Result<()> {
         ["power", name] => power_supply(&Host::open(paths, name)?),
         ["topology"] => topology(paths),
         ["host", name, number] => Host::create(paths, HostSpec::plain(name, number.parse()?))?.boot(),
+        ["web", name] => web::serve(name),
         ["status"] => status(paths),
         ["shell", name] => shell(&Host::open(paths, name)?),
         ["scenario", name, slot] => runner::run_here(paths, name, slot.parse()?),

@@ -13,5 +13,6 @@ pub mod process;
 pub mod product;
 pub mod runner;
 pub mod scenarios;
+pub mod traffic;
 pub mod wait;
 pub mod world;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, ensure};
@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, ensure};
 use crate::lab::{Host, Paths};
 use crate::process::{command, wait};
 use crate::scenarios;
-use crate::world::{HOSTS, SHOWN, SLOTS, Scenario, World, dir_of};
+use crate::world::{HOSTS, MACHINES, SHOWN, SLOTS, Scenario, World, dir_of};
 
 /// How a run of scenarios ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,12 +58,13 @@ pub fn select(words: &[String]) -> anyhow::Result<Vec<Scenario>> {
 ///
 /// When a name fits none, the lab is down or a host cannot be thrown away. A failing scenario is counted, not an error.
 pub fn run(paths: &Paths, words: &[String], keep: bool, jobs: u8) -> anyhow::Result<Tally> {
-    let waiting: Mutex<VecDeque<Scenario>> = Mutex::new(select(words)?.into());
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let queue = Queue { state: Mutex::new((select(words)?.into(), 0)), ended: Condvar::new() };
     let worker = |slot: u8| -> anyhow::Result<Tally> {
         let mut tally = Tally::default();
-        while let Some(scenario) = next() {
-            match judge(paths, &scenario, slot, keep)? {
+        while let Some(scenario) = queue.take() {
+            let held = judge(paths, &scenario, slot, keep);
+            queue.give_back(&scenario);
+            match held? {
                 true => tally.passed += 1,
                 false => tally.failed += 1,
             }
@@ -82,6 +83,37 @@ pub fn run(paths: &Paths, words: &[String], keep: bool, jobs: u8) -> anyhow::Res
     }
     println!("{}", summary(total));
     Ok(total)
+}
+
+/// What waits, and how many machines are in use.
+struct Queue {
+    state: Mutex<(VecDeque<Scenario>, u8)>,
+    ended: Condvar,
+}
+
+impl Queue {
+    /// The first that there is room for; waits until there is. `None`: all have begun.
+    fn take(&self) -> Option<Scenario> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (waiting, used) = &mut *state;
+            if waiting.is_empty() {
+                return None;
+            }
+            // One that needs more than there ever is gets all of it.
+            let fits = |one: &Scenario| *used == 0 || *used + one.machines <= MACHINES;
+            if let Some(scenario) = waiting.iter().position(fits).and_then(|place| waiting.remove(place)) {
+                *used += scenario.machines;
+                return Some(scenario);
+            }
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, scenario: &Scenario) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 -= scenario.machines;
+        self.ended.notify_all();
+    }
 }
 
 fn hosts_of(paths: &Paths, dir: &Path) -> Vec<Host> {
@@ -150,6 +182,7 @@ pub fn run_here(paths: &Paths, name: &str, slot: u8) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use super::*;
 
@@ -158,6 +191,24 @@ mod tests {
         let tally = Tally { passed: 12, failed: 3 };
         assert_eq!(read_summary(&format!("ok a\n{}\n", summary(tally))), Some(tally));
         assert_eq!(read_summary("ok a\n"), None);
+    }
+
+    #[test]
+    fn scenarios_begin_where_there_is_room_for_their_machines() {
+        let one = |name, machines| Scenario { name, about: "", limit: Duration::ZERO, machines, run: |_| Ok(()) };
+        let waiting = [one("a", 12), one("b", 12), one("c", 3), one("d", MACHINES + 1)];
+        let queue = Queue { state: Mutex::new((waiting.into(), 0)), ended: Condvar::new() };
+        let name = || queue.take().map(|scenario| scenario.name);
+        assert_eq!((name(), name()), (Some("a"), Some("c")));
+        queue.give_back(&waiting[0]);
+        assert_eq!(name(), Some("b"));
+        queue.give_back(&waiting[2]);
+        let last = std::thread::scope(|scope| {
+            let last = scope.spawn(name);
+            queue.give_back(&waiting[1]);
+            last.join().unwrap()
+        });
+        assert_eq!((last, name()), (Some("d"), None));
     }
 
     #[test]

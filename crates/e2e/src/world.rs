@@ -19,6 +19,8 @@ pub struct Scenario {
     pub about: &'static str,
     /// How long it may take before it is killed and counts as failed.
     pub limit: Duration,
+    /// How many machines run in it at once, running children counted.
+    pub machines: u8,
     /// The story. Its error is the reason for the failure.
     pub run: fn(&World) -> anyhow::Result<()>,
 }
@@ -34,6 +36,9 @@ pub struct World {
     numbers: Cell<u8>,
     ports: Cell<u16>,
 }
+
+/// How many machines scenarios beside each other may have: all together have 128 inotify instances, an idle one uses five.
+pub const MACHINES: u8 = 19;
 
 /// How many scenarios can run beside each other.
 pub const SLOTS: u8 = 6;

@@ -3,6 +3,11 @@
 use anyhow::{Context, ensure};
 
 use crate::lab::Host;
+use crate::traffic::balancer::{self, Look};
+use crate::traffic::web;
+
+/// How a power supply calls a reboot.
+const REBOOTED: i32 = 133;
 
 /// A host and its running children before anything is done to them.
 #[derive(Debug)]
@@ -29,7 +34,7 @@ impl Before {
     /// The host has rebooted exactly so many times, by its power supply, its kernel and its own journal. In words.
     pub(super) fn rebooted(&self, host: &Host, times: usize) -> anyhow::Result<String> {
         let offs = offs(host)?.split_off(self.offs);
-        ensure!(offs == vec![133; times], "the power supply saw {offs:?} and not {times} reboots");
+        ensure!(offs == vec![REBOOTED; times], "the power supply saw {offs:?} and not {times} reboots");
         let now = host.boot_id().context("the host is off")?;
         ensure!((now != self.boot) == (times > 0), "{times} reboots, and the boot id went from {} to {now}", self.boot);
         let journal = host.journal_boots()?.len() - self.journal;
@@ -58,6 +63,33 @@ impl Before {
         ensure!(words.len() >= up.len(), "children are missing: {words:?}");
         Ok(words.join(", "))
     }
+}
+
+/// What was in flight when its server was drained may still be answered for so long, in seconds.
+const IN_FLIGHT: f64 = 1.0;
+
+/// A host behind the balancer rebooted once, while its server was out of use; its access log has requests before and after that,
+/// and none in between. In words.
+pub(super) fn served_around_its_reboot(host: &Host, seen: &[Look]) -> anyhow::Result<String> {
+    let name = host.name();
+    let outages = balancer::outages(seen, name);
+    ensure!(outages.len() == 1, "{name} was out of use {} times: {outages:?}", outages.len());
+    let (from, until) = outages[0];
+    let reboots: Vec<f64> =
+        host.power_log()?.into_iter().filter(|event| event.off == Some(REBOOTED)).map(|event| event.at).collect();
+    ensure!(reboots.len() == 1, "{name} rebooted at {reboots:?}");
+    ensure!(
+        reboots[0] > from && reboots[0] < until,
+        "{name} rebooted at {} and was out of use from {from} to {until}",
+        reboots[0]
+    );
+    let accesses = web::accesses(host)?;
+    let before = accesses.iter().filter(|access| access.at <= from).count();
+    let after = accesses.iter().filter(|access| access.at >= until).count();
+    let between: Vec<_> = accesses.iter().filter(|access| access.at > from + IN_FLIGHT && access.at < until).collect();
+    ensure!(between.is_empty(), "{name} served {between:?} while out of use from {from} to {until}");
+    ensure!(before > 0 && after > 0, "{name} served {before} requests before and {after} after it was out of use");
+    Ok(format!("{name}: {before} requests before, none in {:.1} s out of use with one reboot, {after} after", until - from))
 }
 
 fn offs(host: &Host) -> anyhow::Result<Vec<i32>> {

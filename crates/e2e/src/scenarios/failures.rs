@@ -15,12 +15,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "reboot_does_not_happen",
         about: "systemctl reboot does nothing and the agent restarts: failed, children started again, no new boot",
         limit: Duration::from_mins(5),
+        machines: 3,
         run: reboot_does_not_happen,
     },
     Scenario {
         name: "host_stays_down",
         about: "a host that does not come back fails by its deadline and is stranded; its late return is recorded",
         limit: Duration::from_mins(5),
+        machines: 3,
         run: host_stays_down,
     },
 ];

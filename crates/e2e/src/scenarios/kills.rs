@@ -14,24 +14,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "controller_killed_before_the_reboot",
         about: "kill -9 of the controller while children are stopped, and when the reboot is written down but not sent",
         limit: Duration::from_mins(6),
+        machines: 3,
         run: |world| controllers(world, &["shutting_down", "rebooting"]),
     },
     Scenario {
         name: "controller_killed_after_the_reboot",
         about: "kill -9 of the controller while the host is down, and while children are started",
         limit: Duration::from_mins(6),
+        machines: 3,
         run: |world| controllers(world, &["pending_restart", "restarting"]),
     },
     Scenario {
         name: "agent_killed_at_its_claim",
         about: "kill -9 of the agent before its claim of the reboot is on disk, and right after",
         limit: Duration::from_mins(6),
+        machines: 3,
         run: |world| agents(world, &["before_claim", "after_claim"]),
     },
     Scenario {
         name: "agent_killed_at_the_reboot",
         about: "kill -9 of the agent when it was about to order the reboot, and after the boot",
         limit: Duration::from_mins(6),
+        machines: 3,
         run: |world| agents(world, &["before_order", "after_boot"]),
     },
 ];

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::evidence;
 use crate::lab::{Host, Kind};
+use crate::traffic::balancer::Balancer;
+use crate::traffic::load::Load;
+use crate::traffic::web;
 use crate::wait;
 use crate::world::{Scenario, World};
 
@@ -16,19 +20,29 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "lab_plain_host_reboots",
         about: "a reboot changes the boot id once and is in the host's own journal",
         limit: LIMIT,
+        machines: 1,
         run: plain_host_reboots,
     },
     Scenario {
         name: "lab_host_held_down",
         about: "a held host stays down and comes back when released; a power cut keeps the disk",
         limit: LIMIT,
+        machines: 1,
         run: host_held_down,
     },
     Scenario {
         name: "lab_children_over_a_bare_reboot",
         about: "what LXD itself does with running, stopped and paused children when their host reboots",
         limit: LIMIT,
+        machines: 4,
         run: children_over_a_bare_reboot,
+    },
+    Scenario {
+        name: "lab_load_sees_a_careless_reboot",
+        about: "by hand: a drained server's reboot fails no request, one that is not drained fails some, and both are seen",
+        limit: LIMIT,
+        machines: 2,
+        run: load_sees_a_careless_reboot,
     },
 ];
 
@@ -109,5 +123,51 @@ fn children_over_a_bare_reboot(world: &World) -> anyhow::Result<()> {
         let new = host.child_boot_id(name)?.with_context(|| format!("{name} has no boot id"))?;
         ensure!(new != old, "{name} runs on its old boot");
     }
+    Ok(())
+}
+
+fn load_sees_a_careless_reboot(world: &World) -> anyhow::Result<()> {
+    let hosts = [world.host("front", Kind::Plain)?, world.host("front", Kind::Plain)?];
+    for host in &hosts {
+        web::install(host)?;
+        host.power_on()?;
+    }
+    for host in &hosts {
+        host.wait_running(PATIENCE)?;
+        web::wait_up(host, PATIENCE)?;
+    }
+    let mut balancer = Balancer::start(world, &[&hosts[0], &hosts[1]])?;
+    let load = Load::start(&balancer.front);
+    std::thread::sleep(Duration::from_secs(2));
+    for host in &hosts {
+        let boot = host.boot_id().context("no boot id")?;
+        balancer.say(&format!("set server web/{} state drain", host.name()))?;
+        // Longer than any request takes.
+        std::thread::sleep(Duration::from_secs(1));
+        ask_for_reboot(host)?;
+        host.wait_new_boot(&boot, PATIENCE)?;
+        web::wait_up(host, PATIENCE)?;
+        balancer.say(&format!("set server web/{} state ready", host.name()))?;
+        wait::until_true("its server to be up", PATIENCE, || Ok(balancer.word(host.name())? == "UP"))?;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let careful = load.end()?;
+    ensure!(careful.failed.is_empty(), "{:?}", careful.failed);
+    world.shown(format!("drained by hand: {}", careful.words()));
+    let seen = balancer.seen()?;
+    for host in &hosts {
+        world.shown(evidence::served_around_its_reboot(host, &seen)?);
+    }
+
+    let load = Load::start(&balancer.front);
+    std::thread::sleep(Duration::from_secs(1));
+    let boot = hosts[0].boot_id().context("no boot id")?;
+    ask_for_reboot(&hosts[0])?;
+    hosts[0].wait_new_boot(&boot, PATIENCE)?;
+    let careless = load.end()?;
+    ensure!(!careless.failed.is_empty(), "the load sees nothing: {}", careless.words());
+    let (_, reason) = careless.failed.first().context("no failure")?;
+    world.shown(format!("not drained: {}; the first: {reason}", careless.words()));
+    ensure!(evidence::served_around_its_reboot(&hosts[0], &seen).is_err(), "two reboots pass for one");
     Ok(())
 }

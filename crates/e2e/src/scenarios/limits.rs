@@ -16,12 +16,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "one_at_a_time",
         about: "a second orchestration, a plain reboot or a shutdown of a host that has an active one: 409 with its id",
         limit: Duration::from_mins(5),
+        machines: 3,
         run: one_at_a_time,
     },
     Scenario {
         name: "fourth_reboot_in_fifteen_minutes",
         about: "refused at the default limits: by the guard, and by the device after the database was replaced",
         limit: Duration::from_mins(5),
+        machines: 3,
         run: fourth_reboot,
     },
 ];

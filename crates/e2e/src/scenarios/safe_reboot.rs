@@ -14,12 +14,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "orchestrated_reboot",
         about: "by curl: children stopped, one reboot, the same children started, S0's document complete",
         limit: Duration::from_mins(5),
+        machines: 3,
         run: orchestrated_reboot,
     },
     Scenario {
         name: "child_traps_its_stop",
         about: "a child that does not stop is told to, waited for, and comes back; the result says so",
         limit: Duration::from_mins(5),
+        machines: 3,
         run: child_traps_its_stop,
     },
 ];
