@@ -1,6 +1,6 @@
 //! What one turn writes, in one transaction.
 
-use engine::{Fact, FleetEntry, JournalId, OpenJournal, Record, View};
+use engine::{Fact, FleetEntry, JournalId, OpenJournal, Record, TrackView, View};
 use model::{OrchestrationId, TargetId, Timestamp};
 
 /// One transaction: every journal that the turn touches, the rows that the API reads, and the audit.
@@ -12,6 +12,9 @@ pub struct Batch {
     pub appends: Vec<Append>,
     /// Present state of every orchestration that the turn touched.
     pub views: Vec<View>,
+    /// Present state of every track that the turn touched, and no other: a rollout of ten thousand does not write ten thousand
+    /// rows each turn.
+    pub tracks: Vec<(OrchestrationId, TrackView)>,
     /// One row per fact.
     pub audit: Vec<AuditRow>,
 }

@@ -1,11 +1,11 @@
 //! The turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 
-use engine::{Config, Engine, Fact, FleetEntry, Input, JournalId, Reply, RestoreError, View};
+use engine::{Config, Engine, Entry, Fact, FleetEntry, Input, JournalId, Reply, RestoreError};
 use model::broken::{self, Rule};
-use model::{Command, CommandId, Millis, TargetId, Timestamp};
+use model::{BootIdentity, Command, CommandId, Millis, OrchestrationId, TargetId, Timestamp};
 
 use crate::batch::{Append, AuditRow, Batch, Loaded};
 
@@ -94,11 +94,18 @@ const RESEND_DOUBLINGS_MAX: u32 = 4;
 
 impl<S: Store, T: Transport> Driver<S, T> {
     /// Take the lead, restore from the store and write the start down. `resend` is the first pause before an unanswered
-    /// command is sent again.
+    /// command is sent again. `own_boot` is the boot of the machine on which this runs, where it can be read.
     ///
     /// # Errors
     /// The store cannot be read or written, or the fleet journal is bad (G8).
-    pub async fn start(config: Config, mut store: S, transport: T, resend: Millis, now: Timestamp) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        mut store: S,
+        transport: T,
+        resend: Millis,
+        own_boot: Option<BootIdentity>,
+        now: Timestamp,
+    ) -> Result<Self, StartError> {
         let lease = store.lead().await?;
         let loaded = store.load().await?;
         let epoch = loaded.epoch;
@@ -110,7 +117,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
         }
         let engine = Engine::restore(config, loaded.fleet, loaded.open)?;
         let mut driver = Self { engine, store, transport, lease, heads, sent: BTreeMap::new(), resend };
-        driver.turn(vec![Input::Started { epoch, lease }], now).await?;
+        driver.turn(vec![Input::Started { epoch, lease, own_boot }], now).await?;
         Ok(driver)
     }
 
@@ -172,29 +179,34 @@ impl<S: Store, T: Transport> Driver<S, T> {
     }
 
     fn batch(&self, facts: Vec<Fact>) -> Batch {
-        let mut views: BTreeMap<_, View> = BTreeMap::new();
+        let mut touched: BTreeMap<OrchestrationId, BTreeSet<u32>> = BTreeMap::new();
         let mut audit = Vec::with_capacity(facts.len());
         let mut journals: BTreeMap<JournalId, Vec<Fact>> = BTreeMap::new();
         for fact in facts {
-            if let Fact::Orchestration(id, _) = &fact
-                && let Some(view) = self.engine.view(*id)
-            {
-                views.insert(*id, view);
+            if let Fact::Orchestration(id, record) = &fact {
+                let tracks = touched.entry(*id).or_default();
+                match &record.entry {
+                    Entry::Accepted { plan, .. } => tracks.extend(0..u32::try_from(plan.tracks().count()).unwrap_or(u32::MAX)),
+                    entry => tracks.extend(entry.track()),
+                }
             }
             audit.push(self.audit_row(&fact));
             journals.entry(fact.journal()).or_default().push(fact);
         }
+        let views = touched.keys().filter_map(|id| self.engine.view(*id)).collect();
+        let tracks = touched.iter().flat_map(|(id, tracks)| tracks.iter().map(|track| (*id, *track)));
+        let tracks = tracks.filter_map(|(id, track)| Some((id, self.engine.track(id, track)?))).collect();
         let appends = journals
             .into_iter()
             .map(|(journal, facts)| Append { journal, follows: self.heads.get(&journal).copied().unwrap_or(0), facts })
             .collect();
-        Batch { lease: self.lease, appends, views: views.into_values().collect(), audit }
+        Batch { lease: self.lease, appends, views, tracks, audit }
     }
 
     fn audit_row(&self, fact: &Fact) -> AuditRow {
         let (at, by, target, orchestration) = match fact {
             Fact::Fleet(r) => (r.at, r.by.to_string(), fleet_target(&r.entry), None),
-            Fact::Orchestration(id, r) => (r.at, r.by.to_string(), self.engine.view(*id).map(|v| v.host), Some(*id)),
+            Fact::Orchestration(id, r) => (r.at, r.by.to_string(), self.engine.target_of(*id, &r.entry), Some(*id)),
         };
         AuditRow {
             at,
@@ -217,7 +229,8 @@ impl<S: Store, T: Transport> Driver<S, T> {
     async fn dispatch(&mut self, now: Timestamp) {
         let now = self.engine.time(now);
         let wanted = self.engine.wanted();
-        self.sent.retain(|id, _| wanted.iter().any(|c| c.id == *id));
+        let open: HashSet<CommandId> = wanted.iter().map(|c| c.id).collect();
+        self.sent.retain(|id, _| open.contains(id));
         for command in wanted {
             let times = match self.sent.get(&command.id) {
                 Some(sent) if now < sent.at + self.pause(sent.times) => continue,
@@ -237,9 +250,18 @@ impl<S: Store, T: Transport> Driver<S, T> {
 
 fn fleet_target(entry: &FleetEntry) -> Option<TargetId> {
     match entry {
-        FleetEntry::ControllerStarted { .. } => None,
+        FleetEntry::ControllerStarted { .. }
+        | FleetEntry::Frozen { .. }
+        | FleetEntry::Thawed
+        | FleetEntry::SlotTaken { .. }
+        | FleetEntry::SlotGiven { .. } => None,
         FleetEntry::HostEnrolled { host, .. }
         | FleetEntry::HostApproved { host }
+        | FleetEntry::HostAdopted { host, .. }
+        | FleetEntry::HostRemoved { host }
+        | FleetEntry::Held { host, .. }
+        | FleetEntry::Released { host }
+        | FleetEntry::HostWorked { host, .. }
         | FleetEntry::HostSeen { host, .. }
         | FleetEntry::HostSilent { host }
         | FleetEntry::HostOff { host, .. }

@@ -12,117 +12,23 @@ use model::{
 };
 
 use crate::config::Config;
-use crate::decision::{Out, View, deadline, ended, is_disruptive, parallel, unwind};
+use crate::decision::{Out, View, deadline, is_disruptive, parallel, unwind};
 use crate::flow;
-use crate::journal::{Entry, FleetEntry, Outcome};
+use crate::journal::{Entry, FleetEntry};
 use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState, is_barred, is_hopeless};
 
-/// The next facts of this orchestration, or none.
-pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
-    let it = view.orchestration;
-    if it.ended.is_some() {
-        return None;
-    }
-    (0..it.tracks.len()).find_map(|track| next_of_track(view, track)).or_else(|| end(view))
-}
-
-fn end(view: &View<'_>) -> Option<Vec<Out>> {
-    let it = view.orchestration;
-    let mut worst = Outcome::Completed;
-    for track in &it.tracks {
-        let (outcome, ..) = track.ended.as_ref()?;
-        worst = worst.worse(*outcome);
-    }
-    let held = view.fleet.locks.iter().filter(|(_, lock)| lock.orchestration == it.id);
-    let mut out: Vec<Out> = held.map(|(host, _)| unlocked(view, *host)).collect();
-    let messages: Vec<String> = it.tracks.iter().filter_map(|t| t.ended.as_ref()?.1.clone()).collect();
-    let error_message = (!messages.is_empty()).then(|| messages.join("; "));
-    out.push(Out::Own(Entry::Ended { outcome: worst, error_message }));
-    Some(out)
-}
-
-fn unlocked(view: &View<'_>, host: TargetId) -> Out {
-    let it = view.orchestration;
-    Out::Fleet(FleetEntry::Unlocked { host, orchestration: it.id, position: it.position })
-}
-
-/// What follows for one track; when that is its end, its host is let go of.
-fn next_of_track(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
-    let mut out = decide(view, index)?;
-    let ends = out.iter().any(|o| matches!(o, Out::Own(Entry::TrackEnded { .. })));
-    if let Some(plan) = view.orchestration.track_plan(index).filter(|_| ends)
-        && view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == view.orchestration.id)
-    {
-        out.push(unlocked(view, plan.target));
-    }
-    Some(out)
-}
-
-fn decide(view: &View<'_>, index: usize) -> Option<Vec<Out>> {
-    let track = view.orchestration.tracks.get(index)?;
-    let plan = view.orchestration.track_plan(index)?;
-    let number = u32::try_from(index).ok()?;
-    if track.ended.is_some() {
-        return None;
-    }
-    if track.started_at.is_none() {
-        return start_track(view, index, number, &plan);
-    }
-    if let Some(out) = cancel(view, number, &plan, track) {
+/// What follows for a track that runs.
+pub(crate) fn decide(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: &TrackState) -> Option<Vec<Out>> {
+    if let Some(out) = cancel(view, number, plan, track) {
         return Some(out);
     }
     match track.open() {
         Some((place, run)) => {
             let step = plan.steps.get(place.step as usize)?;
-            within_step(view, &plan, step, track, place, run)
+            within_step(view, plan, step, track, place, run)
         }
-        None => flow::choose(view, number, &plan, track),
+        None => flow::choose(view, number, plan, track),
     }
-}
-
-/// Admission at the start of a track; its lock is taken here (design, section 7).
-fn start_track(view: &View<'_>, index: usize, number: u32, plan: &TrackPlan<'_>) -> Option<Vec<Out>> {
-    let it = view.orchestration;
-    if let Some(by) = &it.cancelled_by {
-        return Some(vec![ended(number, Outcome::Cancelled, format!("cancelled by {by} before it started"))]);
-    }
-    match predecessors(view, index)? {
-        Gate::Open => {}
-        Gate::Closed => return Some(vec![ended(number, Outcome::Skipped, "an earlier track did not end well".to_owned())]),
-    }
-    let blockers = view.guard().blockers(plan.target, &it.request, Some(it.id));
-    if blockers.is_empty() {
-        let lock = Out::Fleet(FleetEntry::Locked { host: plan.target, orchestration: it.id });
-        let held = view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id);
-        let start = Out::Own(Entry::TrackStarted { track: number });
-        return Some(if held { vec![start] } else { vec![lock, start] });
-    }
-    if view.now >= it.wait_until {
-        let why: Vec<String> = blockers.iter().map(|b| b.why.to_string()).collect();
-        return Some(vec![ended(number, Outcome::Cancelled, format!("waited too long: {}", why.join("; ")))]);
-    }
-    None
-}
-
-enum Gate {
-    Open,
-    Closed,
-}
-
-/// Whether the waves before and the tracks named in `after` have ended, and well; `None` while they have not.
-fn predecessors(view: &View<'_>, index: usize) -> Option<Gate> {
-    let it = view.orchestration;
-    let (wave, _) = it.wave_of(index)?;
-    let first = it.first_of_wave(wave);
-    let plan = it.track_plan(index)?;
-    let after = plan.after.iter().map(|a| first + *a as usize);
-    for earlier in (0..first).chain(after) {
-        let (outcome, ..) = it.tracks.get(earlier)?.ended.as_ref()?;
-        if *outcome != Outcome::Completed {
-            return Some(Gate::Closed);
-        }
-    }
-    Some(Gate::Open)
 }
 
 /// A cancel takes back what was done, unless the boot is already being ended (ruling 24).
@@ -465,20 +371,16 @@ fn close(view: &View<'_>, step: &Step, place: Place, run: &StepRun) -> Vec<Out> 
     vec![Out::Own(Entry::StepEnded { place })]
 }
 
-/// When something may follow although nothing happens.
+/// When something may follow for a track that runs, although nothing happens.
 pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
     let it = view.orchestration;
     if it.ended.is_some() {
         return None;
     }
     let mut due: Vec<Timestamp> = Vec::new();
-    for (index, track) in it.tracks.iter().enumerate() {
-        let Some(plan) = it.track_plan(index).filter(|_| track.ended.is_none()) else { continue };
-        if track.started_at.is_none() {
-            due.push(it.wait_until);
-            due.extend(view.guard().blockers(plan.target, &it.request, Some(it.id)).into_iter().filter_map(|b| b.until));
-            continue;
-        }
+    for number in &it.running {
+        let Some(track) = it.tracks.get(*number as usize) else { continue };
+        let index = *number as usize;
         let (Some((place, run)), Some(plan)) = (track.open(), it.track_plan(index)) else { continue };
         let Some(step) = plan.steps.get(place.step as usize) else { continue };
         due.push(deadline(view, step, place, run).max(view.fleet.settle_until));

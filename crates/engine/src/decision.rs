@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::guard::{Guard, Reserved};
 use crate::heard::Heard;
+use crate::limits::{Limits, Usage};
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::orchestration::Orchestration;
 use crate::track::{StepRun, TrackState};
@@ -22,6 +23,7 @@ pub(crate) struct View<'a> {
     pub(crate) config: &'a Config,
     pub(crate) fleet: &'a Fleet,
     pub(crate) heard: &'a Heard,
+    pub(crate) limits: &'a Limits,
     pub(crate) orchestration: &'a Orchestration,
     pub(crate) now: Timestamp,
     /// Highest position allotted anywhere.
@@ -31,7 +33,15 @@ pub(crate) struct View<'a> {
 impl View<'_> {
     pub(crate) fn guard(&self) -> Guard<'_> {
         static NOBODY: Reserved = Reserved::new();
-        Guard { config: self.config, fleet: self.fleet, heard: self.heard, reserved: &NOBODY, now: self.now }
+        Guard {
+            config: self.config,
+            fleet: self.fleet,
+            heard: self.heard,
+            limits: self.limits,
+            usage: Usage::default(),
+            reserved: &NOBODY,
+            now: self.now,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::{ActionKind, CommandId, OrchestrationId, Timestamp};
+use model::{ActionKind, Actor, CommandId, Millis, OrchestrationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One thing that keeps a target from starting.
@@ -23,6 +23,72 @@ pub struct Blocker {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "blocker", rename_all = "snake_case")]
 pub enum Why {
+    /// Tracks of an earlier wave are not over.
+    EarlierWave {
+        /// Index of that wave.
+        wave: u32,
+    },
+    /// The orchestration is paused.
+    Paused {
+        /// By whom.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A person must agree to this wave first.
+    ApprovalWanted {
+        /// Index of the wave.
+        wave: u32,
+    },
+    /// Nothing starts anywhere.
+    Frozen {
+        /// By whom.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// More failed than the budget allows (G4).
+    BudgetSpent {
+        /// So many failed.
+        failures: u32,
+        /// So many may.
+        budget: u32,
+    },
+    /// As many targets are worked on as may be at once.
+    ConcurrencyFull {
+        /// So many are.
+        running: u32,
+        /// So many may be.
+        limit: u32,
+    },
+    /// Too close to the start before it.
+    Stagger,
+    /// Put off by its part of the jitter, so that not all start at once.
+    Jitter,
+    /// A maintenance window is shut, or a blackout holds.
+    Window {
+        /// Which.
+        name: String,
+    },
+    /// It would not be over before a maintenance window shuts.
+    DoesNotFit {
+        /// What the target is expected to take.
+        expected: Millis,
+        /// When the window shuts.
+        closes: Timestamp,
+    },
+    /// A person took the host out of use.
+    HeldBy {
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// Two names for one machine: both report the same boot.
+    SameMachine {
+        /// The other name.
+        other: String,
+    },
     /// No such target.
     UnknownTarget,
     /// Not approved yet, or its new key is not.
@@ -123,6 +189,24 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::EarlierWave { wave } => write!(f, "wave {} is not over", wave + 1),
+            Self::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
+            Self::ApprovalWanted { wave } => write!(f, "wave {} waits until a person agrees to it", wave + 1),
+            Self::Frozen { by, reason } => write!(f, "the fleet is frozen by {by}: {reason}"),
+            Self::BudgetSpent { failures, budget } => {
+                write!(f, "the failure budget is spent: {failures} failed, {budget} may fail")
+            }
+            Self::ConcurrencyFull { running, limit } => write!(f, "{running} targets are worked on, at most {limit} at once"),
+            Self::Stagger => write!(f, "too close to the start before it"),
+            Self::Jitter => write!(f, "put off by its part of the jitter"),
+            Self::Window { name } => write!(f, "maintenance window {name} does not allow starts now"),
+            Self::DoesNotFit { expected, closes } => {
+                write!(f, "expected to take {expected}, but the maintenance window shuts at {closes}")
+            }
+            Self::HeldBy { by, reason } => write!(f, "host is held by {by}: {reason}"),
+            Self::SameMachine { other } => {
+                write!(f, "{other} reports the same boot: two names for one machine; remove one of them")
+            }
             Self::UnknownTarget => write!(f, "no such target"),
             Self::NotApproved => write!(f, "host is not approved: compare its key fingerprint and approve it"),
             Self::Locked { orchestration } => write!(f, "orchestration {orchestration} is active on this host"),

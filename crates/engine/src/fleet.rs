@@ -1,10 +1,12 @@
 //! The state that the fleet journal tells.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use model::{Actor, BootIdentity, CommandId, InstanceId, Labels, OrchestrationId, TargetId, Timestamp, Unfinished};
+use model::{
+    Actor, BootIdentity, CommandId, InstanceId, Labels, Millis, OrchestrationId, Route, TargetId, Timestamp, Unfinished,
+};
 
-use crate::journal::{FleetEntry, OpenBoot, Record};
+use crate::journal::{FleetEntry, OpenBoot, Outcome, Record};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +20,31 @@ pub(crate) struct Fleet {
     pub(crate) hosts: BTreeMap<TargetId, Host>,
     pub(crate) locks: BTreeMap<TargetId, Lock>,
     pub(crate) stranded: BTreeMap<TargetId, Stranded>,
+    /// Nothing starts anywhere.
+    pub(crate) frozen: Option<Mark>,
+    /// Taken from outside, by limit group and holder.
+    pub(crate) slots: BTreeMap<(String, String), Mark>,
+    /// The boot of the machine on which the controller runs.
+    pub(crate) own_boot: Option<BootIdentity>,
+    /// Which hosts say that they are on a boot.
+    by_boot: BTreeMap<BootIdentity, BTreeSet<TargetId>>,
+    /// Raised by whatever changes who belongs to which limit group.
+    pub(crate) membership: u64,
+}
+
+/// A person's word that holds until a person takes it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) by: Actor,
+    pub(crate) reason: String,
+    pub(crate) since: Timestamp,
+}
+
+/// How a track on a host went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Worked {
+    pub(crate) outcome: Outcome,
+    pub(crate) took: Millis,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +64,13 @@ pub(crate) struct Host {
     pub(crate) instance: Option<InstanceId>,
     pub(crate) silent_since: Option<Timestamp>,
     pub(crate) off: Option<OpenBoot>,
+    pub(crate) route: Route,
+    /// Where it is reached over SSH.
+    pub(crate) address: Option<String>,
+    /// Out of use by a person's word.
+    pub(crate) held: Option<Mark>,
+    /// Its last tracks, the latest last, bounded.
+    pub(crate) worked: VecDeque<Worked>,
     /// Commanded reboots and shutdowns, oldest first, bounded.
     pub(crate) boot_ends: Vec<BootEnd>,
 }
@@ -75,12 +109,53 @@ const BOOT_ENDS_KEPT: usize = 64;
 /// Messages are not older than so many boots.
 const PAST_BOOTS_KEPT: usize = 32;
 
+/// Order and expected durations rest on so many tracks.
+const WORKED_KEPT: usize = 20;
+
+impl Host {
+    fn new(name: &str, labels: &Labels) -> Self {
+        Self {
+            name: name.to_owned(),
+            machine_id: String::new(),
+            public_key: String::new(),
+            labels: labels.clone(),
+            approved: false,
+            was_approved: false,
+            renamed: None,
+            boot: None,
+            past_boots: VecDeque::new(),
+            instance: None,
+            silent_since: None,
+            off: None,
+            route: Route::Agent,
+            address: None,
+            held: None,
+            worked: VecDeque::new(),
+            boot_ends: Vec::new(),
+        }
+    }
+
+    /// How many of its last tracks failed.
+    pub(crate) fn recent_failures(&self) -> u32 {
+        u32::try_from(self.worked.iter().filter(|w| w.outcome.is_failure()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What a track on it takes: 95 of 100 of its last ones took no longer (pain 12).
+    pub(crate) fn expected(&self) -> Option<Millis> {
+        let mut took: Vec<Millis> = self.worked.iter().filter(|w| w.outcome == Outcome::Completed).map(|w| w.took).collect();
+        took.sort_unstable();
+        let rank = (took.len() * 95).div_ceil(100);
+        took.get(rank.checked_sub(1)?).copied()
+    }
+}
+
 impl Fleet {
     /// Apply one record. An error means that the journal does not follow from itself.
     pub(crate) fn apply(&mut self, record: &Record<FleetEntry>) -> Result<(), String> {
         let at = record.at;
         match &record.entry {
-            FleetEntry::ControllerStarted { epoch, lease, settle_until } => {
+            FleetEntry::ControllerStarted { epoch, lease, settle_until, own_boot } => {
+                self.own_boot = *own_boot;
                 self.epoch = self.epoch.max(*epoch);
                 self.lease = *lease;
                 self.settle_until = *settle_until;
@@ -95,24 +170,50 @@ impl Fleet {
                     known.renamed = Some((name.clone(), labels.clone()));
                 } else {
                     let fresh = Host {
-                        name: name.clone(),
                         machine_id: machine_id.clone(),
                         public_key: public_key.clone(),
-                        labels: labels.clone(),
-                        approved: false,
-                        was_approved: false,
-                        renamed: None,
-                        boot: None,
-                        past_boots: VecDeque::new(),
-                        instance: None,
-                        silent_since: None,
-                        off: None,
-                        boot_ends: Vec::new(),
+                        ..Host::new(name, labels)
                     };
                     self.hosts.insert(*host, fresh);
                 }
             }
+            FleetEntry::HostAdopted { host, name, address, labels } => {
+                let known = self.hosts.entry(*host).or_insert_with(|| Host::new(name, labels));
+                known.name.clone_from(name);
+                known.labels.clone_from(labels);
+                known.address = Some(address.clone());
+                known.route = Route::Ssh;
+                known.approved = true;
+                known.was_approved = true;
+                self.membership += 1;
+            }
+            FleetEntry::HostRemoved { host } => {
+                self.remove(*host)?;
+            }
+            FleetEntry::Held { host, reason } => {
+                self.host_mut(*host)?.held = Some(Mark { by: record.by.clone(), reason: reason.clone(), since: at });
+            }
+            FleetEntry::Released { host } => self.host_mut(*host)?.held = None,
+            FleetEntry::Frozen { reason } => {
+                self.frozen = Some(Mark { by: record.by.clone(), reason: reason.clone(), since: at });
+            }
+            FleetEntry::Thawed => self.frozen = None,
+            FleetEntry::SlotTaken { group, holder } => {
+                let mark = Mark { by: record.by.clone(), reason: "restarts by itself".to_owned(), since: at };
+                self.slots.entry((group.clone(), holder.clone())).or_insert(mark);
+            }
+            FleetEntry::SlotGiven { group, holder } => {
+                self.slots.remove(&(group.clone(), holder.clone()));
+            }
+            FleetEntry::HostWorked { host, outcome, took } => {
+                let worked = &mut self.host_mut(*host)?.worked;
+                worked.push_back(Worked { outcome: *outcome, took: *took });
+                if worked.len() > WORKED_KEPT {
+                    worked.pop_front();
+                }
+            }
             FleetEntry::HostApproved { host } => {
+                self.membership += 1;
                 let known = self.host_mut(*host)?;
                 known.approved = true;
                 known.was_approved = true;
@@ -121,9 +222,12 @@ impl Fleet {
                     known.labels = labels;
                 }
             }
-            FleetEntry::HostSeen { host, boot, instance } => {
-                let host = self.host_mut(*host)?;
-                if let Some(past) = host.boot.replace(*boot).filter(|past| past != boot) {
+            FleetEntry::HostSeen { host: id, boot, instance } => {
+                let host = self.host_mut(*id)?;
+                let past = host.boot.replace(*boot).filter(|past| past != boot);
+                self.moved_on(*id, past, Some(*boot));
+                let host = self.host_mut(*id)?;
+                if let Some(past) = past {
                     host.past_boots.push_back(past);
                     if host.past_boots.len() > PAST_BOOTS_KEPT {
                         host.past_boots.pop_front();
@@ -223,6 +327,47 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// With everything that is held of it, which would hold others up for ever (pain 1).
+    fn remove(&mut self, host: TargetId) -> Result<(), String> {
+        let removed = self.hosts.remove(&host).ok_or_else(|| format!("host {host} was never enrolled"))?;
+        self.moved_on(host, removed.boot, None);
+        self.locks.remove(&host);
+        self.stranded.retain(|_, s| s.host != host);
+        self.membership += 1;
+        Ok(())
+    }
+
+    fn moved_on(&mut self, host: TargetId, past: Option<BootIdentity>, now: Option<BootIdentity>) {
+        if let Some(past) = past
+            && let Some(there) = self.by_boot.get_mut(&past)
+        {
+            there.remove(&host);
+            if there.is_empty() {
+                self.by_boot.remove(&past);
+            }
+        }
+        if let Some(now) = now {
+            self.by_boot.entry(now).or_default().insert(host);
+        }
+    }
+
+    /// Another host that says it is on the same boot: one machine under two names.
+    pub(crate) fn same_machine(&self, host: TargetId) -> Option<&Host> {
+        let boot = self.hosts.get(&host)?.boot?;
+        let other = self.by_boot.get(&boot)?.iter().find(|id| **id != host)?;
+        self.hosts.get(other)
+    }
+
+    /// The host that somebody outside means by this id: its machine id, or its name.
+    pub(crate) fn by_id_text(&self, id: &str) -> Option<TargetId> {
+        self.hosts.iter().find(|(_, h)| h.was_approved && (h.machine_id == id || h.name == id)).map(|(id, _)| *id)
+    }
+
+    /// Whether the controller runs on this host.
+    pub(crate) fn is_own(&self, host: &Host, own_name: Option<&str>) -> bool {
+        own_name == Some(host.name.as_str()) || self.own_boot.is_some() && self.own_boot == host.boot
     }
 
     fn host_mut(&mut self, id: TargetId) -> Result<&mut Host, String> {

@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use model::broken::{self, Rule};
 use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, TargetId, Timestamp};
 
-use crate::config::Config;
+use crate::config::{Config, Group, Member};
 use crate::explain::{Blocker, Why};
 use crate::fleet::{BootEnd, Fleet, Host};
 use crate::heard::Heard;
+use crate::limits::{Limits, Usage};
 
 /// What the guard looks at.
 pub(crate) struct Guard<'a> {
     pub(crate) config: &'a Config,
     pub(crate) fleet: &'a Fleet,
     pub(crate) heard: &'a Heard,
+    pub(crate) limits: &'a Limits,
+    /// Counts of limit groups, as far as they were asked for.
+    pub(crate) usage: Usage,
     /// Hosts for which an orchestration was accepted that has not taken its lock yet.
     pub(crate) reserved: &'a Reserved,
     pub(crate) now: Timestamp,
@@ -23,18 +27,79 @@ pub(crate) struct Guard<'a> {
 /// Accepted orchestrations by host.
 pub(crate) type Reserved = BTreeMap<TargetId, (OrchestrationId, Timestamp)>;
 
+/// Blockers in order, without those that force overrides (G5).
+pub(crate) struct List {
+    pub(crate) found: Vec<Blocker>,
+    forced: bool,
+    /// Whoever asks only whether there is one gets the first.
+    first_only: bool,
+}
+
+impl List {
+    pub(crate) fn all(request: &Request) -> Self {
+        Self { found: Vec::new(), forced: request.options.force.is_some(), first_only: false }
+    }
+
+    pub(crate) fn first(request: &Request) -> Self {
+        Self { first_only: true, ..Self::all(request) }
+    }
+
+    pub(crate) fn push(&mut self, blocker: Blocker) {
+        if !(self.forced && blocker.forceable || self.is_done()) {
+            self.found.push(blocker);
+        }
+    }
+
+    /// Nothing more needs to be looked at.
+    pub(crate) fn is_done(&self) -> bool {
+        self.first_only && !self.found.is_empty()
+    }
+}
+
+/// Who asks: its own lock does not stop it, and what it takes up is no reason to stay away.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asks {
+    pub(crate) own: Option<OrchestrationId>,
+    /// It finishes what an earlier orchestration left undone on this host.
+    pub(crate) takes_up: bool,
+}
+
 impl Guard<'_> {
-    /// Everything that keeps the target of a request from starting, in order; empty exactly when it would start. `own` is the
-    /// orchestration that asks, whose own lock does not stop it.
-    pub(crate) fn blockers(&self, target: TargetId, request: &Request, own: Option<OrchestrationId>) -> Vec<Blocker> {
-        let Some(host) = self.fleet.hosts.get(&target) else { return vec![hard(Why::UnknownTarget)] };
-        let mut list = Vec::new();
+    /// Everything that keeps the target of a request from starting, in order; empty exactly when it would start.
+    pub(crate) fn blockers(&self, target: TargetId, request: &Request, asks: Asks) -> Vec<Blocker> {
+        let mut list = List::all(request);
+        self.frozen(&mut list);
+        self.host(target, request, asks, &mut list);
+        list.found
+    }
+
+    /// Whether anything may start anywhere.
+    pub(crate) fn frozen(&self, list: &mut List) {
+        if let Some(mark) = self.fleet.frozen.as_ref().filter(|_| !broken::is(Rule::FreezeIgnored)) {
+            let why = Why::Frozen { by: mark.by.clone(), reason: mark.reason.clone() };
+            list.push(Blocker { since: Some(mark.since), ..hard(why) });
+        }
+    }
+
+    /// What of the target itself keeps it from starting.
+    pub(crate) fn host(&self, target: TargetId, request: &Request, asks: Asks, list: &mut List) {
+        let Some(host) = self.fleet.hosts.get(&target) else { return list.push(hard(Why::UnknownTarget)) };
         if !host.approved {
             list.push(hard(Why::NotApproved));
         }
-        self.lock(target, own, &mut list);
-        if self.now < self.fleet.settle_until && !broken::is(Rule::NoSettling) {
+        if let Some(mark) = host.held.as_ref().filter(|_| !broken::is(Rule::HoldIgnored)) {
+            let why = Why::HeldBy { by: mark.by.clone(), reason: mark.reason.clone() };
+            list.push(Blocker { since: Some(mark.since), ..soft(why) });
+        }
+        if let Some(other) = self.fleet.same_machine(target) {
+            list.push(hard(Why::SameMachine { other: other.name.clone() }));
+        }
+        self.lock(target, asks.own, list);
+        if self.is_settling() {
             list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
+        }
+        if list.is_done() {
+            return;
         }
         let active = self.active_report(target);
         if host.off.is_some() {
@@ -42,19 +107,26 @@ impl Guard<'_> {
         } else if active.is_none() {
             list.push(Blocker { since: self.heard.host(target).and_then(|h| h.last), ..hard(Why::NotActive) });
         }
-        if let Some(stranded) = self.fleet.stranded_now(target).filter(|s| own.is_none() || s.unfinished.is_none()) {
+        if let Some(stranded) = self.fleet.stranded_now(target).filter(|_| !asks.takes_up) {
             list.push(Blocker { since: Some(stranded.since), ..hard(Why::Stranded { reason: stranded.reason.clone() }) });
         }
-        self.lockout(host, &mut list);
-        if let Some((report, at)) = active {
-            list.extend(report_blockers(report, at, request, self.now));
+        if list.is_done() {
+            return;
         }
-        list.extend(self.limit_groups(target, own));
-        override_by(request, &mut list);
-        list
+        self.lockout(host, list);
+        if let Some((report, at)) = active {
+            report_blockers(report, at, request, self.now).into_iter().for_each(|b| list.push(b));
+        }
+        if !list.is_done() {
+            self.limit_groups(target, asks.own).into_iter().for_each(|b| list.push(b));
+        }
     }
 
-    fn lock(&self, target: TargetId, own: Option<OrchestrationId>, list: &mut Vec<Blocker>) {
+    pub(crate) fn is_settling(&self) -> bool {
+        self.now < self.fleet.settle_until && !broken::is(Rule::NoSettling)
+    }
+
+    fn lock(&self, target: TargetId, own: Option<OrchestrationId>, list: &mut List) {
         let locked = self.fleet.locks.get(&target).map(|l| (l.orchestration, l.since));
         if let Some((orchestration, since)) = locked.or_else(|| self.reserved.get(&target).copied())
             && Some(orchestration) != own
@@ -64,7 +136,7 @@ impl Guard<'_> {
         }
     }
 
-    fn lockout(&self, host: &Host, list: &mut Vec<Blocker>) {
+    fn lockout(&self, host: &Host, list: &mut List) {
         let from = self.now - self.config.lockout_window;
         let counting: Vec<&BootEnd> = host.boot_ends.iter().filter(|e| e.at > from).collect();
         let limit = self.config.lockout_count;
@@ -94,24 +166,64 @@ impl Guard<'_> {
     /// Limit groups that have no room for this target and what stands on it (G1).
     pub(crate) fn limit_groups(&self, target: TargetId, own: Option<OrchestrationId>) -> Vec<Blocker> {
         let mut list = Vec::new();
-        let members = || self.fleet.hosts.iter().filter(|(_, h)| h.was_approved).map(|(id, h)| (*id, h.name.as_str(), &h.labels));
-        for group in self.config.limit_groups.iter().flat_map(|group| group.resolve(members())) {
-            let (mut unavailable, mut adds, mut of_target) = (0, 0, 0);
-            // A child whose host nobody knows is a member too, and counts as down.
-            for member in &group.members {
+        for (index, group) in self.limits.of_host(target) {
+            let all = self.usage.of(index, || self.unavailable(group));
+            let (mut adds, mut of_target, mut others) = (0, 0, all);
+            for member in group.members.iter().filter(|m| m.host == Some(target)) {
                 let child = member.child.as_deref();
-                let on_target = member.host == Some(target) && (child.is_none() || !broken::is(Rule::ChildrenNotCounted));
-                let down = member.host.is_none_or(|id| self.is_unavailable(id, child, own.filter(|_| id == target)));
-                of_target += u32::from(on_target);
-                unavailable += u32::from(down);
-                adds += u32::from(on_target && !down);
+                let counts = child.is_none() || !broken::is(Rule::ChildrenNotCounted);
+                // Its own lock does not count for the target that is asked about.
+                let down = self.is_unavailable(target, child, own);
+                others -= u32::from(self.is_unavailable(target, child, None) && !down);
+                of_target += u32::from(counts);
+                adds += u32::from(counts && !down);
             }
             let limit = group.limit;
             if of_target > limit {
                 list.push(hard(Why::LimitImpossible { group: group.name.clone(), adds: of_target, limit }));
-            } else if of_target > 0 && unavailable + adds > limit {
-                list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds, limit }));
+            } else if of_target > 0 && others + adds > limit {
+                list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable: others, adds, limit }));
             }
+        }
+        list
+    }
+
+    /// Members that are unavailable, and slots that were taken from outside: one for each holder that is not counted already.
+    fn unavailable(&self, group: &Group) -> u32 {
+        // A child whose host nobody knows is a member too, and counts as down.
+        let down = |m: &&Member| m.host.is_none_or(|id| self.is_unavailable(id, m.child.as_deref(), None));
+        let members = group.members.iter().filter(down).count();
+        u32::try_from(members + self.slots_beside(group)).unwrap_or(u32::MAX)
+    }
+
+    fn slots_beside(&self, group: &Group) -> usize {
+        if broken::is(Rule::SlotNotCounted) {
+            return 0;
+        }
+        let first = (group.name.clone(), String::new());
+        let slots = self.fleet.slots.range(first..).take_while(|((name, _), _)| *name == group.name);
+        let counted = |holder: &str| {
+            let host = self.fleet.by_id_text(holder);
+            host.is_some_and(|id| {
+                group.members.iter().any(|m| m.host == Some(id) && m.child.is_none()) && self.is_unavailable(id, None, None)
+            })
+        };
+        slots.filter(|((_, holder), _)| !counted(holder)).count()
+    }
+
+    /// What keeps a slot of a limit group from being taken from outside.
+    pub(crate) fn slot(&self, index: usize, group: &Group) -> Vec<Blocker> {
+        let mut list = Vec::new();
+        if let Some(mark) = self.fleet.frozen.as_ref().filter(|_| !broken::is(Rule::FreezeIgnored)) {
+            let why = Why::Frozen { by: mark.by.clone(), reason: mark.reason.clone() };
+            list.push(Blocker { since: Some(mark.since), ..hard(why) });
+        }
+        if self.is_settling() {
+            list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
+        }
+        let unavailable = self.usage.of(index, || self.unavailable(group));
+        if unavailable + 1 > group.limit {
+            list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds: 1, limit: group.limit }));
         }
         list
     }
@@ -123,6 +235,9 @@ impl Guard<'_> {
             return true;
         }
         if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own) && !broken::is(Rule::NoLock) {
+            return true;
+        }
+        if self.fleet.hosts.get(&host).is_some_and(|h| h.held.is_some()) {
             return true;
         }
         if self.fleet.stranded_now(host).is_some() && !broken::is(Rule::StrandedIsAvailable) {
@@ -195,10 +310,10 @@ pub(crate) fn override_by(request: &Request, list: &mut Vec<Blocker>) {
     }
 }
 
-fn hard(why: Why) -> Blocker {
+pub(crate) fn hard(why: Why) -> Blocker {
     Blocker { why, since: None, until: None, forceable: false }
 }
 
-fn soft(why: Why) -> Blocker {
+pub(crate) fn soft(why: Why) -> Blocker {
     Blocker { forceable: true, ..hard(why) }
 }

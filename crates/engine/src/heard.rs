@@ -47,6 +47,11 @@ impl Heard {
         true
     }
 
+    /// It left the fleet.
+    pub(crate) fn forget(&mut self, id: TargetId) {
+        self.hosts.remove(&id);
+    }
+
     /// It answered a command: it is there, though nothing new is known of it.
     pub(crate) fn touch(&mut self, id: TargetId, now: Timestamp) {
         if let Some(host) = self.hosts.get_mut(&id).filter(|h| h.report.is_some()) {

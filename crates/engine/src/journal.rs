@@ -5,7 +5,7 @@
 //! and `tests/samples` holds journals that must still load.
 
 use model::{
-    Ack, ActionKind, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, OrchestrationId, Place, Plan, Report, Request,
+    Ack, ActionKind, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, Millis, OrchestrationId, Place, Plan, Report, Request,
     TargetId, Timestamp, Unfinished,
 };
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,9 @@ pub enum FleetEntry {
         lease: u64,
         /// End of settling.
         settle_until: Timestamp,
+        /// The boot of the machine on which it runs, where it could be read: one of the hosts may be that machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        own_boot: Option<BootIdentity>,
     },
     /// A host asked to join, with a valid token; or a known machine came with a new key (ruling 27).
     HostEnrolled {
@@ -78,6 +81,65 @@ pub enum FleetEntry {
         public_key: String,
         /// Labels that came with the token.
         labels: Labels,
+    },
+    /// A host without agent was taken in, or its address or labels are other ones now. It needs no approval: whoever adopts it
+    /// reaches it by their own right.
+    HostAdopted {
+        /// Our id of it.
+        host: TargetId,
+        /// Its name.
+        name: String,
+        /// Where it is reached over SSH.
+        address: String,
+        /// Its labels.
+        labels: Labels,
+    },
+    /// The host left the fleet: whatever held it lets go (pain 1).
+    HostRemoved {
+        /// Which.
+        host: TargetId,
+    },
+    /// A person took the host out of use: it counts as unavailable, and nothing but a person ends that.
+    Held {
+        /// Which.
+        host: TargetId,
+        /// Why.
+        reason: String,
+    },
+    /// A person gave the host back.
+    Released {
+        /// Which.
+        host: TargetId,
+    },
+    /// Nothing starts anywhere until a person thaws the fleet.
+    Frozen {
+        /// Why.
+        reason: String,
+    },
+    /// Starts are allowed again.
+    Thawed,
+    /// Somebody outside restarts a machine under one of our limit groups: one unavailable member of it.
+    SlotTaken {
+        /// The limit group.
+        group: String,
+        /// Whoever took it.
+        holder: String,
+    },
+    /// The machine is back, or a person took the slot back.
+    SlotGiven {
+        /// The limit group.
+        group: String,
+        /// Whoever had it.
+        holder: String,
+    },
+    /// A track on the host is over: for the order and the expected durations of later ones.
+    HostWorked {
+        /// Which.
+        host: TargetId,
+        /// How it ended.
+        outcome: Outcome,
+        /// From its start to its end.
+        took: Millis,
     },
     /// A person approved the host and the fingerprint of its key.
     HostApproved {
@@ -204,12 +266,29 @@ pub enum Entry {
         request: Request,
         /// What will be done.
         plan: Plan,
-        /// Names of the targets, for people.
+        /// The name of the one target; in journals of version 1. Since then names stand in the tracks.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         host_name: String,
-        /// The report on which it was accepted.
-        report: Box<Report>,
-        /// When waiting for admission ends in cancelling.
+        /// The report on which it was accepted, where there is one target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        report: Option<Box<Report>>,
+        /// When waiting ends in cancelling, if nothing starts or ends before; each start and end gives as much time again (G6).
         wait_until: Timestamp,
+    },
+    /// Nothing new starts; what runs goes on.
+    Paused {
+        /// Why.
+        reason: String,
+    },
+    /// Starts go on.
+    Resumed {
+        /// So many failures are accepted, whatever the budget says: those that there were (G4).
+        accepted: u32,
+    },
+    /// A person agreed to the start of a wave.
+    Agreed {
+        /// Index of the wave.
+        wave: u32,
     },
     /// Admission passed: the track holds its lock and begins.
     TrackStarted {
@@ -324,7 +403,37 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
+impl Entry {
+    /// The track that it is about, if it is about one.
+    pub fn track(&self) -> Option<u32> {
+        match self {
+            Self::StepStarted { place, .. }
+            | Self::CommandIssued { place, .. }
+            | Self::Acked { place, .. }
+            | Self::DeadlinePassed { place }
+            | Self::ForceStarted { place, .. }
+            | Self::StepEnded { place } => Some(place.track),
+            Self::TrackStarted { track }
+            | Self::HostGone { track }
+            | Self::UnwindStarted { track, .. }
+            | Self::TrackEnded { track, .. } => Some(*track),
+            Self::Accepted { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::Agreed { .. }
+            | Self::CancelRequested
+            | Self::Ended { .. } => None,
+        }
+    }
+}
+
 impl Outcome {
+    /// Whether it spends failure budget (G4). What was skipped, was not needed or was cancelled does not; a host that is back
+    /// with a child that is not has failed.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Partial)
+    }
+
     /// The worse of two, for what is made of both.
     pub(crate) fn worse(self, other: Self) -> Self {
         let badness = |outcome| match outcome {

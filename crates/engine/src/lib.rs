@@ -16,9 +16,11 @@ mod guard;
 mod heard;
 mod input;
 mod journal;
+mod limits;
 mod orchestration;
 mod planner;
 mod returned;
+mod schedule;
 mod show;
 mod story;
 mod track;
@@ -28,10 +30,13 @@ mod window;
 pub use config::{CheckRule, Config, ConfigError, DrainRule, Group, LimitGroup, Member, RolloutDefaults, RolloutError};
 pub use engine::{Engine, OpenJournal, RestoreError, Turn};
 pub use explain::{Blocker, Why};
-pub use input::{Input, Refusal, Reply};
+pub use input::{Input, Refusal, Reply, TargetBlockers};
 pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot, Outcome, Record};
 pub use planner::rollout::{Candidate, Durations, Pace, PlanError, groups as limit_groups, makespan, plan as plan_rollout};
 pub use show::title;
 pub use story::{action_of, is_good, tell};
-pub use view::{Alarm, ChildView, HostState, HostView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView, View};
+pub use view::{
+    Alarm, ChildView, Counts, Holder, HostState, HostView, LockView, MarkView, Phase, Preview, PreviewTrack, PreviewWave,
+    RestartStatus, StepState, StepView, StopStatus, SubjectView, TrackPhase, TrackView, View,
+};
 pub use window::{CronError, Look, Schedule, Window, WindowError, WindowKind, put_off};

@@ -1,9 +1,11 @@
 //! The state that the journal of one orchestration tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 
-use model::{Actor, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
+use model::broken::{self, Rule};
+use model::{Actor, CommandId, Millis, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
 
+use crate::fleet::Mark;
 use crate::journal::{Entry, Outcome, Record};
 use crate::track::{TrackPlan, TrackState};
 
@@ -13,12 +15,31 @@ pub(crate) struct Orchestration {
     pub(crate) id: OrchestrationId,
     pub(crate) request: Request,
     pub(crate) plan: Plan,
-    pub(crate) host_name: String,
-    pub(crate) report: Report,
+    /// Where it has one target: the report on which it was accepted.
+    pub(crate) report: Option<Report>,
     pub(crate) accepted_at: Timestamp,
-    pub(crate) wait_until: Timestamp,
+    /// How long it may wait while nothing starts or ends (G6).
+    patience: Millis,
+    /// When something last started or ended, or a person did something about it.
+    pub(crate) progress_at: Timestamp,
     /// Over all waves, laid end to end.
     pub(crate) tracks: Vec<TrackState>,
+    /// Not started and not over.
+    pub(crate) waiting: BTreeSet<u32>,
+    /// Started and not over.
+    pub(crate) running: BTreeSet<u32>,
+    /// Wave and index in it, for each track.
+    places: Vec<(u32, u32)>,
+    waves: Vec<WaveState>,
+    by_target: HashMap<TargetId, Vec<u32>>,
+    commands: HashMap<CommandId, (Place, TargetId)>,
+    /// Tracks that spent failure budget.
+    pub(crate) failures: u32,
+    /// Failures that a person accepted by resuming.
+    accepted_failures: u32,
+    pub(crate) paused: Option<Mark>,
+    agreed: BTreeSet<u32>,
+    pub(crate) last_start: Option<Timestamp>,
     pub(crate) cancelled_by: Option<Actor>,
     /// Highest position that its commands carry.
     pub(crate) position: u64,
@@ -28,10 +49,23 @@ pub(crate) struct Orchestration {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+struct WaveState {
+    first: u32,
+    /// Tracks that are not over.
+    left: u32,
+    /// When it could first start, as far as waves and people go.
+    began_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) at: Timestamp,
     pub(crate) outcome: Outcome,
     pub(crate) error_message: Option<String>,
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 impl Orchestration {
@@ -40,16 +74,41 @@ impl Orchestration {
         let Entry::Accepted { request, plan, host_name, report, wait_until } = &record.entry else {
             return Err("the journal does not begin with its acceptance".into());
         };
-        let tracks = plan.tracks().map(|t| TrackState::new(plan.steps(t).len()).taking_up(t.unfinished.as_ref())).collect();
+        let mut plan = plan.clone();
+        for track in plan.waves.iter_mut().flat_map(|w| &mut w.tracks).filter(|t| t.name.is_empty()) {
+            track.name.clone_from(host_name);
+        }
+        let tracks: Vec<TrackState> = plan.tracks().map(|t| TrackState::new(plan.steps(t).len()).taking_up(t.unfinished.as_ref())).collect();
+        let mut by_target: HashMap<TargetId, Vec<u32>> = HashMap::new();
+        for (index, track) in plan.tracks().enumerate() {
+            by_target.entry(track.target).or_default().push(number(index));
+        }
+        let mut places = Vec::with_capacity(tracks.len());
+        let mut waves = Vec::with_capacity(plan.waves.len());
+        for (w, wave) in plan.waves.iter().enumerate() {
+            waves.push(WaveState { first: number(places.len()), left: number(wave.tracks.len()), began_at: record.at });
+            places.extend((0..wave.tracks.len()).map(|i| (number(w), number(i))));
+        }
         Ok(Self {
             id,
             request: request.clone(),
-            plan: plan.clone(),
-            host_name: host_name.clone(),
-            report: (**report).clone(),
+            report: report.as_deref().cloned(),
             accepted_at: record.at,
-            wait_until: *wait_until,
+            patience: wait_until.since(record.at),
+            progress_at: record.at,
+            waiting: (0..number(tracks.len())).collect(),
+            running: BTreeSet::new(),
             tracks,
+            places,
+            waves,
+            by_target,
+            commands: HashMap::new(),
+            plan,
+            failures: 0,
+            accepted_failures: 0,
+            paused: None,
+            agreed: BTreeSet::new(),
+            last_start: None,
             cancelled_by: None,
             position: 0,
             last_at: record.at,
@@ -73,13 +132,37 @@ impl Orchestration {
         self.last_at = at;
         match &record.entry {
             Entry::Accepted { .. } => return Err("accepted twice".into()),
-            Entry::TrackStarted { track } => self.track_mut(*track)?.started_at = Some(at),
+            Entry::Paused { reason } => {
+                self.paused = Some(Mark { by: record.by.clone(), reason: reason.clone(), since: at });
+                self.progress_at = at;
+            }
+            Entry::Resumed { accepted } => {
+                self.paused = None;
+                self.accepted_failures = self.accepted_failures.max(*accepted);
+                self.progress_at = at;
+            }
+            Entry::Agreed { wave } => {
+                let agreed = self.waves.get_mut(*wave as usize).ok_or_else(|| format!("the plan has no wave {wave}"))?;
+                agreed.began_at = at;
+                self.agreed.insert(*wave);
+                self.progress_at = at;
+            }
+            Entry::TrackStarted { track } => {
+                self.track_mut(*track)?.started_at = Some(at);
+                self.waiting.remove(track);
+                self.running.insert(*track);
+                self.last_start = Some(at);
+                self.progress_at = at;
+            }
             Entry::StepStarted { place, round, position, subjects, deadline } => {
                 self.position = self.position.max(*position);
                 let (state, plan) = self.both(*place)?;
                 state.start_step(&plan, *place, *round, *position, subjects, *deadline, at)?;
             }
-            Entry::CommandIssued { place, command } => self.track_mut(place.track)?.issue(*place, command, at)?,
+            Entry::CommandIssued { place, command } => {
+                self.track_mut(place.track)?.issue(*place, command, at)?;
+                self.commands.insert(command.id, (*place, command.subject));
+            }
             Entry::Acked { place, subject, ack, deadline, .. } => {
                 let (state, plan) = self.both(*place)?;
                 state.ack(&plan, *place, *subject, ack, *deadline, at)?;
@@ -94,11 +177,31 @@ impl Orchestration {
                 track.unwinding = Some(reason.clone());
                 track.skips = *skips;
             }
-            Entry::TrackEnded { track, outcome, reason } => {
-                self.track_mut(*track)?.ended = Some((*outcome, reason.clone(), at));
-            }
+            Entry::TrackEnded { track, outcome, reason } => self.end_track(*track, *outcome, reason.clone(), at)?,
             Entry::Ended { outcome, error_message } => {
                 self.ended = Some(Ended { at, outcome: *outcome, error_message: error_message.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn end_track(&mut self, track: u32, outcome: Outcome, reason: Option<String>, at: Timestamp) -> Result<(), String> {
+        let state = self.track_mut(track)?;
+        if state.ended.is_some() {
+            return Err(format!("track {track} ended twice"));
+        }
+        state.ended = Some((outcome, reason, at));
+        self.waiting.remove(&track);
+        self.running.remove(&track);
+        self.failures += u32::from(outcome.is_failure());
+        self.progress_at = at;
+        let (wave, _) = self.wave_of(track as usize).ok_or("a track outside all waves")?;
+        if let Some(state) = self.waves.get_mut(wave) {
+            state.left -= 1;
+            if state.left == 0
+                && let Some(next) = self.waves.get_mut(wave + 1)
+            {
+                next.began_at = next.began_at.max(at);
             }
         }
         Ok(())
@@ -109,36 +212,92 @@ impl Orchestration {
     }
 
     fn both(&mut self, place: Place) -> Result<(&mut TrackState, TrackPlan<'_>), String> {
-        let plan = TrackPlan::of(&self.plan, place.track as usize);
+        let at = self.places.get(place.track as usize);
+        let plan = at.and_then(|(wave, index)| TrackPlan::at(&self.plan, *wave, *index));
         let state = self.tracks.get_mut(place.track as usize);
         state.zip(plan).ok_or_else(|| format!("the plan has no {place}"))
     }
 
     /// The plan of one track.
     pub(crate) fn track_plan(&self, track: usize) -> Option<TrackPlan<'_>> {
-        TrackPlan::of(&self.plan, track)
+        let (wave, index) = self.places.get(track)?;
+        TrackPlan::at(&self.plan, *wave, *index)
     }
 
     /// Which wave a track belongs to, and its index in it.
     pub(crate) fn wave_of(&self, track: usize) -> Option<(usize, usize)> {
-        let mut first = 0;
-        for (w, wave) in self.plan.waves.iter().enumerate() {
-            if track < first + wave.tracks.len() {
-                return Some((w, track - first));
-            }
-            first += wave.tracks.len();
-        }
-        None
+        self.places.get(track).map(|(wave, index)| (*wave as usize, *index as usize))
     }
 
     /// Index of a wave's first track.
     pub(crate) fn first_of_wave(&self, wave: usize) -> usize {
-        self.plan.waves.iter().take(wave).map(|w| w.tracks.len()).sum()
+        self.waves.get(wave).map_or(self.tracks.len(), |w| w.first as usize)
     }
 
-    /// Names of all subjects.
-    pub(crate) fn names(&self) -> BTreeMap<TargetId, String> {
-        let children = self.tracks.iter().flat_map(|t| &t.children).map(|(id, c)| (*id, c.child.name.clone()));
-        children.chain([(self.request.target(), self.host_name.clone())]).collect()
+    /// The first wave that is not over; `None` when all are.
+    pub(crate) fn wave_now(&self) -> Option<u32> {
+        self.waves.iter().position(|w| w.left > 0).map(number)
+    }
+
+    pub(crate) fn wave_began_at(&self, wave: u32) -> Timestamp {
+        self.waves.get(wave as usize).map_or(self.accepted_at, |w| w.began_at)
+    }
+
+    /// Whether this wave waits until a person agrees to it.
+    pub(crate) fn wants_approval(&self, wave: u32) -> bool {
+        self.plan.waves.get(wave as usize).is_some_and(|w| w.approval) && !self.agreed.contains(&wave)
+    }
+
+    /// Its tracks on this target.
+    pub(crate) fn tracks_on(&self, target: TargetId) -> &[u32] {
+        self.by_target.get(&target).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether it works on the target, or will.
+    pub(crate) fn is_open_on(&self, target: TargetId) -> bool {
+        self.ended.is_none() && self.tracks_on(target).iter().any(|t| self.waiting.contains(t) || self.running.contains(t))
+    }
+
+    /// Where a command of its journal belongs, and on whom it acts.
+    pub(crate) fn command(&self, id: CommandId) -> Option<(Place, TargetId)> {
+        self.commands.get(&id).copied()
+    }
+
+    /// How many may fail: the budget, and what a person accepted (G4, ruling 15).
+    pub(crate) fn budget(&self) -> u32 {
+        let budget = self.request.rollout.as_ref().map_or(u32::MAX, |r| r.failure_budget.of(number(self.tracks.len())));
+        budget.max(self.accepted_failures)
+    }
+
+    /// Whether more failed than may.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.failures > self.budget() && !broken::is(Rule::BudgetNotCounted)
+    }
+
+    /// How many targets may be worked on at once (rulings 15 and 17).
+    pub(crate) fn concurrency(&self) -> u32 {
+        self.request.rollout.as_ref().map_or(u32::MAX, |r| r.concurrency.of(number(self.tracks.len())).max(1))
+    }
+
+    /// When it is cancelled, if nothing starts or ends before (G6).
+    pub(crate) fn wait_until(&self) -> Timestamp {
+        self.progress_at + self.patience
+    }
+
+    /// The name of the host, or how many there are.
+    pub(crate) fn name(&self) -> String {
+        match (self.tracks.len(), self.plan.tracks().next()) {
+            (1, Some(track)) => track.name.clone(),
+            (count, _) => format!("{count} hosts"),
+        }
+    }
+
+    /// The name of a target of it, or of a child of one.
+    pub(crate) fn name_of(&self, id: TargetId) -> Option<&str> {
+        if let Some(track) = self.tracks_on(id).first() {
+            let (wave, index) = self.wave_of(*track as usize)?;
+            return self.plan.waves.get(wave)?.tracks.get(index).map(|t| t.name.as_str());
+        }
+        self.tracks.iter().find_map(|t| t.children.get(&id)).map(|c| c.child.name.as_str())
     }
 }

@@ -3,29 +3,32 @@
 use model::{AckStatus, ChildStatus, Direction, Place, Proof, Recheck, Step, StepAction, TargetId, Timestamp};
 
 use crate::config::Config;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Mark};
 use crate::heard::Heard;
 use crate::journal::Outcome;
 use crate::orchestration::Orchestration;
 use crate::track::{ChildState, Standing, StepRun, TrackState};
 use crate::view::{
-    Alarm, ChildView, HostState, HostView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView, View,
+    Alarm, ChildView, Counts, HostState, HostView, MarkView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView,
+    TrackPhase, TrackView, View,
 };
 
-/// One orchestration. Its track is that of its host: the planner `host` makes one.
+/// One orchestration. Steps, children and the public phase are those of its one track; a rollout has [`track`] for each.
 pub(crate) fn orchestration(it: &Orchestration) -> View {
     let fresh = TrackState::new(0);
-    let track = it.tracks.first().unwrap_or(&fresh);
-    let steps = it.track_plan(0).map(|t| t.steps).unwrap_or_default();
+    let one = it.request.rollout.is_none();
+    let track = it.tracks.first().filter(|_| one).unwrap_or(&fresh);
+    let steps = it.track_plan(0).filter(|_| one).map(|t| t.steps).unwrap_or_default();
     let find = |is: fn(&StepAction) -> bool| steps.iter().position(|s| is(&s.action));
     let ended_of = |index: Option<usize>| index.and_then(|i| track.steps.get(i)).and_then(|r| r.ended_at);
     let down = find(|a| matches!(a, StepAction::Probe { recheck: Recheck::ChildrenDown, .. }));
     let ended = it.ended.as_ref();
-    let well = ended.filter(|e| matches!(e.outcome, Outcome::Completed | Outcome::Partial));
+    let well = ended.filter(|e| matches!(e.outcome, Outcome::Completed | Outcome::Partial | Outcome::NotNeeded));
+    let wave = it.wave_now();
     View {
         id: it.id,
         host: it.request.target(),
-        host_name: it.host_name.clone(),
+        host_name: it.name(),
         planner: it.plan.planner,
         operation: it.request.operation,
         by: it.request.by.clone(),
@@ -46,9 +49,78 @@ pub(crate) fn orchestration(it: &Orchestration) -> View {
         boot_before: track.boot_before,
         boot_after: track.boot_after,
         unwinding: track.unwinding.clone(),
-        children: children(it, track, steps),
-        steps: steps.iter().enumerate().map(|(i, step)| step_view(it, track, i, step)).collect(),
+        children: if one { children(it, track, steps) } else { Vec::new() },
+        steps: steps.iter().enumerate().map(|(i, step)| step_view(it, 0, track, i, step)).collect(),
+        rollout: it.request.rollout.clone(),
+        counts: counts(it),
+        wave: wave.unwrap_or_else(|| number(it.plan.waves.len()).saturating_sub(1)),
+        waves: number(it.plan.waves.len()),
+        paused: it.paused.as_ref().map(mark),
+        waits_for_approval: wave.filter(|wave| ended.is_none() && it.wants_approval(*wave)),
+        failures: it.failures,
+        budget: it.budget().min(number(it.tracks.len())),
+        waits_until: (it.running.is_empty() && !it.waiting.is_empty()).then(|| it.wait_until()),
     }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn counts(it: &Orchestration) -> Counts {
+    let over = |outcome: Outcome| number(it.tracks.iter().filter(|t| t.ended.as_ref().is_some_and(|e| e.0 == outcome)).count());
+    Counts {
+        total: number(it.tracks.len()),
+        waiting: number(it.waiting.len()),
+        running: number(it.running.len()),
+        completed: over(Outcome::Completed),
+        partial: over(Outcome::Partial),
+        failed: over(Outcome::Failed),
+        cancelled: over(Outcome::Cancelled),
+        skipped: over(Outcome::Skipped),
+        not_needed: over(Outcome::NotNeeded),
+    }
+}
+
+/// A person's word, with who gave it.
+pub(crate) fn mark(mark: &Mark) -> MarkView {
+    MarkView { by: mark.by.clone(), reason: mark.reason.clone(), since: mark.since }
+}
+
+/// One track.
+pub(crate) fn track(it: &Orchestration, index: usize) -> Option<TrackView> {
+    let track = it.tracks.get(index)?;
+    let plan = it.track_plan(index)?;
+    let (wave, _) = it.wave_of(index)?;
+    let ended = track.ended.as_ref();
+    let begun = |i: &usize| [&track.steps, &track.undo].iter().any(|l| l.get(*i).is_some_and(|r| r.first_started_at.is_some()));
+    let shown = plan.steps.iter().enumerate().filter(|(i, _)| begun(i));
+    Some(TrackView {
+        index: number(index),
+        wave: number(wave),
+        target: plan.target,
+        name: plan.name.clone(),
+        route: plan.route,
+        proof: plan.route.proof(),
+        phase: match (ended, track.started_at) {
+            (Some(_), _) => TrackPhase::Ended,
+            (None, None) => TrackPhase::Waiting,
+            (None, Some(_)) if track.unwinding.is_some() => TrackPhase::Unwinding,
+            (None, Some(_)) => TrackPhase::Running,
+        },
+        outcome: ended.map(|e| e.0),
+        reason: ended.and_then(|e| e.1.clone()).or_else(|| track.unwinding.clone().filter(|_| ended.is_none())),
+        started_at: track.started_at,
+        ended_at: ended.map(|e| e.2),
+        boot_before: track.boot_before,
+        boot_after: track.boot_after,
+        reboot_issued_at: track.boot_end_issued_at,
+        reboot_proven_at: track.boot_proven_at,
+        step_count: number(plan.steps.len()),
+        step: track.current.map(|place| place.step),
+        steps: shown.map(|(i, step)| step_view(it, index, track, i, step)).collect(),
+        children: if track.started_at.is_some() { children(it, track, plan.steps) } else { Vec::new() },
+    })
 }
 
 fn phase(it: &Orchestration, track: &TrackState) -> Phase {
@@ -65,7 +137,8 @@ fn phase(it: &Orchestration, track: &TrackState) -> Phase {
 /// The children that were up, at first the accepted report's, then the admission probe's and late ones.
 fn children(it: &Orchestration, track: &TrackState, steps: &[Step]) -> Vec<ChildView> {
     if track.children.is_empty() {
-        let up = it.report.children().unwrap_or_default().iter().filter(|c| c.status.is_up());
+        let report = it.report.as_ref().and_then(|r| r.children());
+        let up = report.unwrap_or_default().iter().filter(|c| c.status.is_up());
         let untouched = |c: &model::ChildReport| ChildView {
             child: c.child.clone(),
             pre_reboot_status: c.status,
@@ -145,10 +218,10 @@ fn restart_of(
     }
 }
 
-fn step_view(it: &Orchestration, track: &TrackState, index: usize, step: &Step) -> StepView {
-    let number = u32::try_from(index).unwrap_or(u32::MAX);
+fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, step: &Step) -> StepView {
+    let place = Place { track: number(of), step: number(index), direction: Direction::Do };
     let (forth, back) = (track.steps.get(index), track.undo.get(index));
-    let is_open = |d| track.current == Some(Place { track: 0, step: number, direction: d });
+    let is_open = |direction| track.current == Some(Place { direction, ..place });
     let begun = |run: Option<&StepRun>| run.is_some_and(|r| r.first_started_at.is_some());
     let state = if is_open(Direction::Undo) {
         StepState::Undoing
@@ -163,13 +236,16 @@ fn step_view(it: &Orchestration, track: &TrackState, index: usize, step: &Step) 
     };
     let run = if begun(back) { back } else { forth }.cloned().unwrap_or_default();
     let name = |id: TargetId| {
-        if id == it.request.target() {
-            return it.host_name.clone();
+        if id == TargetId::CONTROLLER {
+            return "the controller".to_owned();
+        }
+        if let Some(plan) = it.track_plan(of).filter(|plan| plan.target == id) {
+            return plan.name.clone();
         }
         track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())
     };
     StepView {
-        index: number,
+        index: place.step,
         title: title(step).to_owned(),
         state,
         rounds: run.round,
@@ -236,6 +312,10 @@ pub(crate) fn host(config: &Config, fleet: &Fleet, heard: &Heard, id: TargetId, 
         public_key: known.public_key.clone(),
         labels: known.labels.clone(),
         approved: known.approved,
+        route: known.route,
+        address: known.address.clone(),
+        held: known.held.as_ref().map(mark),
+        unfinished: fleet.stranded_now(id).and_then(|s| s.unfinished.clone()),
         state,
         last_heard,
         report: live.and_then(|h| h.report.clone()),

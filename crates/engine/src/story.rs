@@ -1,6 +1,6 @@
 //! The journal in words: one sentence per fact, for people and for the audit log.
 
-use model::{Action, Command, Direction, Millis, Observed, TargetId};
+use model::{Action, Actor, Command, Direction, Millis, Observed, TargetId};
 
 use crate::journal::{Entry, Fact, FleetEntry, Outcome};
 use crate::show;
@@ -12,6 +12,15 @@ pub fn action_of(fact: &Fact) -> &'static str {
             FleetEntry::ControllerStarted { .. } => "controller_started",
             FleetEntry::HostEnrolled { .. } => "host_enrolled",
             FleetEntry::HostApproved { .. } => "host_approved",
+            FleetEntry::HostAdopted { .. } => "host_adopted",
+            FleetEntry::HostRemoved { .. } => "host_removed",
+            FleetEntry::Held { .. } => "held",
+            FleetEntry::Released { .. } => "released",
+            FleetEntry::Frozen { .. } => "frozen",
+            FleetEntry::Thawed => "thawed",
+            FleetEntry::SlotTaken { .. } => "slot_taken",
+            FleetEntry::SlotGiven { .. } => "slot_given",
+            FleetEntry::HostWorked { .. } => "host_worked",
             FleetEntry::HostSeen { .. } => "host_seen",
             FleetEntry::HostSilent { .. } => "host_silent",
             FleetEntry::HostOff { .. } => "host_off",
@@ -26,6 +35,9 @@ pub fn action_of(fact: &Fact) -> &'static str {
         },
         Fact::Orchestration(_, r) => match r.entry {
             Entry::Accepted { .. } => "accepted",
+            Entry::Paused { .. } => "paused",
+            Entry::Resumed { .. } => "resumed",
+            Entry::Agreed { .. } => "agreed",
             Entry::TrackStarted { .. } => "track_started",
             Entry::StepStarted { .. } => "step_started",
             Entry::CommandIssued { .. } => "command_issued",
@@ -51,6 +63,7 @@ pub fn is_good(fact: &Fact) -> bool {
         Fact::Orchestration(_, r) => match &r.entry {
             Entry::Acked { ack, .. } => ack.error.is_none(),
             Entry::DeadlinePassed { .. } | Entry::UnwindStarted { .. } => false,
+            Entry::Paused { .. } => r.by != Actor::System,
             Entry::TrackEnded { outcome, .. } | Entry::Ended { outcome, .. } => {
                 matches!(outcome, Outcome::Completed | Outcome::Partial | Outcome::NotNeeded)
             }
@@ -70,13 +83,24 @@ pub fn tell(fact: &Fact, name: &dyn Fn(TargetId) -> Option<String>) -> String {
 
 fn tell_fleet(entry: &FleetEntry, named: &dyn Fn(&TargetId) -> String) -> String {
     match entry {
-        FleetEntry::ControllerStarted { epoch, lease, settle_until } => {
+        FleetEntry::ControllerStarted { epoch, lease, settle_until, .. } => {
             format!("controller started (epoch {epoch}, lease {lease}); settling until {settle_until}")
         }
         FleetEntry::HostEnrolled { name, machine_id, .. } => {
             format!("host {name} enrolled (machine {machine_id}); it waits for approval")
         }
         FleetEntry::HostApproved { host } => format!("host {} approved", named(host)),
+        FleetEntry::HostAdopted { name, address, .. } => format!("host {name} is reached over SSH at {address}"),
+        FleetEntry::HostRemoved { host } => format!("host {} was removed from the fleet", named(host)),
+        FleetEntry::Held { host, reason } => format!("host {} is out of use: {reason}", named(host)),
+        FleetEntry::Released { host } => format!("host {} may be used again", named(host)),
+        FleetEntry::Frozen { reason } => format!("the fleet is frozen: {reason}"),
+        FleetEntry::Thawed => "the fleet is no longer frozen".to_owned(),
+        FleetEntry::SlotTaken { group, holder } => format!("{holder} has a slot of limit group {group}"),
+        FleetEntry::SlotGiven { group, holder } => format!("the slot of {holder} in limit group {group} is free"),
+        FleetEntry::HostWorked { host, outcome, took } => {
+            format!("work on host {} {outcome} after {}", named(host), Millis(took.0.next_multiple_of(1000)))
+        }
         FleetEntry::HostSeen { host, boot, .. } => format!("host {} is heard, on boot {}", named(host), boot.boot_id()),
         FleetEntry::HostSilent { host } => format!("host {} is silent", named(host)),
         FleetEntry::HostOff { host, .. } => format!("host {} is off", named(host)),
@@ -101,11 +125,20 @@ fn tell_fleet(entry: &FleetEntry, named: &dyn Fn(&TargetId) -> String) -> String
 fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
     match entry {
         Entry::Accepted { request, plan, host_name, report, .. } => {
+            let forced = request.options.force.as_ref().map(|f| format!("; forced: {}", f.reason)).unwrap_or_default();
+            let Some(report) = report else {
+                let (targets, waves) = (plan.tracks().count(), plan.waves.len());
+                return format!("{} accepted: {targets} targets in {waves} waves{forced}", request.operation);
+            };
             let up = report.children().unwrap_or_default().iter().filter(|c| c.status.is_up()).count();
             let steps: usize = plan.tracks().map(|t| plan.steps(t).len()).sum();
-            let forced = request.options.force.as_ref().map(|f| format!("; forced: {}", f.reason)).unwrap_or_default();
-            format!("{} of {host_name} accepted: {up} running children, {steps} steps{forced}", request.operation)
+            let name = plan.tracks().map(|t| t.name.as_str()).find(|name| !name.is_empty()).unwrap_or(host_name);
+            format!("{} of {name} accepted: {up} running children, {steps} steps{forced}", request.operation)
         }
+        Entry::Paused { reason } => format!("paused: {reason}"),
+        Entry::Resumed { accepted: 0 } => "resumed".to_owned(),
+        Entry::Resumed { accepted } => format!("resumed; {accepted} failures are accepted"),
+        Entry::Agreed { wave } => format!("wave {} may start", wave + 1),
         Entry::TrackStarted { .. } => "admitted; the host is held".to_owned(),
         Entry::StepStarted { place, round, subjects, deadline, .. } => {
             let back = if place.direction == Direction::Undo { " backwards" } else { "" };

@@ -19,8 +19,8 @@ pub(crate) struct TrackPlan<'a> {
 }
 
 impl<'a> TrackPlan<'a> {
-    pub(crate) fn of(plan: &'a Plan, index: usize) -> Option<Self> {
-        let track = plan.tracks().nth(index)?;
+    pub(crate) fn at(plan: &'a Plan, wave: u32, index: u32) -> Option<Self> {
+        let track = plan.waves.get(wave as usize)?.tracks.get(index as usize)?;
         Some(Self { track, steps: plan.steps(track) })
     }
 }

@@ -2,7 +2,7 @@
 
 use model::{
     AckStatus, Actor, BootIdentity, ChildRef, ChildStatus, Labels, Millis, Operation, OrchestrationId, Planner, Proof, Report,
-    TargetId, TimeoutPolicy, Timestamp,
+    Rollout, Route, TargetId, TimeoutPolicy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -88,10 +88,204 @@ pub struct View {
     pub boot_after: Option<BootIdentity>,
     /// Being cancelled or taken back, and why.
     pub unwinding: Option<String>,
+    /// The children taken into it; of a rollout see its tracks.
+    pub children: Vec<ChildView>,
+    /// The steps of its track; of a rollout see its tracks.
+    pub steps: Vec<StepView>,
+    /// How the fleet is gone through, for a rollout.
+    #[serde(default)]
+    pub rollout: Option<Rollout>,
+    /// How many tracks are where.
+    #[serde(default)]
+    pub counts: Counts,
+    /// Index of the wave that is gone through now, or of the last.
+    #[serde(default)]
+    pub wave: u32,
+    /// How many there are.
+    #[serde(default)]
+    pub waves: u32,
+    /// Nothing new starts. By the system: an alarm, which a person ends by resuming or cancelling.
+    #[serde(default)]
+    pub paused: Option<MarkView>,
+    /// Index of the wave that waits until a person agrees.
+    #[serde(default)]
+    pub waits_for_approval: Option<u32>,
+    /// Tracks that spent failure budget (G4).
+    #[serde(default)]
+    pub failures: u32,
+    /// So many may fail; what a person accepted by resuming is in it.
+    #[serde(default)]
+    pub budget: u32,
+    /// If nothing starts or ends until then, it is cancelled (G6).
+    #[serde(default)]
+    pub waits_until: Option<Timestamp>,
+}
+
+/// How many tracks of an orchestration are where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// All.
+    pub total: u32,
+    /// Not started.
+    pub waiting: u32,
+    /// Started and not over.
+    pub running: u32,
+    /// Over, with this outcome.
+    pub completed: u32,
+    /// Over, with this outcome.
+    pub partial: u32,
+    /// Over, with this outcome.
+    pub failed: u32,
+    /// Over, with this outcome.
+    pub cancelled: u32,
+    /// Over, with this outcome.
+    pub skipped: u32,
+    /// Over, with this outcome.
+    pub not_needed: u32,
+}
+
+/// Who paused an orchestration or holds a host, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkView {
+    /// Who.
+    pub by: Actor,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How far a track is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackPhase {
+    /// Not started.
+    Waiting,
+    /// Started.
+    Running,
+    /// What it did is taken back.
+    Unwinding,
+    /// Over.
+    Ended,
+}
+
+/// One track of an orchestration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackView {
+    /// Its index, over all waves.
+    pub index: u32,
+    /// Index of its wave.
+    pub wave: u32,
+    /// Its target.
+    pub target: TargetId,
+    /// The target's name when it was accepted.
+    pub name: String,
+    /// How the target is reached.
+    pub route: Route,
+    /// What its outcome rests on.
+    pub proof: Proof,
+    /// How far it is.
+    pub phase: TrackPhase,
+    /// Set when over.
+    pub outcome: Option<Outcome>,
+    /// Why, when not completed; while it is taken back, why that.
+    pub reason: Option<String>,
+    /// It took its lock.
+    pub started_at: Option<Timestamp>,
+    /// Over.
+    pub ended_at: Option<Timestamp>,
+    /// The boot that was to end.
+    pub boot_before: Option<BootIdentity>,
+    /// The boot that was proven.
+    pub boot_after: Option<BootIdentity>,
+    /// The reboot was handed over.
+    pub reboot_issued_at: Option<Timestamp>,
+    /// The new boot identity was proven.
+    pub reboot_proven_at: Option<Timestamp>,
+    /// How many steps its list has.
+    pub step_count: u32,
+    /// Index of the open step.
+    pub step: Option<u32>,
+    /// The steps that have begun, in order.
+    pub steps: Vec<StepView>,
     /// The children taken into it.
     pub children: Vec<ChildView>,
-    /// The steps of its track.
-    pub steps: Vec<StepView>,
+}
+
+/// Something that is held, by whom and why (pain 1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockView {
+    /// What holds.
+    #[serde(flatten)]
+    pub holder: Holder,
+    /// The host; of a slot, the one that holds it, where it is known by that id.
+    pub host: Option<TargetId>,
+    /// Its name, where it is known.
+    pub name: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// What holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "held_by", rename_all = "snake_case")]
+pub enum Holder {
+    /// An orchestration that works on the host.
+    Orchestration {
+        /// Which.
+        orchestration: OrchestrationId,
+    },
+    /// A person took the host out of use.
+    Person {
+        /// Who.
+        by: Actor,
+    },
+    /// Somebody outside restarts a machine.
+    Slot {
+        /// Under which limit group.
+        group: String,
+        /// The id of the machine.
+        holder: String,
+    },
+}
+
+/// What a request would lead to, before it is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// In order.
+    pub waves: Vec<PreviewWave>,
+    /// What cannot be taken back, in words.
+    pub irreversible: Vec<String>,
+}
+
+/// One wave of a preview.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewWave {
+    /// A person must agree first.
+    pub approval: bool,
+    /// In the order in which they would start.
+    pub tracks: Vec<PreviewTrack>,
+}
+
+/// One track of a preview.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewTrack {
+    /// Its target.
+    pub target: TargetId,
+    /// The target's name.
+    pub name: String,
+    /// How the target is reached.
+    pub route: Route,
+    /// What it is expected to take (95 of 100 of its last tracks took no longer, else the configured default).
+    pub expected: Millis,
+    /// It takes up what an earlier orchestration left undone; without another reboot where that was proven.
+    pub takes_up: bool,
+    /// The steps, in words.
+    pub steps: Vec<String>,
+    /// What would keep it from starting now, apart from other tracks of the same plan.
+    pub blockers: Vec<crate::explain::Blocker>,
 }
 
 /// One child in an orchestration.
@@ -211,6 +405,14 @@ pub struct HostView {
     pub labels: Labels,
     /// A person approved it.
     pub approved: bool,
+    /// How it is reached.
+    pub route: Route,
+    /// Where it is reached over SSH.
+    pub address: Option<String>,
+    /// Out of use by a person's word.
+    pub held: Option<MarkView>,
+    /// What a retry would have to finish on it.
+    pub unfinished: Option<model::Unfinished>,
     /// How it is.
     pub state: HostState,
     /// When it was last heard by this controller process.

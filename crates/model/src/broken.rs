@@ -58,6 +58,26 @@ pub enum Rule {
     UndrainForgotten,
     /// Engine: a report ends a stranded state although something is left to finish.
     UnfinishedForgotten,
+    /// Engine: failures spend no budget.
+    BudgetNotCounted,
+    /// Engine: more targets are worked on at once than may be.
+    ConcurrencyIgnored,
+    /// Engine: a wave does not wait for the end of the one before it.
+    GateIgnored,
+    /// Engine: a wave does not wait until a person agrees.
+    ApprovalIgnored,
+    /// Engine: maintenance windows are not looked at.
+    WindowIgnored,
+    /// Engine: a frozen fleet is not looked at.
+    FreezeIgnored,
+    /// Engine: a host that a person took out of use is worked on.
+    HoldIgnored,
+    /// Engine: starts follow one another at once.
+    StaggerIgnored,
+    /// Engine: slots that were taken from outside count nothing.
+    SlotNotCounted,
+    /// Engine: a track ends without letting go of its host.
+    LockKept,
     /// Driver: commands leave before the entries are durable.
     SendBeforeAppend,
     /// Driver: the engine in memory is kept after a failed append.

@@ -119,6 +119,10 @@ impl From<Refusal> for ApiError {
         let conflict = |error: &str, text: &str| Self::named(StatusCode::CONFLICT, error, text);
         match refusal {
             Refusal::Blocked { blockers } => Self::blocked(&blockers),
+            Refusal::TargetsBlocked { .. } => conflict("blocked", &refusal.to_string()),
+            Refusal::BadPlan { reason } => Self::named(StatusCode::BAD_REQUEST, "bad_plan", reason),
+            Refusal::StillRunning { .. } => conflict("still_running", &refusal.to_string()),
+            Refusal::UnknownGroup { .. } => Self::named(StatusCode::NOT_FOUND, "not_found", refusal.to_string()),
             Refusal::NotActive => conflict("not_active", "this orchestration is over: there is nothing to cancel"),
             Refusal::RebootAlreadyIssued => conflict("reboot_already_issued", "reboot already issued"),
             Refusal::UnknownTarget => Self::named(StatusCode::NOT_FOUND, "not_found", "Host not found"),

@@ -118,7 +118,7 @@ impl Control {
     }
 
     fn engine_refused(&self, by: &Principal, action: &str, target: Option<TargetId>, refusal: Refusal) -> ControlError {
-        self.refused(&by.name, action, target, &words(&refusal));
+        self.refused(&by.name, action, target, &refusal.to_string());
         ControlError::Refused(refusal)
     }
 
@@ -170,12 +170,3 @@ fn stopping() -> ControlError {
 }
 
 /// A refusal in words, for the audit log.
-fn words(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Blocked { blockers } => blockers.iter().map(|blocker| blocker.why.to_string()).collect::<Vec<_>>().join("; "),
-        Refusal::NotActive => "no such orchestration is active".to_owned(),
-        Refusal::RebootAlreadyIssued => "the reboot was already issued".to_owned(),
-        Refusal::UnknownTarget => "no such target".to_owned(),
-        Refusal::NothingToDo => "nothing to do".to_owned(),
-    }
-}

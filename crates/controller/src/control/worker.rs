@@ -62,7 +62,7 @@ impl Worker {
         let store = SqliteStore::new(self.shared.database.clone());
         let steps = self.shared.clock.steps();
         let now = self.shared.clock.now();
-        let driver = Driver::start(self.config.clone(), store, self.transport.clone(), self.resend, now).await?;
+        let driver = Driver::start(self.config.clone(), store, self.transport.clone(), self.resend, None, now).await?;
         self.shared.set_directory(Directory::of(driver.engine(), now));
         self.shared.set_ahead(driver.engine(), now);
         self.shared.set_ready(None);

@@ -1,30 +1,28 @@
 //! The engine: state from journals, decisions from state.
 
 mod belief;
+mod look;
+mod people;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckStatus, ActionKind, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Plan, Report, Request, StepAction,
-    TargetId, Timestamp,
+    Ack, AckStatus, ActionKind, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Report, StepAction, TargetId, Timestamp,
 };
 
-use crate::advance;
 use crate::config::Config;
-use crate::decision::{self, Out};
-use crate::explain::{Blocker, Why};
+use crate::decision::Out;
 use crate::fleet::{Fleet, Host};
-use crate::guard::{Guard, Reserved};
 use crate::heard::Heard;
-use crate::input::{Input, Refusal, Reply};
+use crate::input::{Input, Reply};
 use crate::journal::{Entry, Fact, FleetEntry, Record};
+use crate::limits::Limits;
 use crate::orchestration::Orchestration;
-use crate::planner;
 use crate::returned;
-use crate::show;
-use crate::track::{Standing, TrackState};
-use crate::view::{HostView, View};
+use crate::schedule;
+use crate::track::Standing;
 
 use belief::{is_credible, is_forgotten, is_news, is_said_of_a_copy, own_children};
 
@@ -62,6 +60,8 @@ pub struct Engine {
     /// Orchestrations whose journal could not be read, with the reason: their targets stay locked (G8).
     unreadable: BTreeMap<OrchestrationId, String>,
     heard: Heard,
+    /// Members of limit groups, until somebody joins, leaves or changes labels.
+    limits: OnceLock<Limits>,
     /// Time of the last input: journals never run backwards (E34).
     clock: Timestamp,
     /// How far this engine's time is ahead of the clock that it is given. A clock that was set back moves it, so that time
@@ -91,6 +91,7 @@ impl Engine {
             ended: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             heard: Heard::default(),
+            limits: OnceLock::new(),
             clock: Timestamp::default(),
             ahead: Millis(0),
         };
@@ -139,9 +140,10 @@ impl Engine {
     fn take(&mut self, input: Input, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
         match input {
             Input::Tick => Reply::Noted,
-            Input::Started { epoch, lease } => {
-                let settle = if self.fleet.hosts.is_empty() { now } else { now + self.config.settling };
-                self.fleet_fact(FleetEntry::ControllerStarted { epoch, lease, settle_until: settle }, Actor::System, now, facts);
+            Input::Started { epoch, lease, own_boot } => {
+                let settle_until = if self.fleet.hosts.is_empty() { now } else { now + self.config.settling };
+                let entry = FleetEntry::ControllerStarted { epoch, lease, settle_until, own_boot };
+                self.fleet_fact(entry, Actor::System, now, facts);
                 Reply::Noted
             }
             Input::Reported { host, report } => {
@@ -157,89 +159,8 @@ impl Engine {
                 self.heard.gone(host, instance, now);
                 Reply::Noted
             }
-            Input::Enrol { host, name, machine_id, public_key, labels } => {
-                let entry = FleetEntry::HostEnrolled { host, name: name.clone(), machine_id, public_key, labels };
-                self.fleet_fact(entry, Actor::System, now, facts);
-                Reply::Noted
-            }
-            Input::Approve { host, by } => match self.fleet.hosts.get(&host) {
-                None => Reply::Refused(Refusal::UnknownTarget),
-                Some(known) if known.approved => Reply::Refused(Refusal::NothingToDo),
-                Some(_) => {
-                    self.fleet_fact(FleetEntry::HostApproved { host }, by, now, facts);
-                    self.seen(host, now, facts);
-                    Reply::Noted
-                }
-            },
-            Input::Submit { id, request } => self.submit(id, request, now, facts),
-            Input::Cancel { id, by } => self.cancel(id, by, now, facts),
-            Input::Acknowledge { target, by } => self.acknowledge(target, by, now, facts),
+            other => self.asked(other, now, facts),
         }
-    }
-
-    fn submit(&mut self, id: OrchestrationId, request: Request, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
-        let mut blockers = self.blockers(&request, now);
-        // Settling passes by itself within seconds: the plan is accepted and its track waits.
-        blockers.retain(|b| b.why != Why::Settling);
-        let heard = self.heard.host(request.target()).and_then(|h| h.report.clone());
-        let (Some(report), true) = (heard, blockers.is_empty()) else {
-            return Reply::Refused(Refusal::Blocked { blockers });
-        };
-        let child_count = report.children().unwrap_or_default().iter().filter(|c| c.status.is_up()).count();
-        let by = request.by.clone();
-        let entry = Entry::Accepted {
-            plan: self.plan(&request),
-            host_name: self.name_of(request.target()).unwrap_or_default(),
-            report: Box::new(report),
-            wait_until: now + self.patience(now),
-            request,
-        };
-        self.own_fact(id, entry, by, now, facts);
-        Reply::Accepted { id, child_count: u32::try_from(child_count).unwrap_or(u32::MAX) }
-    }
-
-    /// How long an accepted plan waits for admission. Nobody expects a reboot any more that was asked for long ago (E17): past
-    /// settling, and the time in which every host is heard, the plan is given up.
-    fn patience(&self, now: Timestamp) -> Millis {
-        let settling = self.fleet.settle_until.since(now).0 + self.config.settling.0;
-        Millis(self.config.wait_limit.0.min(settling + self.config.active_limit.0))
-    }
-
-    fn cancel(&mut self, id: OrchestrationId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
-        let Some(it) = self.open.get(&id) else { return Reply::Refused(Refusal::NotActive) };
-        let past = |t: &&TrackState| t.boot_end_issued() && !broken::is(Rule::UnwindPastReboot);
-        let left: Vec<&TrackState> = it.tracks.iter().filter(|t| t.ended.is_none() && t.unwinding.is_none()).collect();
-        if it.cancelled_by.is_some() || left.is_empty() {
-            return Reply::Refused(Refusal::NothingToDo);
-        }
-        if left.iter().all(past) {
-            return Reply::Refused(Refusal::RebootAlreadyIssued);
-        }
-        self.own_fact(id, Entry::CancelRequested, by, now, facts);
-        Reply::Noted
-    }
-
-    /// A person's word ends a stranded state and its alarm; it also lets go of what an unreadable orchestration holds.
-    fn acknowledge(&mut self, target: TargetId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
-        let held = self.fleet.locks.get(&target).map(|l| l.orchestration).filter(|id| self.unreadable.contains_key(id));
-        if self.fleet.hosts.get(&target).is_some_and(|h| h.off.is_some()) {
-            self.fleet_fact(FleetEntry::HostStillOn { host: target }, by, now, facts);
-            return Reply::Noted;
-        }
-        let Some(stranded) = self.fleet.stranded.get(&target) else {
-            let Some(orchestration) = held else { return Reply::Refused(Refusal::NothingToDo) };
-            let position = self.position();
-            self.fleet_fact(FleetEntry::Unlocked { host: target, orchestration, position }, by, now, facts);
-            return Reply::Noted;
-        };
-        let entry = if stranded.ended_at.is_some() {
-            FleetEntry::AlarmAcknowledged { target }
-        } else {
-            let boot = self.heard.host(target).and_then(|h| h.report.as_ref()).map(|r| r.boot);
-            FleetEntry::StrandedEnded { target, proven: false, boot }
-        };
-        self.fleet_fact(entry, by, now, facts);
-        Reply::Noted
     }
 
     fn reported(&mut self, host: TargetId, report: &Report, now: Timestamp, facts: &mut Vec<Fact>) {
@@ -318,7 +239,7 @@ impl Engine {
 
     /// The last word on the end of a boot, when nothing waits for it any more (ruling 9).
     fn late(&mut self, host: TargetId, ack: &Ack, now: Timestamp, facts: &mut Vec<Fact>) {
-        let waits = self.open.values().any(|o| o.tracks.iter().any(|t| t.open_boot().is_some_and(|b| b.command == ack.command)));
+        let waits = self.open.values().any(|o| o.command(ack.command).is_some());
         let ends = self.fleet.hosts.get(&host).map(|h| h.boot_ends.as_slice()).unwrap_or_default();
         let unknown = ends.iter().any(|e| e.command == ack.command && e.last_word.is_none());
         let lost = ack
@@ -340,27 +261,14 @@ impl Engine {
 
     /// The command that is meant, if the ack says anything new about it.
     fn find_command(&self, host: TargetId, ack: &Ack, now: Timestamp) -> Option<(OrchestrationId, Place, TargetId, ActionKind)> {
-        for it in self.open.values() {
-            for (number, track) in it.tracks.iter().enumerate() {
-                let number = u32::try_from(number).ok()?;
-                let lists = [(model::Direction::Do, &track.steps), (model::Direction::Undo, &track.undo)];
-                for (direction, list) in lists {
-                    for (step, run) in list.iter().enumerate() {
-                        let place = Place { track: number, step: u32::try_from(step).ok()?, direction };
-                        for (subject, state) in &run.subjects {
-                            let Some(command) = state.command.as_ref().filter(|c| c.id == ack.command && c.target == host) else {
-                                continue;
-                            };
-                            let last = state.late.as_ref().or(state.last_ack.as_ref().map(|(_, ack)| ack));
-                            let accepted = state.last_ack.is_some();
-                            let found = (it.id, place, *subject, command.action.kind());
-                            return (is_news(command, last, ack) && is_credible(command, accepted, ack, now)).then_some(found);
-                        }
-                    }
-                }
-            }
-        }
-        None
+        let (it, place, subject) =
+            self.open.values().find_map(|it| it.command(ack.command).map(|(place, subject)| (it, place, subject)))?;
+        let state = it.tracks.get(place.track as usize)?.run(place)?.subjects.get(&subject)?;
+        let command = state.command.as_ref().filter(|c| c.id == ack.command && c.target == host)?;
+        let last = state.late.as_ref().or(state.last_ack.as_ref().map(|(_, ack)| ack));
+        let accepted = state.last_ack.is_some();
+        let found = (it.id, place, subject, command.action.kind());
+        (is_news(command, last, ack) && is_credible(command, accepted, ack, now)).then_some(found)
     }
 
     /// The deadline of a boot's end moves with what is known of it: accepted, begun. `None`: not to be recorded at all.
@@ -406,7 +314,7 @@ impl Engine {
             let position = self.position();
             let found = self.open.values().find_map(|it| {
                 let view = self.look(it, now, position);
-                advance::next(&view).map(|out| (it.id, out))
+                schedule::next(&view).map(|out| (it.id, out))
             });
             let Some((id, out)) = found else { break };
             let before = facts.len();
@@ -422,18 +330,18 @@ impl Engine {
         }
     }
 
-    fn look<'a>(&'a self, it: &'a Orchestration, now: Timestamp, position: u64) -> decision::View<'a> {
-        decision::View { config: &self.config, fleet: &self.fleet, heard: &self.heard, orchestration: it, now, position }
-    }
-
     fn position(&self) -> u64 {
         self.open.values().map(|o| o.position).chain([self.fleet.position]).max().unwrap_or(0)
     }
 
     fn fleet_fact(&mut self, entry: FleetEntry, by: Actor, at: Timestamp, facts: &mut Vec<Fact>) {
         let record = Record { at, by, entry };
+        let membership = self.fleet.membership;
         if self.fleet.apply(&record).is_ok() {
             facts.push(Fact::Fleet(record));
+        }
+        if self.fleet.membership != membership {
+            self.limits = OnceLock::new();
         }
     }
 
@@ -468,94 +376,17 @@ impl Engine {
     /// When the engine wants a [`Input::Tick`] at the latest, by the clock that it is given.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let position = self.position();
-        let orchestrations = self.open.values().filter_map(|it| advance::due_at(&self.look(it, self.clock, position)));
+        let orchestrations = self.open.values().filter_map(|it| schedule::due_at(&self.look(it, self.clock, position)));
         let silent = self.fleet.hosts.iter().filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some());
         let silences = silent.map(|(id, _)| (self.silent_at(*id) + model::Millis(1)).max(self.fleet.settle_until));
         let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
         orchestrations.chain(silences).chain(settling).min().map(|at| self.given(at))
     }
-
-    /// The plan that this request would be accepted with.
-    pub fn plan(&self, request: &Request) -> Plan {
-        planner::host::plan(&self.config, request, self.name_of(request.target()).unwrap_or_default(), model::Route::Agent)
-    }
-
-    /// Why this request would not start now; empty exactly when it would.
-    pub fn explain(&self, request: &Request, now: Timestamp) -> Vec<Blocker> {
-        self.blockers(request, self.time(now))
-    }
-
-    fn blockers(&self, request: &Request, now: Timestamp) -> Vec<Blocker> {
-        let reserved: Reserved = self.open.values().map(|o| (o.request.target(), (o.id, o.accepted_at))).collect();
-        let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
-        guard.blockers(request.target(), request, None)
-    }
-
-    /// What an accepted orchestration waits for; empty when it waits for nothing.
-    pub fn explain_waiting(&self, id: OrchestrationId, now: Timestamp) -> Vec<Blocker> {
-        let Some(it) = self.open.get(&id).filter(|o| o.tracks.iter().any(|t| t.started_at.is_none() && t.ended.is_none())) else {
-            return Vec::new();
-        };
-        let reserved = Reserved::new();
-        let now = self.time(now);
-        let guard = Guard { config: &self.config, fleet: &self.fleet, heard: &self.heard, reserved: &reserved, now };
-        guard.blockers(it.request.target(), &it.request, Some(id))
-    }
-
-    /// One open orchestration, or one that ended in this process's life.
-    pub fn view(&self, id: OrchestrationId) -> Option<View> {
-        self.open.get(&id).or_else(|| self.ended.get(&id)).map(show::orchestration)
-    }
-
-    /// Orchestrations that are open.
-    pub fn open(&self) -> impl Iterator<Item = OrchestrationId> {
-        self.open.keys().copied()
-    }
-
-    /// Orchestrations whose journal could not be read, with the reason.
-    pub fn unreadable(&self) -> impl Iterator<Item = (OrchestrationId, &str)> {
-        self.unreadable.iter().map(|(id, why)| (*id, why.as_str()))
-    }
-
-    /// End of settling.
-    pub fn settle_until(&self) -> Timestamp {
-        self.fleet.settle_until
-    }
-
-    /// All hosts, by name.
-    pub fn hosts(&self, now: Timestamp) -> Vec<HostView> {
-        let mut list: Vec<HostView> = self.fleet.hosts.keys().filter_map(|id| self.host(*id, now)).collect();
-        list.sort_by(|a, b| a.name.cmp(&b.name));
-        list
-    }
-
-    /// The name of a host or child, where it is known.
-    pub fn name_of(&self, id: TargetId) -> Option<String> {
-        if id == TargetId::CONTROLLER {
-            return Some("the controller".to_owned());
-        }
-        if let Some(host) = self.fleet.hosts.get(&id) {
-            return Some(host.name.clone());
-        }
-        let in_orchestration = self.open.values().chain(self.ended.values()).find_map(|o| o.names().remove(&id));
-        in_orchestration.or_else(|| self.fleet.stranded.get(&id).map(|s| s.name.clone()))
-    }
-
-    /// One host.
-    pub fn host(&self, id: TargetId, now: Timestamp) -> Option<HostView> {
-        let reserved = self.open.values().find(|o| o.request.target() == id).map(|o| o.id);
-        let mut view = show::host(&self.config, &self.fleet, &self.heard, id, self.time(now))?;
-        view.active_orchestration = view.active_orchestration.or(reserved);
-        if let Some(why) = view.active_orchestration.and_then(|id| self.unreadable.get(&id)) {
-            view.stranded.get_or_insert_with(|| format!("the journal of the orchestration that holds it cannot be read: {why}"));
-        }
-        Some(view)
-    }
 }
 
 /// Commands of open steps that nobody has answered finally.
 fn open_commands(it: &Orchestration) -> impl Iterator<Item = (Place, TargetId, &Command)> {
-    it.tracks.iter().filter(|t| t.ended.is_none()).flat_map(|track| {
+    it.running.iter().filter_map(|number| it.tracks.get(*number as usize)).flat_map(|track| {
         track.open().into_iter().flat_map(|(place, run)| {
             run.subjects.iter().filter_map(move |(id, subject)| {
                 let open = matches!(subject.standing(), Standing::Open);

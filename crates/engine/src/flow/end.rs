@@ -78,7 +78,7 @@ impl Cursor<'_> {
 
     /// The name of the host. Journals of version 1 have it beside the plan.
     pub(super) fn host_name(&self) -> String {
-        if self.plan.name.is_empty() { self.view.orchestration.host_name.clone() } else { self.plan.name.clone() }
+        self.plan.name.clone()
     }
 
     /// The end of a track that was not taken back.

@@ -54,7 +54,7 @@ impl Shell {
 
     pub(crate) fn start(&mut self) {
         self.lease += 1;
-        self.input(Input::Started { epoch: 1, lease: self.lease });
+        self.input(Input::Started { epoch: 1, lease: self.lease, own_boot: None });
     }
 
     /// Throw the engine away and restore it from the journals, as after a crash.

@@ -64,7 +64,7 @@ impl Sim {
         let (store, transport) = (SimStore(self.backend.clone()), SimTransport(self.backend.clone()));
         self.backend.lock().running = controller;
         let (config, resend) = (self.scenario.config.clone(), self.scenario.resend);
-        let started = poll_once(Driver::start(config, store, transport, resend, wall));
+        let started = poll_once(Driver::start(config, store, transport, resend, None, wall));
         let it = &mut self.controllers[controller];
         it.inbox.clear();
         it.heard.clear();

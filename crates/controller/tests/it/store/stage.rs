@@ -61,6 +61,15 @@ pub(crate) fn view(id: OrchestrationId, host: TargetId, outcome: Option<Outcome>
         unwinding: None,
         children: Vec::new(),
         steps: Vec::new(),
+        rollout: None,
+        counts: engine::Counts::default(),
+        wave: 0,
+        waves: 1,
+        paused: None,
+        waits_for_approval: None,
+        failures: 0,
+        budget: 0,
+        waits_until: None,
     }
 }
 
@@ -69,7 +78,7 @@ pub(crate) fn append(journal: JournalId, follows: u64, facts: Vec<Fact>) -> Appe
 }
 
 pub(crate) fn batch(lease: u64, appends: Vec<Append>, views: Vec<View>) -> Batch {
-    Batch { lease, appends, views, audit: Vec::new() }
+    Batch { lease, appends, views, tracks: Vec::new(), audit: Vec::new() }
 }
 
 /// A directory with a database that can be closed and opened again.

@@ -1,0 +1,58 @@
+//! Who belongs to which limit group, looked up and not searched for.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+use model::TargetId;
+
+use crate::config::{Config, Group};
+use crate::fleet::Fleet;
+
+/// All limit groups with their members, as long as nobody joins, leaves or changes labels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) groups: Vec<Group>,
+    of_host: HashMap<TargetId, Vec<usize>>,
+}
+
+impl Limits {
+    pub(crate) fn of(config: &Config, fleet: &Fleet) -> Self {
+        let hosts = || fleet.hosts.iter().filter(|(_, h)| h.was_approved).map(|(id, h)| (*id, h.name.as_str(), &h.labels));
+        let groups: Vec<Group> = config.limit_groups.iter().flat_map(|group| group.resolve(hosts())).collect();
+        let mut of_host: HashMap<TargetId, Vec<usize>> = HashMap::new();
+        for (index, group) in groups.iter().enumerate() {
+            for host in group.members.iter().filter_map(|m| m.host) {
+                let list = of_host.entry(host).or_default();
+                if list.last() != Some(&index) {
+                    list.push(index);
+                }
+            }
+        }
+        Self { groups, of_host }
+    }
+
+    /// The groups that the host, or a child on it, belongs to.
+    pub(crate) fn of_host(&self, host: TargetId) -> impl Iterator<Item = (usize, &Group)> {
+        let list = self.of_host.get(&host).map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(|index| Some((*index, self.groups.get(*index)?)))
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<(usize, &Group)> {
+        self.groups.iter().enumerate().find(|(_, group)| group.name == name)
+    }
+}
+
+/// Unavailable members by group, each counted once while nothing changes.
+#[derive(Debug, Default)]
+pub(crate) struct Usage(RefCell<BTreeMap<usize, u32>>);
+
+impl Usage {
+    pub(crate) fn of(&self, group: usize, count: impl FnOnce() -> u32) -> u32 {
+        let known = self.0.borrow().get(&group).copied();
+        known.unwrap_or_else(|| {
+            let counted = count();
+            self.0.borrow_mut().insert(group, counted);
+            counted
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! Which track starts next: the first unstarted one whose list of blockers is empty. The list is the same that people are told
+//! (pain 13).
+
+use model::broken::{self, Rule};
+use model::{TargetId, Timestamp};
+
+use crate::advance;
+use crate::decision::{Out, View, ended, leaves_down};
+use crate::explain::{Blocker, Why};
+use crate::guard::{Asks, Guard, List, hard};
+use crate::journal::{Entry, FleetEntry, Outcome};
+use crate::orchestration::Orchestration;
+use crate::track::{TrackPlan, TrackState};
+
+/// The next facts of this orchestration, or none.
+pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
+    let it = view.orchestration;
+    if it.ended.is_some() {
+        return None;
+    }
+    let running = it.running.iter().find_map(|track| next_of_track(view, *track));
+    running.or_else(|| Scheduler::new(view).next()).or_else(|| end(view))
+}
+
+/// Why a track that has not started does not; empty for any other.
+pub(crate) fn blockers(view: &View<'_>, track: u32) -> Vec<Blocker> {
+    if view.orchestration.ended.is_some() || !view.orchestration.waiting.contains(&track) {
+        return Vec::new();
+    }
+    let scheduler = Scheduler::new(view);
+    let mut list = List::all(&view.orchestration.request);
+    scheduler.before(track, &mut list);
+    scheduler.shared(&mut list);
+    scheduler.own(track, &mut list);
+    list.found
+}
+
+/// When something may follow although nothing happens.
+pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
+    let mut due = Vec::new();
+    Scheduler::new(view).due_at(&mut due);
+    let starts = due.into_iter().filter(|at| *at > view.now).min();
+    [starts, advance::due_at(view)].into_iter().flatten().min()
+}
+
+fn end(view: &View<'_>) -> Option<Vec<Out>> {
+    let it = view.orchestration;
+    if !it.waiting.is_empty() || !it.running.is_empty() {
+        return None;
+    }
+    let over = || it.tracks.iter().filter_map(|t| t.ended.as_ref());
+    let worst = over().fold(Outcome::Completed, |worst, (outcome, ..)| worst.worse(*outcome));
+    let held = view.fleet.locks.iter().filter(|(_, lock)| lock.orchestration == it.id);
+    let mut out: Vec<Out> = held.map(|(host, _)| unlocked(view, *host)).collect();
+    out.push(Out::Own(Entry::Ended { outcome: worst, error_message: message(it) }));
+    Some(out)
+}
+
+/// So many targets are named when an orchestration of many ends.
+const NAMED_MAX: usize = 20;
+
+/// What went wrong, with the names of targets where there are several (E28).
+fn message(it: &Orchestration) -> Option<String> {
+    let one = it.tracks.len() == 1;
+    let is_told = |o: Outcome| one || !matches!(o, Outcome::Completed | Outcome::NotNeeded);
+    let wrong = it.tracks.iter().zip(it.plan.tracks()).filter_map(|(state, plan)| {
+        let (outcome, reason, _) = state.ended.as_ref().filter(|(outcome, ..)| is_told(*outcome))?;
+        match reason {
+            Some(reason) if one => Some(reason.clone()),
+            Some(reason) => Some(format!("{} {outcome}: {reason}", plan.name)),
+            None => (!one).then(|| format!("{} {outcome}", plan.name)),
+        }
+    });
+    let mut list: Vec<String> = wrong.collect();
+    let more = list.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        list.truncate(NAMED_MAX);
+        list.push(format!("and {more} more"));
+    }
+    (!list.is_empty()).then(|| list.join("; "))
+}
+
+fn unlocked(view: &View<'_>, host: TargetId) -> Out {
+    let it = view.orchestration;
+    Out::Fleet(FleetEntry::Unlocked { host, orchestration: it.id, position: it.position })
+}
+
+/// What follows for a track that runs; when that is its end, its host is let go of.
+fn next_of_track(view: &View<'_>, number: u32) -> Option<Vec<Out>> {
+    let it = view.orchestration;
+    let track = it.tracks.get(number as usize)?;
+    let plan = it.track_plan(number as usize)?;
+    let mut out = advance::decide(view, number, &plan, track)?;
+    let outcome = out.iter().find_map(|o| match o {
+        Out::Own(Entry::TrackEnded { outcome, .. }) => Some(*outcome),
+        _ => None,
+    });
+    if let Some(outcome) = outcome {
+        out.extend(let_go(view, &plan, track, outcome));
+    }
+    Some(out)
+}
+
+/// What the end of a track that ran means for its host.
+pub(crate) fn let_go(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, outcome: Outcome) -> Vec<Out> {
+    let it = view.orchestration;
+    let mut out = Vec::new();
+    let worked = matches!(outcome, Outcome::Completed | Outcome::Partial | Outcome::Failed);
+    if let Some(started) = track.started_at.filter(|_| worked && !leaves_down(it.request.operation)) {
+        let took = view.now.since(started);
+        out.push(Out::Fleet(FleetEntry::HostWorked { host: plan.target, outcome, took }));
+    }
+    if view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id) {
+        out.push(unlocked(view, plan.target));
+    }
+    out
+}
+
+struct Scheduler<'a> {
+    view: &'a View<'a>,
+    guard: Guard<'a>,
+    /// The wave that is gone through now.
+    wave: u32,
+}
+
+impl<'a> Scheduler<'a> {
+    fn new(view: &'a View<'a>) -> Self {
+        Self { view, guard: view.guard(), wave: view.orchestration.wave_now().unwrap_or(0) }
+    }
+
+    /// The next start; or the end of a track that will never start; or a pause.
+    fn next(&self) -> Option<Vec<Out>> {
+        let it = self.view.orchestration;
+        let first = *it.waiting.first()?;
+        if let Some(by) = &it.cancelled_by {
+            let reason = format!("cancelled by {by} before it started");
+            return Some(it.waiting.iter().map(|track| ended(*track, Outcome::Cancelled, reason.clone())).collect());
+        }
+        if it.is_over_budget() && it.paused.is_none() {
+            let reason = format!("failure budget spent: {} failed, {} may fail", it.failures, it.budget());
+            return Some(vec![Out::Own(Entry::Paused { reason })]);
+        }
+        let mut shared = List::first(&it.request);
+        self.shared(&mut shared);
+        if shared.found.is_empty() {
+            let found = self.candidates().find_map(|track| self.turn_of(track));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.waited_too_long(first)
+    }
+
+    /// Unstarted tracks of the wave that is gone through, in the order of the plan.
+    fn candidates(&self) -> impl Iterator<Item = u32> + '_ {
+        let it = self.view.orchestration;
+        let end = it.first_of_wave(self.wave as usize + 1);
+        let end = if broken::is(Rule::GateIgnored) { it.tracks.len() } else { end };
+        it.waiting.iter().copied().take_while(move |track| (*track as usize) < end)
+    }
+
+    /// A track whose turn has come starts; or ends, when it will never start.
+    fn turn_of(&self, track: u32) -> Option<Vec<Out>> {
+        let it = self.view.orchestration;
+        if self.is_left_behind(track) {
+            return Some(vec![ended(track, Outcome::Skipped, "an earlier track did not end well".to_owned())]);
+        }
+        let plan = it.track_plan(track as usize)?;
+        let mut list = List::first(&it.request);
+        self.before(track, &mut list);
+        self.own(track, &mut list);
+        let Some(blocker) = list.found.into_iter().next() else { return Some(self.start(track, plan.target)) };
+        self.given_up(plan.target, &blocker).map(|outcome| {
+            let verb = if outcome == Outcome::Skipped { "left alone" } else { "cannot start" };
+            vec![ended(track, outcome, format!("{verb}: {}", blocker.why))]
+        })
+    }
+
+    /// Admission: the lock of the track's host is taken here (design, section 7).
+    fn start(&self, track: u32, host: TargetId) -> Vec<Out> {
+        let it = self.view.orchestration;
+        let held = self.view.fleet.locks.get(&host).is_some_and(|l| l.orchestration == it.id);
+        let lock = (!held).then_some(Out::Fleet(FleetEntry::Locked { host, orchestration: it.id }));
+        lock.into_iter().chain([Out::Own(Entry::TrackStarted { track })]).collect()
+    }
+
+    /// One of many does not wait for what will hardly change: the others go on. What people or windows keep back does wait.
+    fn given_up(&self, host: TargetId, blocker: &Blocker) -> Option<Outcome> {
+        self.view.orchestration.request.rollout.as_ref()?;
+        match blocker.why {
+            Why::HeldBy { .. } => Some(Outcome::Skipped),
+            Why::NotActive => (self.view.now > self.unreachable_at(host)).then_some(Outcome::Failed),
+            Why::UnknownTarget
+            | Why::NotApproved
+            | Why::SameMachine { .. }
+            | Why::Off
+            | Why::Stranded { .. }
+            | Why::Unsupported { .. }
+            | Why::LimitImpossible { .. } => Some(Outcome::Failed),
+            _ => None,
+        }
+    }
+
+    /// When a host that is not heard counts as unreachable for a track whose turn has come (pain 6).
+    fn unreachable_at(&self, host: TargetId) -> Timestamp {
+        let last = self.view.heard.host(host).and_then(|h| h.last).unwrap_or(self.view.fleet.controller_started_at);
+        last.max(self.view.orchestration.accepted_at) + self.view.config.active_limit
+    }
+
+    /// Nothing starts any more in the time that people and windows are waited for (G6).
+    fn waited_too_long(&self, first: u32) -> Option<Vec<Out>> {
+        let it = self.view.orchestration;
+        if !it.running.is_empty() || self.view.now < it.wait_until() {
+            return None;
+        }
+        let why: Vec<String> = blockers(self.view, first).iter().map(|b| b.why.to_string()).collect();
+        let reason = format!("waited too long: {}", why.join("; "));
+        Some(it.waiting.iter().map(|track| ended(*track, Outcome::Cancelled, reason.clone())).collect())
+    }
+
+    /// What must be over before the track's turn comes.
+    fn before(&self, track: u32, list: &mut List) {
+        let it = self.view.orchestration;
+        let Some((wave, _)) = it.wave_of(track as usize) else { return };
+        if wave > self.wave as usize && !broken::is(Rule::GateIgnored) {
+            list.push(hard(Why::EarlierWave { wave: self.wave }));
+        }
+        for other in self.after(track).filter(|other| it.tracks.get(*other as usize).is_some_and(|t| t.ended.is_none())) {
+            list.push(hard(Why::After { track: other }));
+        }
+    }
+
+    fn after(&self, track: u32) -> impl Iterator<Item = u32> + '_ {
+        let it = self.view.orchestration;
+        let first = it.wave_of(track as usize).map_or(0, |(wave, _)| it.first_of_wave(wave));
+        let plan = it.track_plan(track as usize);
+        let after: Vec<u32> = plan.map(|p| p.after.clone()).unwrap_or_default();
+        after.into_iter().filter_map(move |other| u32::try_from(first + other as usize).ok())
+    }
+
+    /// A track that it waits for ended, and not well.
+    fn is_left_behind(&self, track: u32) -> bool {
+        let well = |t: &TrackState| {
+            t.ended.as_ref().is_none_or(|(outcome, ..)| matches!(outcome, Outcome::Completed | Outcome::NotNeeded))
+        };
+        self.after(track).any(|other| self.view.orchestration.tracks.get(other as usize).is_some_and(|t| !well(t)))
+    }
+
+    /// What keeps every track of the wave from starting.
+    fn shared(&self, list: &mut List) {
+        let it = self.view.orchestration;
+        if let Some(mark) = &it.paused {
+            let why = Why::Paused { by: mark.by.clone(), reason: mark.reason.clone() };
+            list.push(Blocker { since: Some(mark.since), ..hard(why) });
+        }
+        if it.wants_approval(self.wave) && !broken::is(Rule::ApprovalIgnored) {
+            let since = it.wave_began_at(self.wave);
+            list.push(Blocker { since: Some(since), ..hard(Why::ApprovalWanted { wave: self.wave }) });
+        }
+        self.guard.frozen(list);
+        if it.is_over_budget() {
+            list.push(hard(Why::BudgetSpent { failures: it.failures, budget: it.budget() }));
+        }
+        let (running, limit) = (u32::try_from(it.running.len()).unwrap_or(u32::MAX), it.concurrency());
+        if running >= limit && !broken::is(Rule::ConcurrencyIgnored) {
+            list.push(hard(Why::ConcurrencyFull { running, limit }));
+        }
+        let stagger = it.request.rollout.as_ref().map(|r| r.stagger).filter(|_| !broken::is(Rule::StaggerIgnored));
+        if let Some((last, stagger)) = it.last_start.zip(stagger)
+            && self.view.now < last + stagger
+        {
+            list.push(Blocker { until: Some(last + stagger), ..hard(Why::Stagger) });
+        }
+    }
+
+    /// What keeps this track from starting.
+    fn own(&self, track: u32, list: &mut List) {
+        let it = self.view.orchestration;
+        let Some(plan) = it.track_plan(track as usize) else { return };
+        if !list.is_done() {
+            let asks = Asks { own: Some(it.id), takes_up: plan.unfinished.is_some() };
+            self.guard.host(plan.target, &it.request, asks, list);
+        }
+    }
+
+    fn due_at(&self, due: &mut Vec<Timestamp>) {
+        let it = self.view.orchestration;
+        if it.waiting.is_empty() {
+            return;
+        }
+        if it.running.is_empty() {
+            due.push(it.wait_until());
+        }
+        let mut shared = List::all(&it.request);
+        self.shared(&mut shared);
+        due.extend(shared.found.iter().filter_map(|b| b.until));
+        if !shared.found.is_empty() {
+            return;
+        }
+        for track in self.candidates() {
+            let Some(plan) = it.track_plan(track as usize) else { continue };
+            let mut list = List::first(&it.request);
+            self.before(track, &mut list);
+            self.own(track, &mut list);
+            for blocker in list.found {
+                due.extend(blocker.until);
+                if matches!(blocker.why, Why::NotActive) && it.request.rollout.is_some() {
+                    due.push(self.unreachable_at(plan.target) + model::Millis(1));
+                }
+            }
+        }
+    }
+}
