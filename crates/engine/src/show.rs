@@ -16,7 +16,7 @@ use crate::view::{
 /// One orchestration. Steps, children and the public phase are those of its one track; a rollout has [`track`] for each.
 pub(crate) fn orchestration(it: &Orchestration) -> View {
     let fresh = TrackState::new(0);
-    let one = it.request.rollout.is_none();
+    let one = it.tracks.len() == 1;
     let track = it.tracks.first().filter(|_| one).unwrap_or(&fresh);
     let steps = it.track_plan(0).filter(|_| one).map(|t| t.steps).unwrap_or_default();
     let find = |is: fn(&StepAction) -> bool| steps.iter().position(|s| is(&s.action));

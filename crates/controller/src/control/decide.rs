@@ -169,4 +169,3 @@ fn stopping() -> ControlError {
     ControlError::Unavailable("the controller is stopping".to_owned())
 }
 
-/// A refusal in words, for the audit log.

@@ -224,8 +224,9 @@ impl Names {
         let report = match entry {
             Entry::Accepted { plan, host_name, report, request, .. } => {
                 self.0.insert(request.target(), host_name.clone());
-                self.0.extend(plan.tracks().map(|track| (track.target, track.name.clone())));
-                Some(&**report)
+                let named = plan.tracks().filter(|track| !track.name.is_empty());
+                self.0.extend(named.map(|track| (track.target, track.name.clone())));
+                report.as_deref()
             }
             Entry::Acked { ack, .. } => ack.report.as_ref(),
             _ => None,

@@ -113,7 +113,7 @@ impl List {
         };
         let report = Box::new(shell.hosts.iter_mut().find(|h| h.name == host).expect("a host").report(shell.now));
         let wait_until = shell.now + Millis::secs(300);
-        let entry = Entry::Accepted { request, plan, host_name: host.to_owned(), report, wait_until };
+        let entry = Entry::Accepted { request, plan, host_name: String::new(), report: Some(report), wait_until };
         shell.keep(Fact::Orchestration(id, Record { at: shell.now, by: user(), entry }));
         shell.last = Some(id);
         shell.take_up();
