@@ -159,7 +159,7 @@ impl fmt::Display for ErrorCode {
 
 /// What a performer saw, besides a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", from = "crate::older::WrittenObserved")]
+#[serde(rename_all = "snake_case", from = "WrittenObserved")]
 pub enum Observed {
     /// The child that was acted on.
     Child(ChildStatus),
@@ -167,6 +167,32 @@ pub enum Observed {
     Items(Vec<ItemState>),
     /// One result for each check that was asked.
     Checks(Vec<CheckResult>),
+}
+
+/// Journals of version 1 hold the bare status of a child.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenObserved {
+    Now(Told),
+    Older(ChildStatus),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Told {
+    Child(ChildStatus),
+    Items(Vec<ItemState>),
+    Checks(Vec<CheckResult>),
+}
+
+impl From<WrittenObserved> for Observed {
+    fn from(written: WrittenObserved) -> Self {
+        match written {
+            WrittenObserved::Now(Told::Child(status)) | WrittenObserved::Older(status) => Self::Child(status),
+            WrittenObserved::Now(Told::Items(items)) => Self::Items(items),
+            WrittenObserved::Now(Told::Checks(results)) => Self::Checks(results),
+        }
+    }
 }
 
 /// The error of a failed ack.
@@ -195,4 +221,19 @@ pub struct Ack {
     pub already: bool,
     /// A fresh report: always for a completed probe, and for a completed reboot.
     pub report: Option<Report>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_read_as_version_1_and_as_today_write_it() {
+        let seen = Observed::Child(ChildStatus::Running);
+        assert_eq!(serde_json::from_str::<Observed>(r#""running""#).unwrap(), seen);
+        let items = Observed::Items(vec![ItemState { name: "web/web1".to_owned(), state: "ready".to_owned(), in_service: true }]);
+        for today in [seen, items, Observed::Checks(Vec::new())] {
+            assert_eq!(serde_json::from_str::<Observed>(&serde_json::to_string(&today).unwrap()).unwrap(), today);
+        }
+    }
 }

@@ -10,7 +10,6 @@ mod check;
 mod command;
 mod drain;
 mod id;
-mod older;
 mod plan;
 mod report;
 mod request;

@@ -1,5 +1,7 @@
 //! Plans: waves of tracks of steps. Immutable once accepted.
 
+mod older;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -40,7 +42,7 @@ impl fmt::Display for TimeoutPolicy {
 
 /// An accepted plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "crate::older::WrittenPlan")]
+#[serde(from = "older::WrittenPlan")]
 pub struct Plan {
     /// Who made it.
     pub planner: Planner,
@@ -119,7 +121,7 @@ pub enum StepAction {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         checks: Vec<Check>,
         /// For [`Recheck::Restored`] and [`Recheck::Soak`]: every answer must be good for so long.
-        #[serde(default = "crate::older::hold")]
+        #[serde(default = "older::hold")]
         hold: Millis,
     },
     /// Read what the drain would take out of service, to bring back exactly that (G7). A drain that cannot be read is not begun.

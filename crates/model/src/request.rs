@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Millis, Rollout, TargetId, TimeoutPolicy};
 
@@ -74,7 +74,7 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The hosts, each once; one, but for a rollout.
-    #[serde(alias = "target", deserialize_with = "crate::older::targets")]
+    #[serde(alias = "target", deserialize_with = "targets")]
     pub targets: Vec<TargetId>,
     /// What.
     pub operation: Operation,
@@ -85,6 +85,20 @@ pub struct Request {
     pub rollout: Option<Rollout>,
     /// Who.
     pub by: Actor,
+}
+
+/// One target, as journals of version 1 have it, or a list of them.
+fn targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TargetId>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Many(Vec<TargetId>),
+        One(TargetId),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Many(targets) => targets,
+        Written::One(target) => vec![target],
+    })
 }
 
 impl Request {

@@ -1,33 +1,17 @@
-//! What journals of version 1 hold where this program writes something else: one target in a request, the steps inside their
-//! track, the bare status of a child. They are read into the words of today.
+//! Plans in journals of version 1 hold the steps inside their track. They are read into the lists of today.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use crate::{
-    CheckResult, ChildStatus, ItemState, Millis, Observed, Plan, Planner, Route, Step, TargetId, Track, Unfinished, Vars, Wave,
-};
+use super::{Plan, Planner, Step, Track, Wave};
+use crate::{Millis, Route, TargetId, Unfinished, Vars};
 
 /// The hold of probes in plans that name none: the default of their time.
-pub(crate) fn hold() -> Millis {
+pub(super) fn hold() -> Millis {
     Millis::secs(5)
 }
 
-/// One target, or a list of them.
-pub(crate) fn targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TargetId>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Many(Vec<TargetId>),
-        One(TargetId),
-    }
-    Ok(match Written::deserialize(deserializer)? {
-        Written::Many(targets) => targets,
-        Written::One(target) => vec![target],
-    })
-}
-
 #[derive(Deserialize)]
-pub(crate) struct WrittenPlan {
+pub(super) struct WrittenPlan {
     planner: Planner,
     #[serde(default)]
     lists: Vec<Vec<Step>>,
@@ -76,37 +60,12 @@ impl From<WrittenPlan> for Plan {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum WrittenObserved {
-    Now(Told),
-    Older(ChildStatus),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Told {
-    Child(ChildStatus),
-    Items(Vec<ItemState>),
-    Checks(Vec<CheckResult>),
-}
-
-impl From<WrittenObserved> for Observed {
-    fn from(written: WrittenObserved) -> Self {
-        match written {
-            WrittenObserved::Now(Told::Child(status)) | WrittenObserved::Older(status) => Self::Child(status),
-            WrittenObserved::Now(Told::Items(items)) => Self::Items(items),
-            WrittenObserved::Now(Told::Checks(results)) => Self::Checks(results),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn words_of_version_1_and_of_today_are_both_read() {
+    fn plans_of_version_1_and_of_today_are_both_read() {
         let old = r#"{"planner":"host","waves":[{"tracks":[{"target":"f72400a4-a35a-5d17-b5ce-25036ebf0bbc","route":"agent",
             "after":[],"steps":[{"action":{"kind":"probe","recheck":"restored"},"subjects":"target","limit":1,"parallel":0}]}]}]}"#;
         let plan: Plan = serde_json::from_str(old).unwrap();
@@ -114,12 +73,5 @@ mod tests {
         assert_eq!(plan.steps(track).len(), 1);
         assert!(matches!(plan.steps(track)[0].action, crate::StepAction::Probe { hold: Millis(5000), .. }));
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
-
-        let seen = Observed::Child(ChildStatus::Running);
-        assert_eq!(serde_json::from_str::<Observed>(r#""running""#).unwrap(), seen);
-        let items = Observed::Items(vec![ItemState { name: "web/web1".to_owned(), state: "ready".to_owned(), in_service: true }]);
-        for today in [seen, items, Observed::Checks(Vec::new())] {
-            assert_eq!(serde_json::from_str::<Observed>(&serde_json::to_string(&today).unwrap()).unwrap(), today);
-        }
     }
 }
