@@ -351,6 +351,12 @@ pub(crate) struct Session {
     _hold: oneshot::Sender<()>,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("host", &self.settings.name).finish_non_exhaustive()
+    }
+}
+
 /// Judges the host's key.
 pub(crate) struct Gate {
     access: Arc<Access>,

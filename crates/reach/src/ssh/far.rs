@@ -3,28 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use model::{BootIdentity, Millis};
 use recipe::{Invocation, Next, Output, Script};
-use russh::{ChannelMsg, Sig};
-use tokio::time::timeout;
 
-use super::access::{Access, Session, Sudo, in_words};
+use super::access::{Access, Session, Sudo};
 use super::destination::Destination;
 use super::error::SshError;
 use super::script;
 use super::settings::Settings;
 
-/// No recipe reads more than this; a tool that says more is broken.
-const MOST_SAID: usize = 4 * 1024 * 1024;
 /// Between two tries to reach a host in the middle of a recipe.
 const AGAIN: Duration = Duration::from_secs(1);
-/// A tool that was killed at its limit may still say how it ended.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// After a tool has ended, something that it left behind may still hold its output open; it is waited for so long without a word.
-const STRAGGLERS: Duration = Duration::from_secs(2);
-/// And for so long in all.
-const LAST_OUTPUT: Duration = Duration::from_secs(60);
 
 /// One destination. Steps share one connection for as long as it stands; [`Far::let_go`] ends it, and the next step makes a
 /// new one.
@@ -36,23 +25,6 @@ pub struct Far {
     session: Option<Session>,
     /// Instead of the usual limit for connecting.
     hurry: Option<Duration>,
-}
-
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Session")
-    }
-}
-
-/// How a command ended on the far end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// With this exit code.
-    Exit(i32),
-    /// By a signal.
-    Signal,
-    /// It was still at work at its limit, and was killed.
-    Limit,
 }
 
 impl Access {
@@ -162,97 +134,6 @@ impl Far {
                 }
                 Next::Done(done) => return Ok(done),
             }
-        }
-    }
-}
-
-impl Session {
-    /// Runs one line by the login's shell and keeps what it says.
-    pub(crate) async fn collect(&mut self, line: &str, stdin: String, limit: Duration) -> Result<Output, SshError> {
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let ended = self.exec(line, stdin, Some(limit), |is_error, bytes| {
-            let to = if is_error { &mut stderr } else { &mut stdout };
-            to.extend_from_slice(bytes);
-            to.len() <= MOST_SAID
-        });
-        let ended = ended.await?;
-        let exit = match ended {
-            Ended::Exit(code) => Some(code),
-            Ended::Signal | Ended::Limit => None,
-        };
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Output { exit, stdout: text(stdout), stderr: text(stderr), timed_out: ended == Ended::Limit })
-    }
-
-    /// Runs one line by the login's shell. `said` gets what it says (`true` for standard error) and answers whether there may be
-    /// more of it; without `limit` the host's signs of life are the limit.
-    pub(crate) async fn exec(
-        &mut self,
-        line: &str,
-        stdin: String,
-        limit: Option<Duration>,
-        mut said: impl FnMut(bool, &[u8]) -> bool,
-    ) -> Result<Ended, SshError> {
-        let host = self.settings.name.clone();
-        let lost = |why: String| SshError::Lost { host: host.clone(), why };
-        let opening = timeout(self.channel_limit, self.handle.channel_open_session()).await;
-        let mut channel = match opening {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return Err(SshError::Unreachable { host, at: "no channel".to_owned(), why: in_words(&error) }),
-            Err(_) => return Err(SshError::Silent { host, during: "opening a channel", secs: self.channel_limit.as_secs() }),
-        };
-        let until = limit.map(|limit| tokio::time::Instant::now() + limit);
-        channel.exec(false, line).await.map_err(|error| lost(in_words(&error)))?;
-        if !stdin.is_empty() {
-            channel.data_bytes(Bytes::from(stdin)).await.map_err(|error| lost(in_words(&error)))?;
-        }
-        channel.eof().await.map_err(|error| lost(in_words(&error)))?;
-        let mut ended: Option<(Ended, tokio::time::Instant)> = None;
-        let mut killed = false;
-        let mut until = until;
-        loop {
-            if let Some((_, at)) = ended {
-                until = Some((tokio::time::Instant::now() + STRAGGLERS).min(at + LAST_OUTPUT));
-            }
-            let message = match until {
-                None => channel.wait().await,
-                Some(at) => match tokio::time::timeout_at(at, channel.wait()).await {
-                    Ok(message) => message,
-                    Err(_) if killed || ended.is_some() => break,
-                    Err(_) => {
-                        killed = true;
-                        until = Some(tokio::time::Instant::now() + LAST_WORDS);
-                        // Nobody answers these; the far end's own limits are what remains if they are not heard.
-                        drop(timeout(LAST_WORDS, channel.signal(Sig::KILL)).await);
-                        drop(timeout(LAST_WORDS, channel.close()).await);
-                        continue;
-                    }
-                },
-            };
-            match message {
-                Some(ChannelMsg::Data { data }) => {
-                    if !said(false, &data) {
-                        return Err(SshError::Unreadable { host, why: format!("it said more than {MOST_SAID} bytes") });
-                    }
-                }
-                Some(ChannelMsg::ExtendedData { data, .. }) => {
-                    if !said(true, &data) {
-                        return Err(SshError::Unreadable { host, why: format!("it said more than {MOST_SAID} bytes") });
-                    }
-                }
-                Some(ChannelMsg::ExitStatus { exit_status }) => {
-                    let code = i32::try_from(exit_status).unwrap_or(i32::MAX);
-                    ended = Some((Ended::Exit(code), tokio::time::Instant::now()));
-                }
-                Some(ChannelMsg::ExitSignal { .. }) => ended = Some((Ended::Signal, tokio::time::Instant::now())),
-                Some(ChannelMsg::Close) | None => break,
-                Some(_) => {}
-            }
-        }
-        match (killed, ended) {
-            (true, _) => Ok(Ended::Limit),
-            (false, Some((ended, _))) => Ok(ended),
-            (false, None) => Err(lost("it ended before the command did".to_owned())),
         }
     }
 }

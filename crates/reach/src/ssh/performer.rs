@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{
-    Ack, AckError, AckStatus, Action, BootIdentity, ChildKind, Command, ErrorCode, InstanceId, Millis, RateState,
-    Readable, Report, TargetId, Timestamp,
+    Ack, AckError, AckStatus, Action, BootIdentity, ChildKind, Command, ErrorCode, InstanceId, Millis, RateState, Readable,
+    Report, TargetId, Timestamp,
 };
 use recipe::{HostKind, HostReading, Verdict};
 use tokio::sync::mpsc;
