@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use recipe::far::Places;
 use russh::client::{AuthResult, Handle, Handler, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg};
@@ -76,6 +77,8 @@ pub struct Options {
     pub accept_new: bool,
     /// How long is waited for what.
     pub limits: Limits,
+    /// Where the far end keeps claims.
+    pub places: Places,
 }
 
 impl Options {
@@ -89,6 +92,7 @@ impl Options {
             sudo: Sudo::Plain,
             accept_new: false,
             limits: Limits::default(),
+            places: Places::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What goes wrong on the way to a host and on it.
 
 use model::{AckError, ErrorCode};
+use recipe::far::Denial;
 
 use super::known::KeyError;
 use super::settings::SettingsError;
@@ -44,15 +45,15 @@ pub enum SshError {
         /// What was tried, and what to do.
         why: String,
     },
-    /// `sudo` wants what it was not given.
-    #[error("sudo on {host} as {user}: {why}")]
-    Sudo {
+    /// It lets us in and runs nothing.
+    #[error("{host} as {user}: {denial}")]
+    NothingRun {
         /// As it was named.
         host: String,
         /// As whom.
         user: String,
-        /// What to do.
-        why: String,
+        /// Why.
+        denial: Denial,
     },
     /// The connection ended in the middle.
     #[error("the connection to {host} was lost: {why}")]
@@ -82,7 +83,7 @@ impl SshError {
             Self::Key(KeyError::Changed { .. } | KeyError::Revoked { .. }) => ErrorCode::HostKeyChanged,
             Self::Key(KeyError::Unknown { .. } | KeyError::NotNoted { .. } | KeyError::File { .. })
             | Self::Denied { .. }
-            | Self::Sudo { .. } => ErrorCode::Denied,
+            | Self::NothingRun { .. } => ErrorCode::Denied,
             Self::Settings(_) | Self::Unreachable { .. } | Self::Silent { .. } | Self::Lost { .. } => ErrorCode::Unreachable,
             Self::Expired(_) => ErrorCode::Expired,
             Self::Unreadable { .. } => ErrorCode::ToolFailed,

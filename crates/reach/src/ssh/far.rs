@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{BootIdentity, Millis};
+use recipe::far::Rights;
 use recipe::{Invocation, Next, Output, Script};
 
 use super::access::{Access, Session, Sudo};
 use super::destination::Destination;
 use super::error::SshError;
-use super::script;
 use super::settings::Settings;
 
 /// Between two tries to reach a host in the middle of a recipe.
@@ -55,8 +55,14 @@ impl Far {
     /// # Errors
     /// As [`Far::run`]; and anything broken, short or empty is [`SshError::Unreadable`], never an identity.
     pub async fn boot(&mut self) -> Result<BootIdentity, SshError> {
-        let output = self.run(&script::boot()).await?;
-        script::read_boot(&output).map_err(|why| SshError::Unreadable { host: self.to.host.clone(), why })
+        let kept = self.is_connected();
+        match self.session().await?.boot().await {
+            Err(error) if kept && error.may_pass() => {
+                self.let_go();
+                self.session().await?.boot().await
+            }
+            done => done,
+        }
     }
 
     /// Whether a connection stands.
@@ -83,20 +89,16 @@ impl Far {
     /// [`SshError::Lost`] when the connection ends in the middle: whether the tool did its work is not known then. Everything
     /// else means that it was not run. A tool that fails, or does not end within its limit, is an [`Output`].
     pub async fn run(&mut self, invocation: &Invocation) -> Result<Output, SshError> {
+        let kept = self.is_connected();
         let sudo = self.access.options.sudo.clone();
-        let session = self.session().await?;
-        let root = session.settings.user == "root" || sudo == Sudo::Never;
-        let (line, stdin) = match &sudo {
-            _ if root => (script::line(invocation), String::new()),
-            Sudo::Password(secret) => (script::sudo(invocation, true), format!("{}\n", secret.text())),
-            Sudo::Plain | Sudo::Never => (script::sudo(invocation, false), String::new()),
-        };
-        let output = session.collect(&line, stdin, invocation.limit.duration()).await?;
-        if !root && let Some(why) = script::sudo_refuses(&output, matches!(sudo, Sudo::Password(_))) {
-            let (host, user) = (session.settings.name.clone(), session.settings.user.clone());
-            return Err(SshError::Sudo { host, user, why });
+        match self.session().await?.run(invocation, &sudo).await {
+            // The kept connection was dead, and nothing was run over it.
+            Err(error) if kept && error.may_pass() && !matches!(error, SshError::Lost { .. }) => {
+                self.let_go();
+                self.session().await?.run(invocation, &sudo).await
+            }
+            done => done,
         }
-        Ok(output)
     }
 
     /// Performs a recipe to its end. A connection that ends in the middle of a tool is an answer to the recipe (an end that was
@@ -135,5 +137,41 @@ impl Far {
                 Next::Done(done) => return Ok(done),
             }
         }
+    }
+}
+
+impl Session {
+    /// Runs a tool; with root's rights unless `sudo` says otherwise.
+    async fn run(&self, invocation: &Invocation, sudo: &Sudo) -> Result<Output, SshError> {
+        let rights = match sudo {
+            _ if self.settings.user == "root" => Rights::Own,
+            Sudo::Never => Rights::Own,
+            Sudo::Plain => Rights::Sudo,
+            Sudo::Password(_) => Rights::SudoPassword,
+        };
+        let line = recipe::far::line(invocation, rights);
+        let stdin = match sudo {
+            Sudo::Password(secret) if line.wants_password => format!("{}\n", secret.text()),
+            _ => String::new(),
+        };
+        let output = self.collect(&line.text, stdin, invocation.limit.duration()).await?;
+        recipe::far::answer(output, rights).map_err(|denial| {
+            let (host, user) = (self.settings.name.clone(), self.settings.user.clone());
+            SshError::NothingRun { host, user, denial }
+        })
+    }
+
+    /// Reads the boot identity, which needs no rights.
+    pub(crate) async fn boot(&self) -> Result<BootIdentity, SshError> {
+        let mut script = recipe::far::boot();
+        let mut last = None;
+        let read = loop {
+            match script.next(last.as_ref(), Millis(0)) {
+                Next::Run(invocation) => last = Some(self.run(&invocation, &Sudo::Never).await?),
+                Next::Wait(time) => tokio::time::sleep(time.duration().max(Duration::from_millis(1))).await,
+                Next::Done(read) => break read,
+            }
+        };
+        read.map_err(|why| SshError::Unreadable { host: self.settings.name.clone(), why })
     }
 }

@@ -12,14 +12,11 @@ use super::destination::Destination;
 use super::error::SshError;
 use super::exec::{Ended, Heard};
 use super::far::Far;
-use super::script;
 
 /// A longer line is shown in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 /// A command that is still running after so long may be one that ends the boot, whatever it is called.
 const LEARN_AFTER: Duration = Duration::from_secs(1);
-/// Reading the boot.
-const LEARN_LIMIT: Duration = Duration::from_secs(10);
 /// Between two tries to reach a host that went down.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A try to reach it takes at most so long.
@@ -224,7 +221,7 @@ impl Run<'_> {
         };
         let mut before = None;
         if self.ends_boot {
-            match learn(session).await {
+            match session.boot().await {
                 Ok(boot) => before = Some(boot),
                 // Nothing was run yet, so nothing is lost.
                 Err(error) => return RunEnd::Failed(error),
@@ -252,7 +249,7 @@ impl Run<'_> {
         let mut lines = [Lines::default(), Lines::default()];
         let mut learning = std::pin::pin!(async {
             tokio::time::sleep(LEARN_AFTER).await;
-            learn(session).await
+            session.boot().await
         });
         let mut learns = before.is_none();
         let ended = loop {
@@ -327,7 +324,7 @@ impl Run<'_> {
                     return RunEnd::Rebooted { exit };
                 }
                 // The wire broke, and the host did not: how the command ended is not known.
-                Ok(boot) if first == Some(boot) && lost.is_some() => {
+                Ok(boot) if first == Some(boot) && lost.is_some() && self.would_be_down(since) => {
                     return RunEnd::Failed(lost.unwrap_or_else(|| self.unknown()));
                 }
                 Ok(boot) => {
@@ -358,12 +355,6 @@ impl Run<'_> {
     fn unknown(&self) -> SshError {
         SshError::Lost { host: self.target.name.clone(), why: "how the command ended was not heard".to_owned() }
     }
-}
-
-/// Reads the boot identity on a connection that stands.
-async fn learn(session: &Session) -> Result<BootIdentity, SshError> {
-    let output = session.collect(&script::line(&script::boot()), String::new(), LEARN_LIMIT).await?;
-    script::read_boot(&output).map_err(|why| SshError::Unreadable { host: session.settings.name.clone(), why })
 }
 
 /// Cuts a stream into lines.

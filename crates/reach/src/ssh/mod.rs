@@ -11,7 +11,6 @@ mod known;
 mod many;
 mod pattern;
 mod performer;
-mod script;
 mod settings;
 mod stream;
 

@@ -8,6 +8,7 @@ use model::{
     Ack, AckError, AckStatus, Action, BootIdentity, ChildKind, Command, ErrorCode, InstanceId, Millis, RateState, Readable,
     Report, TargetId, Timestamp,
 };
+use recipe::far::{Answer, Closed, Order};
 use recipe::{HostKind, HostReading, Verdict};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -18,7 +19,6 @@ use super::access::Access;
 use super::destination::Destination;
 use super::error::SshError;
 use super::far::Far;
-use super::script;
 
 /// Between two tries to reach a host.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
@@ -192,104 +192,81 @@ impl Task<'_> {
 
     /// A reboot or a shutdown.
     async fn end_boot(&mut self) {
-        let Some(expect) = self.command.action.expect_boot() else { return };
-        match self.claim(expect).await {
+        let (expect, begin_within, power_off, ignore_inhibitors) = match self.command.action {
+            Action::Reboot { expect_boot, begin_within, ignore_inhibitors } => {
+                (expect_boot, begin_within, false, ignore_inhibitors)
+            }
+            Action::Shutdown { expect_boot, begin_within, ignore_inhibitors } => {
+                (expect_boot, begin_within, true, ignore_inhibitors)
+            }
+            _ => return,
+        };
+        let places = self.performer.access.options.places.clone();
+        let order = Order { command: self.command.id, expect, power_off, ignore_inhibitors, places };
+        match self.claim(&order).await {
             Some(Ok(())) => {}
             Some(Err(ack)) => return self.send(*ack).await,
-            None => return,
+            None => return warn!(command = %self.command.id, "could not be asked; it is to be sent again"),
         }
         self.say(AckStatus::Accepted, expect).await;
         self.say(AckStatus::ExecutionStarted, expect).await;
-        self.far.let_go();
-        self.watch(expect).await;
+        self.watch(&order, begin_within.duration()).await;
     }
 
     /// Claims and orders, or finds that this was done before. `None`: nobody could be asked, and nothing may be said.
-    async fn claim(&mut self, expect: BootIdentity) -> Option<Result<(), Box<Ack>>> {
+    async fn claim(&mut self, order: &Order) -> Option<Result<(), Box<Ack>>> {
         let begun = Instant::now();
-        let mut denied = None;
-        loop {
-            if begun.elapsed() > LONGEST_WATCH {
-                return None;
-            }
+        while begun.elapsed() < LONGEST_WATCH {
             // Too late to begin it; but an earlier copy may have done so.
-            let order = if self.is_expired() { Vec::new() } else { self.order() };
-            let answer = self.far.run(&script::claim(self.command.id, expect, &order)).await;
-            let error = match answer {
-                Ok(output) => match script::read_claim(&output) {
-                    Ok((claim, boot)) => return Some(self.judge(claim, boot, expect, order.is_empty())),
-                    Err(why) => SshError::Unreadable { host: self.host.at.to_string(), why },
+            let late = self.is_expired();
+            let script = if late { order.look() } else { order.give() };
+            let why = match self.far.perform(script, Duration::ZERO).await {
+                Ok(Answer::Ordered | Answer::Open | Answer::Ended { .. }) => return Some(Ok(())),
+                Ok(Answer::Absent) => return Some(self.refuse(ErrorCode::Expired, expired(self.command), order.expect)),
+                Ok(Answer::Failed { code, message }) => match self.boot_of_failure(code, order.expect).await {
+                    Ok(boot) => return Some(self.refuse(code, message, boot)),
+                    Err(why) => why,
                 },
-                // It may have been claimed, and ordered: the next look says.
-                Err(error) => error,
-            };
-            warn!(command = %self.command.id, %error, "not claimed yet");
-            self.far.let_go();
-            if !error.may_pass() {
+                // It may have been claimed, and ordered: asking again says.
+                Ok(Answer::Unclear(why)) => why,
                 // A host that is going down or coming up denies everybody for a while.
-                denied = Some(AckError::from(&error));
-            }
-            if self.is_expired()
-                && let Some(AckError { code, message }) = denied.take()
-            {
-                return Some(Err(Box::new(self.failed(code, message, expect))));
-            }
-            tokio::time::sleep(if begun.elapsed() < ASK_OFTEN { TRY_AGAIN.0 } else { TRY_AGAIN.1 }).await;
+                Err(error) if late && !error.may_pass() => {
+                    let AckError { code, message } = AckError::from(&error);
+                    return Some(self.refuse(code, message, order.expect));
+                }
+                Err(error) => error.to_string(),
+            };
+            warn!(command = %self.command.id, %why, "not claimed yet");
+            self.far.let_go();
+            tokio::time::sleep(pace(begun)).await;
         }
+        None
     }
 
-    fn judge(&self, claim: script::Claim, boot: BootIdentity, expect: BootIdentity, late: bool) -> Result<(), Box<Ack>> {
-        let refuse = |code, message: String| Err(Box::new(self.failed(code, message, boot)));
-        match claim {
-            script::Claim::Before => Ok(()),
-            script::Claim::Ordered(output) => match recipe_verdict(&output) {
-                Some(message) => refuse(ErrorCode::Refused, message),
-                None => Ok(()),
-            },
-            script::Claim::Absent if boot != expect => {
-                refuse(ErrorCode::BootDiffers, format!("this host is on boot {boot}, not on {expect}: there is nothing to end"))
-            }
-            script::Claim::Absent if late => {
-                refuse(ErrorCode::Expired, format!("it was to be begun by {}", self.command.expires_at))
-            }
-            script::Claim::Absent => refuse(ErrorCode::OutcomeUnknown, "the claim was not made".to_owned()),
-            script::Claim::NoRoom(words) => {
-                refuse(ErrorCode::LedgerFailed, format!("the claim cannot be written, so nothing was done: {words}"))
-            }
+    /// That the boot differs is only believed of the boot that it is.
+    async fn boot_of_failure(&mut self, code: ErrorCode, expect: BootIdentity) -> Result<BootIdentity, String> {
+        if code != ErrorCode::BootDiffers {
+            return Ok(expect);
         }
+        self.far.boot().await.map_err(|error| error.to_string())
     }
 
-    /// What ends the boot.
-    fn order(&self) -> Vec<String> {
-        let (verb, ignore) = match &self.command.action {
-            Action::Shutdown { ignore_inhibitors, .. } => ("poweroff", *ignore_inhibitors),
-            Action::Reboot { ignore_inhibitors, .. } => ("reboot", *ignore_inhibitors),
-            _ => return Vec::new(),
-        };
-        let check = if ignore { "--check-inhibitors=no" } else { "--check-inhibitors=yes" };
-        ["systemctl", verb, check, "--no-ask-password"].map(str::to_owned).to_vec()
+    fn refuse(&self, code: ErrorCode, message: String, boot: BootIdentity) -> Result<(), Box<Ack>> {
+        Err(Box::new(self.failed(code, message, boot)))
     }
 
     /// Waits for another boot, always over new connections.
-    async fn watch(&mut self, expect: BootIdentity) {
-        let begin_within = match &self.command.action {
-            Action::Reboot { begin_within, .. } | Action::Shutdown { begin_within, .. } => begin_within.duration(),
-            _ => return,
-        };
+    async fn watch(&mut self, order: &Order, begin_within: Duration) {
         let (begun, mut patience) = (Instant::now(), FIRST_TRY);
         while begun.elapsed() < LONGEST_WATCH {
-            tokio::time::sleep(if begun.elapsed() < ASK_OFTEN { TRY_AGAIN.0 } else { TRY_AGAIN.1 }).await;
             match self.look(patience).await {
-                Ok(boot) if boot != expect => {
+                Ok(boot) if boot != order.expect => {
                     if let Some(ack) = self.prove(boot).await {
                         return self.send(ack).await;
                     }
                 }
                 Ok(boot) if begun.elapsed() > begin_within => {
-                    let read = self.performer.report(self.host, &mut self.far).await;
-                    // Something pending, or not known: it may still happen.
-                    if read.is_ok_and(|report| report.boot == expect && report.pending_shutdown == Readable::Known(None)) {
-                        let message = "it was ordered, and the host is still on the same boot with nothing pending".to_owned();
+                    if let Some(message) = self.did_not_begin(order).await {
                         return self.send(self.failed(ErrorCode::NotBegun, message, boot)).await;
                     }
                 }
@@ -298,8 +275,31 @@ impl Task<'_> {
                 Err(error) => info!(command = %self.command.id, %error, "not back yet"),
             }
             self.far.let_go();
+            tokio::time::sleep(pace(begun)).await;
         }
         warn!(command = %self.command.id, "no longer watched; it is to be sent again");
+    }
+
+    /// Whether it may be said that nothing comes of it: the same boot, nothing pending, and the claim closed, so that nothing can
+    /// come of it any more.
+    async fn did_not_begin(&mut self, order: &Order) -> Option<String> {
+        let report = self.performer.report(self.host, &mut self.far).await.ok()?;
+        // Something pending, or not known: it may still happen.
+        if report.boot != order.expect || report.pending_shutdown != Readable::Known(None) {
+            return None;
+        }
+        let message = "it was ordered, and the host is still on the same boot with nothing pending";
+        match self.far.perform(order.close(ErrorCode::NotBegun, message), Duration::ZERO).await {
+            Ok(Closed::Closed | Closed::NeverClaimed) => Some(message.to_owned()),
+            Ok(Closed::Unclear(why)) => {
+                warn!(command = %self.command.id, %why, "the claim is not closed yet");
+                None
+            }
+            Err(error) => {
+                warn!(command = %self.command.id, %error, "the claim is not closed yet");
+                None
+            }
+        }
     }
 
     /// Reads the boot over a new connection.
@@ -359,8 +359,13 @@ impl Task<'_> {
 /// Stands in acks about a host that was never read.
 const NEVER_READ: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
-fn recipe_verdict(output: &recipe::Output) -> Option<String> {
-    (output.exit.is_some_and(|code| code != 0) && !output.timed_out).then(|| output.words())
+/// How long to wait before the host is asked again.
+fn pace(begun: Instant) -> Duration {
+    if begun.elapsed() < ASK_OFTEN { TRY_AGAIN.0 } else { TRY_AGAIN.1 }
+}
+
+fn expired(command: &Command) -> String {
+    format!("it was to be begun by {}", command.expires_at)
 }
 
 fn millis(time: Duration) -> Millis {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reach::ssh::{Access, AgentSocket, ConfigFiles, Destination, Limits, Options, Sudo, Surroundings};
+use reach::ssh::{Access, ConfigFiles, Destination, Limits, Options, Sudo, Surroundings};
 
 /// Far above what anything takes here.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -60,6 +60,7 @@ impl Person {
             sudo: Sudo::Never,
             accept_new: false,
             limits,
+            places: recipe::far::Places::default(),
         }
     }
 
@@ -116,7 +117,7 @@ impl Server {
             format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", folder.path().join("bin").display());
         let config = format!(
             "HostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
-             PermitRootLogin yes\nSetEnv PATH={path} FARM={0}\nLogLevel ERROR\nPidFile none\n{more}\n",
+             PermitRootLogin yes\nForceCommand exec env PATH={path} FARM={0} /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\nLogLevel ERROR\nPidFile none\n{more}\n",
             folder.path().display()
         );
         std::fs::write(folder.path().join("sshd_config"), config).unwrap();
@@ -214,10 +215,6 @@ impl Agent {
         add.arg("-q").arg(key).env("SSH_AUTH_SOCK", &socket).stdin(Stdio::null()).stderr(Stdio::null());
         assert!(add.status().unwrap().success());
         Self { socket, process, _folder: folder }
-    }
-
-    pub(crate) fn socket(&self) -> AgentSocket {
-        AgentSocket::At(self.socket.clone())
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -63,6 +63,8 @@ pub enum Answer {
         /// The boot that answered.
         boot: BootIdentity,
     },
+    /// Never claimed, and nothing was done: the answer to [`Order::look`] alone.
+    Absent,
     /// Nothing will happen because of this command; a repeat is told the same.
     Failed {
         /// For programs.
@@ -93,7 +95,12 @@ impl Order {
     /// Compares, claims and orders; safe to repeat. Where the order's own answer is a doubtful no, the host is asked whether
     /// something is pending, and the claim is closed when nothing is.
     pub fn give(&self) -> Script<Answer> {
-        Script::new(Give { order: self.clone(), at: At::Start, pending: Pending::new() })
+        Script::new(Give { order: self.clone(), at: At::Start, pending: Pending::new(), look: false })
+    }
+
+    /// Asks what became of an earlier [`Order::give`], and changes nothing: for a command that has expired meanwhile.
+    pub fn look(&self) -> Script<Answer> {
+        Script::new(Give { order: self.clone(), at: At::Start, pending: Pending::new(), look: true })
     }
 
     /// Closes the claim, with what is told from then on: for when the order did not lead to anything in time and nothing is
@@ -102,11 +109,12 @@ impl Order {
         Script::new(Close { run: self.closing(code, words), asked: false })
     }
 
-    fn claiming(&self) -> Invocation {
+    fn claiming(&self, look: bool) -> Invocation {
         let Places { run, claims, proc, systemd } = &self.places;
         let (command, expect) = (self.command.to_string(), self.expect.to_string());
         let ignore = if self.ignore_inhibitors { "yes" } else { "no" };
-        let arguments = [&command, &expect, self.verb(), ignore, run, claims, proc, systemd];
+        let verb = if look { "look" } else { self.verb() };
+        let arguments = [&command, &expect, verb, ignore, run, claims, proc, systemd];
         Invocation::new(["sh", "-c", CLAIM, "reveille"].into_iter().chain(arguments), LIMIT)
     }
 
@@ -130,6 +138,7 @@ struct Give {
     order: Order,
     at: At,
     pending: Pending,
+    look: bool,
 }
 
 impl Give {
@@ -176,6 +185,7 @@ impl Give {
                 }
             },
             ("open", Some(boot)) if boot == expect => Next::Done(Answer::Open),
+            ("absent", Some(boot)) if boot == expect && self.look => Next::Done(Answer::Absent),
             ("ended", Some(boot)) if boot != expect => Next::Done(Answer::Ended { boot }),
             ("differs", Some(boot)) if boot != expect => {
                 let words = format!("this host is on boot {boot}, not on {expect}: there is nothing to end");
@@ -206,7 +216,7 @@ impl Give {
 impl Steps<Answer> for Give {
     fn next(&mut self, last: Option<&Output>, elapsed: Millis) -> Next<Answer> {
         match (std::mem::replace(&mut self.at, At::Claiming), last) {
-            (At::Start, _) => Next::Run(self.order.claiming()),
+            (At::Start, _) => Next::Run(self.order.claiming(self.look)),
             (At::Claiming, Some(output)) => self.claimed(output, elapsed),
             (At::Claiming, None) => Next::Done(Answer::Unclear("no answer was brought".to_owned())),
             (At::Doubting(words), last) => self.doubt(last, elapsed, words),

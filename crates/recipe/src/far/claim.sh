@@ -37,6 +37,7 @@ known() {
 }
 [ -e "$claim" ] && known
 [ "$boot" = "$expect" ] || end differs
+[ "$verb" = look ] && end absent
 if [ -d "$systemd" ]; then
   command -v systemctl > /dev/null 2>&1 && how=systemctl
 elif command -v shutdown > /dev/null 2>&1; then
