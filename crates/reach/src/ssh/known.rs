@@ -106,10 +106,11 @@ struct Entry {
 /// Files as they were read, kept until they change.
 #[derive(Debug, Default)]
 pub(crate) struct KnownHosts {
-    files: Mutex<BTreeMap<PathBuf, (Stamp, Arc<Vec<Entry>>)>>,
+    files: Mutex<BTreeMap<PathBuf, (Stamp, Entries)>>,
 }
 
 type Stamp = Option<(SystemTime, u64)>;
+type Entries = Arc<Vec<Entry>>;
 
 impl KnownHosts {
     /// Judges the key that a host shows; notes it when it is new and that is allowed.
@@ -173,7 +174,7 @@ impl KnownHosts {
         known
     }
 
-    fn entries(&self, file: &Path) -> Result<Arc<Vec<Entry>>, KeyError> {
+    fn entries(&self, file: &Path) -> Result<Entries, KeyError> {
         let wrong = |why: std::io::Error| KeyError::File { file: file.display().to_string(), why: why.to_string() };
         let stamp: Stamp = match std::fs::metadata(file) {
             Ok(meta) => Some((meta.modified().map_err(wrong)?, meta.len())),

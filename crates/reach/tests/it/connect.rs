@@ -25,7 +25,8 @@ async fn a_key_file_lets_in_and_exit_output_and_environment_are_brought() {
     let mut far = person.access().far(server.destination());
     let output = run(&mut far, "echo \"$WORD\"; echo no >&2; cat; exit 3").await.unwrap();
     assert_eq!(output, Output { exit: Some(3), stdout: "it's\n".into(), stderr: "no\n".into(), timed_out: false });
-    assert_eq!(run(&mut far, "kill -9 $$").await.unwrap().exit, None);
+    // A shell in between may make a number of it.
+    assert!(matches!(run(&mut far, "kill -9 $$").await.unwrap().exit, None | Some(137)));
     assert_eq!(server.connections(), 1, "one connection for all steps");
     far.let_go();
     assert!(run(&mut far, "true").await.unwrap().succeeded());
