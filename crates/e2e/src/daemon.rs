@@ -77,6 +77,27 @@ impl Daemon {
         self.end(Signal::TERM)
     }
 
+    /// What Ctrl-C does: SIGINT. See [`Daemon::wait`].
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn interrupt(&mut self) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("never started")?;
+        signal(i32::try_from(child.id())?, Signal::INT)
+    }
+
+    /// Waits until it ends by itself; its exit code, and all that it wrote.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end in time; it is killed then.
+    pub fn wait(&mut self, limit: Duration) -> anyhow::Result<(Option<i32>, String)> {
+        let mut child = self.child.take().context("never started")?;
+        let status = wait(&mut child, limit).with_context(|| self.log_tail())?;
+        Ok((status.code(), self.log()))
+    }
+
     fn end(&mut self, how: Signal) -> anyhow::Result<()> {
         ensure!(self.alive(), "{} has ended by itself; it wrote:\n{}", self.program.display(), self.log_tail());
         let mut child = self.child.take().context("never started")?;

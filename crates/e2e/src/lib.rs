@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod daemon;
+pub mod fleet;
 pub mod inner;
 pub mod lab;
 pub mod process;

@@ -37,6 +37,13 @@ const PACE: [(&str, u64); 11] = [
     ("force_limit", 30_000),
 ];
 
+/// The lab's pace, in lines of TOML; `other` are keys that differ.
+#[must_use]
+pub fn pace(other: &[(&str, u64)]) -> String {
+    let kept = PACE.iter().filter(|(key, _)| other.iter().all(|(name, _)| name != key));
+    kept.chain(other).map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
 /// A controller with everything that it keeps.
 #[derive(Debug)]
 pub struct Server {
@@ -53,18 +60,28 @@ impl Server {
     ///
     /// When it does not come up.
     pub fn start(world: &World, engine: &[(&str, u64)]) -> anyhow::Result<Self> {
+        Self::start_with(world, engine, "", &world.dir)
+    }
+
+    /// The same with more tables of the engine's configuration (as they stand in the server's), and a home directory from which
+    /// its ssh goes out.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start_with(world: &World, engine: &[(&str, u64)], tables: &str, home: &Path) -> anyhow::Result<Self> {
         let (api, mqtt) = (world.port(), world.port());
         let state = world.dir.join("controller");
-        let pace = PACE.iter().filter(|(key, _)| engine.iter().all(|(other, _)| other != key)).chain(engine);
-        let pace: String = pace.map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let pace = pace(engine);
         let config = format!(
             "state_dir = {state:?}\n[api]\nlisten = [\"{SANDBOX_IP}:{api}\"]\n[mqtt]\nlisten = [\"{SANDBOX_IP}:{mqtt}\"]\n\
-             [tls]\nnames = [\"{SANDBOX_IP}\"]\n[engine]\n{pace}"
+             [tls]\nnames = [\"{SANDBOX_IP}\"]\n[engine]\n{pace}{tables}"
         );
         let file = world.dir.join("controller.toml");
         std::fs::write(&file, config)?;
         let arguments = ["server".into(), "--config".into(), file.into_os_string()];
-        let daemon = Daemon::new(&world.program("reveille")?, arguments, &world.dir.join("controller.log"));
+        let daemon =
+            Daemon::new(&world.program("reveille")?, arguments, &world.dir.join("controller.log")).with_env("HOME", home);
         let ca = state.join("tls/ca-certificate.pem");
         let api = Api { base: format!("https://{SANDBOX_IP}:{api}"), token: None, ca: Some(ca) };
         let mut server = Self { api, daemon, state };
@@ -198,9 +215,7 @@ impl Managed {
     /// When the lab or the product refuses.
     pub fn make(world: &World, server: &Server, prefix: &str, kind: Kind, units: &[(&str, &str)]) -> anyhow::Result<Self> {
         let host = world.host(prefix, kind)?;
-        host.put_program(&world.program("reveille-agent")?, "/usr/bin/reveille-agent")?;
-        host.put_file("/etc/reveille/agent.toml", "heartbeat_secs = 1\n", 0o644)?;
-        host.put_unit(UNIT_NAME, UNIT)?;
+        install_agent(world, &host)?;
         for (name, text) in units {
             host.put_unit(name, text)?;
         }
@@ -310,13 +325,33 @@ impl Managed {
     }
 }
 
+/// Puts the agent on the disk of a host that is off; it starts at each boot.
+///
+/// # Errors
+///
+/// When it is not built or the disk refuses.
+pub fn install_agent(world: &World, host: &Host) -> anyhow::Result<()> {
+    host.put_program(&world.program("reveille-agent")?, "/usr/bin/reveille-agent")?;
+    host.put_file("/etc/reveille/agent.toml", "heartbeat_secs = 1\n", 0o644)?;
+    host.put_unit(UNIT_NAME, UNIT)
+}
+
+/// Makes a host known without labels: see [`enrol_as`].
+///
+/// # Errors
+///
+/// When the lab or the product refuses.
+pub fn enrol(server: &Server, host: &Host) -> anyhow::Result<String> {
+    enrol_as(server, host, &json!({}))
+}
+
 /// Makes a host known: token, enrolment on the device, comparison of the key, approval, start of the agent.
 ///
 /// # Errors
 ///
 /// When one of them fails.
-pub fn enrol(server: &Server, host: &Host) -> anyhow::Result<String> {
-    let made = server.api.post("/api/v1/enrolment-tokens", &json!({"name": host.name()}))?.expect(200)?;
+pub fn enrol_as(server: &Server, host: &Host, labels: &Value) -> anyhow::Result<String> {
+    let made = server.api.post("/api/v1/enrolment-tokens", &json!({"name": host.name(), "labels": labels}))?.expect(200)?;
     host.put_file("/root/token", text(&made, "token")?, 0o600)?;
     let said = host.sh("reveille-agent enrol --token-file - < /root/token; rm /root/token")?;
     let id = said.lines().find_map(|line| line.strip_prefix("enrolled as host ")).context(said.clone())?.trim().to_owned();

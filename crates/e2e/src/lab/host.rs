@@ -148,6 +148,12 @@ impl Host {
         self.dir.clone()
     }
 
+    /// The private key that opens it.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.image.key()
+    }
+
     /// The root of its file system, on or off.
     #[must_use]
     pub fn disk(&self) -> PathBuf {

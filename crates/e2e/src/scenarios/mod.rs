@@ -5,6 +5,9 @@ mod failures;
 mod kills;
 mod lab_itself;
 mod limits;
+mod rolling_faults;
+mod rolling_fleet;
+mod rolling_people;
 mod safe_reboot;
 
 use crate::world::Scenario;
@@ -12,5 +15,15 @@ use crate::world::Scenario;
 /// All of them, in the order in which they begin: the long ones first, so that none of them is left alone at the end.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [kills::SCENARIOS, limits::SCENARIOS, failures::SCENARIOS, safe_reboot::SCENARIOS, lab_itself::SCENARIOS].concat()
+    [
+        rolling_fleet::SCENARIOS,
+        kills::SCENARIOS,
+        rolling_faults::SCENARIOS,
+        rolling_people::SCENARIOS,
+        limits::SCENARIOS,
+        failures::SCENARIOS,
+        safe_reboot::SCENARIOS,
+        lab_itself::SCENARIOS,
+    ]
+    .concat()
 }
