@@ -55,7 +55,7 @@ pub async fn check(config: &Config) -> Findings {
     let host = host.unwrap_or(model::TargetId(uuid::Uuid::nil()));
     // Named outright, so that nothing is noted.
     let expected = config.engines.clone().unwrap_or_else(|| identity::engines(state));
-    let read = Host::new(config.recipes(), host, Some(expected), state.clone()).reading().await;
+    let read = Host::new(config.recipes(), host, Some(expected), state.clone(), &config.hooks_dir).reading().await;
     let engines: Vec<String> = read.engines.iter().map(ToString::to_string).collect();
     let children = match read.children {
         model::Readable::Known(_) if engines.is_empty() => Ok("none (no engine was found)".to_owned()),
@@ -73,5 +73,11 @@ pub async fn check(config: &Config) -> Findings {
         model::Readable::Unknown(why) => Err(why),
     };
     findings.note("shutdown inhibitors", inhibitors);
+    // Not known is no fault of this host.
+    findings.lines.push(match read.reboot_required {
+        model::Readable::Known(None) => "ok      reboot required: no".to_owned(),
+        model::Readable::Known(Some(why)) => format!("note    reboot required: {why}"),
+        model::Readable::Unknown(why) => format!("note    reboot required: not known ({why})"),
+    });
     findings
 }

@@ -31,6 +31,9 @@ pub struct Config {
     pub rate_window_secs: u64,
     /// Child engines that this host has. When not given, those that were ever seen on it.
     pub engines: Option<BTreeSet<ChildKind>>,
+    /// The folder of named hooks; it, what is above it and the hooks must belong to root and be writable by root only. Default
+    /// `/etc/reveille/hooks`.
+    pub hooks_dir: PathBuf,
     /// Only with `host_kind = "sandbox"`.
     pub sandbox: Option<Sandbox>,
 }
@@ -66,6 +69,7 @@ impl Default for Config {
             rate_limit: 3,
             rate_window_secs: 15 * 60,
             engines: None,
+            hooks_dir: recipe::HOOKS_DIR.into(),
             sandbox: None,
         }
     }
@@ -124,6 +128,9 @@ impl Config {
         within("rate_limit", self.rate_limit.into(), 1000)?;
         within("rate_window_secs", self.rate_window_secs, 86_400)?;
         let wrong = |words: &str| Err(ConfigError::Value(words.to_owned()));
+        if !self.hooks_dir.is_absolute() {
+            return wrong("hooks_dir is no absolute path (it begins with /)");
+        }
         match (&self.host_kind, &self.sandbox) {
             (HostKind::Systemd, Some(_)) => wrong("[sandbox] needs host_kind = \"sandbox\""),
             (HostKind::Sandbox, None) => wrong("host_kind = \"sandbox\" needs [sandbox] with boot_id_file and ctl"),
@@ -181,6 +188,7 @@ mod tests {
             ("heartbeet_secs = 5", "unknown field `heartbeet_secs`"),
             ("heartbeat_secs = 0", "between 1 and 3600"),
             ("rate_limit = 0", "between 1 and 1000"),
+            ("hooks_dir = \"hooks\"", "no absolute path"),
             ("host_kind = \"windows\"", "unknown variant `windows`"),
             ("host_kind = \"sandbox\"", "needs [sandbox]"),
             ("[sandbox]\nboot_id_file = \"/x\"\nctl = [\"y\"]", "needs host_kind"),

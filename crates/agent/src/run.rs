@@ -121,7 +121,7 @@ pub async fn run_until(config: Config, stopped: watch::Receiver<bool>) -> Result
     let until_farewell = to_network.clone();
     let network = tokio::spawn(network::run(link.clone(), events, to_performer, from_performer));
     let performer = Performer {
-        host: Host::new(recipes, host, config.engines.clone(), state.clone()),
+        host: Host::new(recipes, host, config.engines.clone(), state.clone(), &config.hooks_dir),
         host_id: host,
         key,
         controller: enrolment.controller_public_key,

@@ -52,6 +52,9 @@ pub enum CheckKind {
         /// What must stand there.
         expected: String,
     },
+    /// Everything on the host that should run does (S2-30, S2-33): enabled services of systemd, and containers whose restart
+    /// policy wants them up.
+    Running {},
     /// A TCP connection can be opened, from where the engine runs.
     Tcp {
         /// `HOST:PORT`.
@@ -82,7 +85,8 @@ impl Check {
             | CheckKind::Container { .. }
             | CheckKind::Hook { .. }
             | CheckKind::Command { .. }
-            | CheckKind::Generation { .. } => Site::Target,
+            | CheckKind::Generation { .. }
+            | CheckKind::Running {} => Site::Target,
             CheckKind::Tcp { .. } | CheckKind::Http { .. } => Site::Controller,
         }
     }
@@ -101,6 +105,7 @@ impl Check {
             CheckKind::Generation { path, key, expected } => {
                 CheckKind::Generation { path: text(path)?, key: key.clone(), expected: text(expected)? }
             }
+            CheckKind::Running {} => CheckKind::Running {},
             CheckKind::Tcp { address } => CheckKind::Tcp { address: text(address)? },
             CheckKind::Http { url, status, contains } => {
                 CheckKind::Http { url: text(url)?, status: *status, contains: contains.clone() }

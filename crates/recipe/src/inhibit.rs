@@ -1,7 +1,8 @@
 //! Who blocks a shutdown of a systemd host (pain 14).
 //!
 //! The same two things for which `systemctl --check-inhibitors=yes` refuses, so that they are known before anything is
-//! stopped: block inhibitors, and users who are logged in. Asked as root, whose own sessions do not count.
+//! stopped: block inhibitors, and users who are logged in. Asked as root, whose own sessions do not count; nor do those of the
+//! user who came in to ask with root's rights.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ pub(crate) struct Inhibitors {
     at: At,
     who: Vec<String>,
     ask: Vec<Session>,
+    own: u32,
 }
 
 /// One login session of somebody else.
@@ -38,8 +40,9 @@ struct Session {
 }
 
 impl Inhibitors {
-    pub(crate) fn new() -> Self {
-        Self { at: At::Start, who: Vec::new(), ask: Vec::new() }
+    /// `own` is the user whose login asks; 0 for root.
+    pub(crate) fn new(own: u32) -> Self {
+        Self { at: At::Start, who: Vec::new(), ask: Vec::new(), own }
     }
 
     fn step(&mut self, last: Option<&Output>) -> Result<Next<Readable<Vec<String>>>, String> {
@@ -55,7 +58,7 @@ impl Inhibitors {
                 return Ok(Next::Run(logind("call", "ListSessions")));
             }
             At::Sessions => {
-                self.ask = sessions(last.ok_or_else(no_answer)?)?;
+                self.ask = sessions(last.ok_or_else(no_answer)?, self.own)?;
                 let unasked = self.ask.split_off(self.ask.len().min(MOST_SESSIONS));
                 self.who.extend(unasked.into_iter().map(|s| format!("user {} is logged in", s.user)));
                 self.ask.reverse();
@@ -93,11 +96,11 @@ fn inhibitors(output: &Output) -> Result<Vec<String>, String> {
     Ok(blocks.map(|(_, who, why, _, _, pid)| format!("{who} (process {pid}): {why}")).collect())
 }
 
-/// Sessions of users other than root.
-fn sessions(output: &Output) -> Result<Vec<Session>, String> {
+/// Sessions of users other than root and the one who asks.
+fn sessions(output: &Output, own: u32) -> Result<Vec<Session>, String> {
     type Row = (String, u32, String, String, String);
     let (rows,): (Vec<Row>,) = answer::bus("busctl ListSessions", "a(susso)", output)?;
-    let others = rows.into_iter().filter(|(_, uid, ..)| *uid != 0);
+    let others = rows.into_iter().filter(|(_, uid, ..)| *uid != 0 && *uid != own);
     others
         .map(|(_, _, user, _, path)| {
             if path.starts_with(SESSION_PATH) {

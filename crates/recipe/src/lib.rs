@@ -10,16 +10,24 @@
 mod answer;
 pub mod boot;
 mod catalog;
+mod checks;
 mod children;
+mod drain;
 pub mod far;
 mod inhibit;
 mod lxd;
 mod pending;
 mod power;
+mod reading;
+mod required;
 mod sandbox;
 mod script;
+mod sync;
 #[cfg(test)]
 mod testing;
 
-pub use catalog::{HostKind, HostReading, perform, read_host, supported_actions};
+pub use catalog::{HOOKS_DIR, HostKind, perform, supported_actions};
+pub use checks::checks;
+pub use reading::{Before, HostReading, read_host};
 pub use script::{Invocation, Next, Output, Script, Steps, Verdict};
+pub use sync::{Missing, missing};

@@ -94,6 +94,60 @@ impl Steps<Readable<Option<PendingShutdown>>> for Pending {
     }
 }
 
+/// Whether a host runs systemd, and which user came in by `sudo`.
+pub(crate) fn ask_systemd() -> Invocation {
+    Invocation::new(["sh", "-c", SYSTEMD], LIMIT)
+}
+
+/// Reads the answer to [`ask_systemd`].
+pub(crate) fn has_systemd(output: &Output) -> Option<(bool, u32)> {
+    let line = output.stdout.strip_suffix('\n').filter(|_| output.succeeded())?;
+    let (word, user) = line.split_once(' ')?;
+    let user = user.parse().ok()?;
+    match word {
+        "systemd" => Some((true, user)),
+        "none" => Some((false, user)),
+        _ => None,
+    }
+}
+
+/// Whether a host without systemd is going down: a program that does it is at work. What an init does by itself, after that
+/// program has ended, cannot be seen; it takes seconds.
+pub(crate) struct PlainPending {
+    asked: bool,
+}
+
+const SYSTEMD: &str = "if [ -d /run/systemd/system ]; then s=systemd; else s=none; fi; echo \"$s ${SUDO_UID:-0}\"";
+const PROCESSES: &str = "for f in /proc/[0-9]*/comm; do c=; read -r c 2>/dev/null <\"$f\"; \
+                         case $c in shutdown|reboot|poweroff|halt|openrc-shutdown) echo \"$c\";; esac; done; echo END";
+
+impl PlainPending {
+    pub(crate) fn new() -> Self {
+        Self { asked: false }
+    }
+}
+
+impl Steps<Readable<Option<PendingShutdown>>> for PlainPending {
+    fn next(&mut self, last: Option<&Output>, _elapsed: Millis) -> Next<Readable<Option<PendingShutdown>>> {
+        match last {
+            Some(output) if self.asked => Next::Done(match processes(output) {
+                Ok(kind) => Readable::Known(kind.map(|kind| PendingShutdown { kind, at: None })),
+                Err(why) => Readable::Unknown(why),
+            }),
+            _ => {
+                self.asked = true;
+                Next::Run(Invocation::new(["sh", "-c", PROCESSES], LIMIT))
+            }
+        }
+    }
+}
+
+fn processes(output: &Output) -> Result<Option<String>, String> {
+    let text = answer::stdout("processes", output)?;
+    let list = text.strip_suffix("END\n").ok_or_else(|| answer::why_not("processes: not the whole answer", output))?;
+    Ok(list.lines().next().map(|name| name.trim_start_matches("openrc-").to_owned()))
+}
+
 /// `systemctl is-system-running`: its exit code is not 0 for most states, so only the word counts.
 fn stopping(output: &Output) -> Result<bool, String> {
     match output.stdout.trim() {

@@ -1,11 +1,11 @@
 //! Whether a command is obeyed (G9), rule by rule.
 
 use model::broken::{self, Rule};
-use model::{ActionKind, Command, CommandId, ErrorCode};
+use model::{Action, ActionKind, CheckKind, Command, CommandId, ErrorCode};
 use protocol::native::{ControllerBody, Refused};
 
 use super::clock::Anchor;
-use super::core::{Flow, Held, Machine, Then, Turn};
+use super::core::{Flow, Held, Looking, Machine, Then, Turn};
 use super::{Effect, Reading, Refusal, Token};
 use crate::ledger::{Moment, Record};
 
@@ -13,8 +13,8 @@ use crate::ledger::{Moment, Record};
 const REMEMBERED: usize = 64;
 /// Commands that wait for the controller's time; the broker has no more than this many under way.
 const MOST_HELD: usize = 16;
-/// Probes that are answered at the same time.
-const MOST_PROBES: usize = 64;
+/// Commands that only look, answered at the same time.
+const MOST_LOOKS: usize = 64;
 /// A time that took longer than this to come is asked for again, in milliseconds.
 const TIME_TOO_OLD: u64 = 30_000;
 
@@ -45,7 +45,7 @@ impl Machine {
     }
 
     fn knows(&self, id: CommandId) -> bool {
-        self.state.open.contains_key(&id) || self.state.outcome(id).is_some() || self.probes.contains(&id)
+        self.state.open.contains_key(&id) || self.state.outcome(id).is_some() || self.looks.contains_key(&id)
     }
 
     fn learn_time(&mut self, nonce: &str, time: model::Timestamp, now: &Moment) {
@@ -62,8 +62,8 @@ impl Machine {
     }
 
     pub(super) fn command(&mut self, token: Token, retained: bool, command: Command, now: &Moment, turn: &mut Turn) {
-        if command.action.kind() == ActionKind::Probe {
-            return self.probe(token, retained, &command, now, turn);
+        if !command.action.kind().is_disruptive() {
+            return self.look(token, retained, &command, now, turn);
         }
         if let Some(last) = self.last_word(command.id).filter(|_| !broken::is(Rule::ForgetOutcome)) {
             turn.after.push(Effect::AckDelivery(token));
@@ -88,24 +88,56 @@ impl Machine {
         self.refused.iter().find(|ack| ack.command == id).cloned()
     }
 
-    fn probe(&mut self, token: Token, retained: bool, command: &Command, now: &Moment, turn: &mut Turn) {
+    /// What only looks is answered at once, in no order and from no ledger.
+    fn look(&mut self, token: Token, retained: bool, command: &Command, now: &Moment, turn: &mut Turn) {
         turn.after.push(Effect::AckDelivery(token));
         let late = now.trusted().is_some() && self.expired(command, now);
         let refusal = if retained && !broken::is(Rule::ObeyRetained) {
             Some((ErrorCode::Retained, RETAINED.to_owned()))
         } else {
-            late.then(|| (ErrorCode::Expired, expired(command)))
+            late.then(|| (ErrorCode::Expired, expired(command))).or_else(|| self.unsupported(&command.action))
         };
         match refusal {
             Some(refusal) => self.say_ack(turn, self.failed(command.id, refusal)),
-            None if self.probes.len() >= MOST_PROBES => {
-                let words = "too many probes at once; ask again in a while".to_owned();
+            // Being looked at already.
+            None if self.looks.contains_key(&command.id) => {}
+            None if self.looks.len() >= MOST_LOOKS => {
+                let words = "too many questions at once; ask again in a while".to_owned();
                 self.say_ack(turn, self.failed(command.id, (ErrorCode::Refused, words)));
             }
-            None if self.probes.insert(command.id) => turn.after.push(Effect::Read(Reading::Probe(command.id))),
-            // Being read already.
-            None => {}
+            None => {
+                let (looking, effect) = match &command.action {
+                    Action::Probe { checks } if checks.is_empty() => {
+                        (Looking::Probe(None), Effect::Read(Reading::Probe(command.id)))
+                    }
+                    Action::Probe { checks } => {
+                        let action = Box::new(Action::Check { checks: checks.clone() });
+                        (Looking::Probe(None), Effect::Look { command: command.id, action })
+                    }
+                    action => (Looking::Plain, Effect::Look { command: command.id, action: Box::new(action.clone()) }),
+                };
+                self.looks.insert(command.id, looking);
+                turn.after.push(effect);
+            }
         }
+    }
+
+    /// What this host cannot do, or no agent does.
+    fn unsupported(&self, action: &Action) -> Option<Refusal> {
+        let kind = action.kind();
+        if !self.config.actions.contains(&kind) {
+            return Some((ErrorCode::Unsupported, format!("this host cannot {kind}")));
+        }
+        let checks = match action {
+            Action::Probe { checks } | Action::Check { checks } => checks.as_slice(),
+            _ => &[],
+        };
+        if !checks.is_empty() && !self.config.actions.contains(&ActionKind::Check) {
+            return Some((ErrorCode::Unsupported, "this host cannot check".to_owned()));
+        }
+        let free = checks.iter().find(|check| matches!(check.kind, CheckKind::Command { .. }))?;
+        let words = format!("check {}: agents run no commands that others name; put it into a hook on the host", free.name);
+        Some((ErrorCode::Unsupported, words))
     }
 
     fn judge(&mut self, token: Token, retained: bool, command: Command, now: &Moment, turn: &mut Turn) {
@@ -137,8 +169,8 @@ impl Machine {
         if command.target != self.config.host {
             return Some((ErrorCode::WrongTarget, format!("this host is {}, not {}", self.config.host, command.target)));
         }
-        if !self.config.actions.contains(&kind) {
-            return Some((ErrorCode::Unsupported, format!("this host cannot {kind}")));
+        if let Some(refusal) = self.unsupported(&command.action) {
+            return Some(refusal);
         }
         if retained && !broken::is(Rule::ObeyRetained) {
             return Some((ErrorCode::Retained, RETAINED.to_owned()));

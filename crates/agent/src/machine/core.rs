@@ -1,9 +1,9 @@
 //! The machine itself: inputs, the steps of open commands, and one ledger transaction per call.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use model::broken::{self, Rule};
-use model::{Ack, AckStatus, Action, BootIdentity, Command, CommandId, ErrorCode, Millis, Readable};
+use model::{Ack, AckStatus, Action, BootIdentity, Command, CommandId, ErrorCode, Millis, Observed, Readable};
 use protocol::native::DeviceBody;
 use recipe::{HostReading, Verdict};
 
@@ -36,7 +36,8 @@ pub struct Machine {
     pub(super) time_until: Millis,
     pub(super) held: VecDeque<Held>,
     pub(super) refused: VecDeque<Ack>,
-    pub(super) probes: BTreeSet<CommandId>,
+    /// Commands that only look, and are being answered.
+    pub(super) looks: BTreeMap<CommandId, Looking>,
     pub(super) sequence: u64,
     pub(super) said_all: bool,
     pub(super) say_again_at: Option<Millis>,
@@ -69,6 +70,15 @@ pub(super) enum Flow {
     Proving,
     /// The last word is known and could not be written yet.
     Ending(Box<Ack>),
+}
+
+/// A command that only looks: it is in no ledger, and a copy of it looks again.
+#[derive(Clone, Debug)]
+pub(super) enum Looking {
+    /// A probe, with what its checks gave.
+    Probe(Option<Observed>),
+    /// Checks, or what a drain would take out.
+    Plain,
 }
 
 /// A command that waits for the controller's time.
@@ -131,7 +141,7 @@ impl Machine {
             time_until: Millis(0),
             held: VecDeque::new(),
             refused: VecDeque::new(),
-            probes: BTreeSet::new(),
+            looks: BTreeMap::new(),
             sequence: 0,
             said_all: false,
             say_again_at: None,
@@ -199,6 +209,7 @@ impl Machine {
             }
             Input::Said { command, heard: _ } => self.said(command, &now, &mut turn),
             Input::Performed { command, verdict } => self.performed(command, verdict, &now, &mut turn),
+            Input::Looked { command, verdict } => self.looked(command, verdict, &mut turn),
             Input::Read { reading, host } => self.read(reading, *host, &now, &clock, &mut turn),
             Input::LedgerFailed { reason, undone } => self.ledger_failed(batch, &reason, undone, &now, &mut turn),
             Input::Unheard => self.say_again_at = Some(Millis(now.boottime.0.saturating_add(self.config.recheck.0))),
@@ -269,9 +280,9 @@ impl Machine {
                 }
             }
             Reading::Probe(id) => {
-                if self.probes.remove(&id) {
+                if let Some(Looking::Probe(checks)) = self.looks.remove(&id) {
                     let report = self.report(host, now, clock.wall);
-                    self.say_ack(turn, Ack { report: Some(report), ..self.completed(id, None, false) });
+                    self.say_ack(turn, Ack { report: Some(report), ..self.completed(id, checks, false) });
                 }
             }
             Reading::Proof(id) => {
@@ -299,6 +310,21 @@ impl Machine {
                 }
             }
         }
+    }
+
+    fn looked(&mut self, id: CommandId, verdict: Verdict, turn: &mut Turn) {
+        let Some(looking) = self.looks.remove(&id) else { return };
+        let ack = match (looking, verdict) {
+            // The report is the newer of the two: what the checks have done to the host is in it.
+            (Looking::Probe(_), Verdict::Completed { observed, .. }) => {
+                self.looks.insert(id, Looking::Probe(observed));
+                return turn.after.push(Effect::Read(Reading::Probe(id)));
+            }
+            (Looking::Plain, Verdict::Completed { observed, already }) => self.completed(id, observed, already),
+            (_, Verdict::Failed { code, message }) => self.failed(id, (code, message)),
+            (_, Verdict::Ordered) => self.failed(id, (ErrorCode::NotObserved, "the end was not seen".to_owned())),
+        };
+        self.say_ack(turn, ack);
     }
 
     fn greet(&mut self, report: model::Report, now: &Moment, turn: &mut Turn) {
@@ -405,7 +431,8 @@ impl Machine {
     fn is_busy(&self, command: &Command) -> bool {
         let runs = |id: &CommandId| matches!(self.flows.get(id), Some(Flow::Running));
         let cuts = |other: &Command| {
-            matches!(command.action, Action::StopChild { force: true, .. }) && matches!(other.action, Action::StopChild { force: false, .. })
+            matches!(command.action, Action::StopChild { force: true, .. })
+                && matches!(other.action, Action::StopChild { force: false, .. })
         };
         let holds_back = |other: &Command| other.subject == command.subject && !cuts(other);
         self.state.open.iter().any(|(id, claim)| *id != command.id && holds_back(&claim.command) && runs(id))

@@ -9,8 +9,8 @@
 //! - [`Effect::Publish`] need not wait; publishes keep their order. What was not acknowledged by the broker is answered with
 //!   [`Input::Unheard`] at some time, or the connection is reported as broken: either way the last word is said again.
 //! - [`Effect::PublishAwait`] is answered by exactly one [`Input::Said`], at the latest after its limit.
-//! - [`Effect::Perform`] and [`Effect::Read`] only begin something; each is answered by exactly one [`Input::Performed`] or
-//!   [`Input::Read`], unless the process dies. Several run at once. A reading must begin after its effect.
+//! - [`Effect::Perform`], [`Effect::Look`] and [`Effect::Read`] only begin something; each is answered by exactly one
+//!   [`Input::Performed`], [`Input::Looked`] or [`Input::Read`], unless the process dies. Several run at once. A reading must begin after its effect.
 //! - [`Machine::poll_timeout`] says when (milliseconds since boot) [`Input::Tick`] is due; a time that has passed means now.
 //!   Steps that must each be on disk before the next are one call each, so this is how a claim goes on to its execution.
 //! - After a crash anywhere, [`Machine::start`] with what the ledger kept is the ordinary path.
@@ -24,7 +24,7 @@ mod state;
 
 use std::collections::BTreeSet;
 
-use model::{ActionKind, Command, CommandId, ErrorCode, InstanceId, Millis, TargetId, Timestamp};
+use model::{Action, ActionKind, Command, CommandId, ErrorCode, InstanceId, Millis, TargetId, Timestamp};
 use protocol::native::{ControllerBody, DeviceBody, Refused};
 use recipe::{HostReading, Verdict};
 
@@ -137,6 +137,13 @@ pub enum Input {
         /// How it ended.
         verdict: Verdict,
     },
+    /// Answers [`Effect::Look`].
+    Looked {
+        /// Which.
+        command: CommandId,
+        /// What was seen.
+        verdict: Verdict,
+    },
     /// Answers [`Effect::Read`].
     Read {
         /// Which.
@@ -179,6 +186,13 @@ pub enum Effect {
     },
     /// Begin the recipe of this command.
     Perform(Box<Command>),
+    /// Begin the recipe of an action that only looks (checks, what a drain would take out), for this command.
+    Look {
+        /// Which.
+        command: CommandId,
+        /// What to look at.
+        action: Box<Action>,
+    },
     /// Begin to read the host.
     Read(Reading),
     /// The delivery is safe here; the broker may forget it.

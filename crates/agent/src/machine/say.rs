@@ -1,6 +1,6 @@
 //! What the machine says: acknowledgements and reports.
 
-use model::{Ack, AckError, AckStatus, CommandId, Millis, Observed, Readable, Report};
+use model::{Ack, AckError, AckStatus, CommandId, Millis, Observed, Report};
 use protocol::native::{DeviceBody, VERSION};
 use recipe::HostReading;
 
@@ -47,7 +47,7 @@ impl Machine {
             pending_shutdown: host.pending_shutdown,
             inhibitors: host.inhibitors,
             rate: self.state.rate(now, &self.config),
-            reboot_required: Readable::Unknown("not read".to_owned()),
+            reboot_required: host.reboot_required,
         }
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use model::{ChildKind, Command, TargetId};
-use recipe::{HostKind, HostReading};
+use model::{Action, ChildKind, Command, CommandId, Readable, TargetId};
+use recipe::{Before, HostKind, HostReading};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::warn;
 
@@ -16,6 +17,12 @@ use crate::tool;
 /// Readings at the same time; more wait their turn.
 const READINGS: usize = 4;
 
+/// What the host's package tool says of a needed reboot is asked for again only after so long: it reads its whole database.
+const PACKAGES_AGAIN: Duration = Duration::from_secs(600);
+
+/// What the package tool said, and when.
+type Packages = Option<(Instant, Readable<Option<String>>)>;
+
 /// What runs recipes on this host.
 #[derive(Clone)]
 pub struct Host {
@@ -25,24 +32,46 @@ pub struct Host {
     /// Where engines that were seen are noted; `None` when the configuration names them.
     note: Option<PathBuf>,
     readings: Arc<Semaphore>,
+    /// The folder of named hooks.
+    hooks: Arc<str>,
+    packages: Arc<Mutex<Packages>>,
 }
 
 impl Host {
     /// `configured` are the child engines that the configuration names; otherwise those ever seen count, kept in `state`.
-    pub fn new(kind: HostKind, id: TargetId, configured: Option<BTreeSet<ChildKind>>, state: PathBuf) -> Self {
+    /// `hooks` is the folder of named hooks.
+    pub fn new(
+        kind: HostKind,
+        id: TargetId,
+        configured: Option<BTreeSet<ChildKind>>,
+        state: PathBuf,
+        hooks: &std::path::Path,
+    ) -> Self {
         let note = configured.is_none().then_some(state.clone());
         let engines = Arc::new(Mutex::new(configured.unwrap_or_else(|| identity::engines(&state))));
-        Self { kind, id, engines, note, readings: Arc::new(Semaphore::new(READINGS)) }
+        let hooks = hooks.to_string_lossy().into();
+        Self { kind, id, engines, note, readings: Arc::new(Semaphore::new(READINGS)), hooks, packages: Arc::default() }
     }
 
     /// Begins the recipe of a command.
     pub fn perform(&self, command: &Command, answers: mpsc::UnboundedSender<Input>) {
-        let script = recipe::perform(&self.kind, self.id, &command.action);
+        let script = recipe::perform(&self.kind, self.id, &self.hooks, &command.action);
         let command = command.id;
         tokio::spawn(async move {
             let verdict = tool::perform(script).await;
             // Nobody to tell: the agent is stopping, and the claim stays open.
             drop(answers.send(Input::Performed { command, verdict }));
+        });
+    }
+
+    /// Begins the recipe of an action that only looks.
+    pub fn look(&self, command: CommandId, action: Action, answers: mpsc::UnboundedSender<Input>) {
+        let host = self.clone();
+        tokio::spawn(async move {
+            // As for readings.
+            let _turn = host.readings.acquire().await;
+            let verdict = tool::perform(recipe::perform(&host.kind, host.id, &host.hooks, &action)).await;
+            drop(answers.send(Input::Looked { command, verdict }));
         });
     }
 
@@ -59,8 +88,13 @@ impl Host {
     pub async fn reading(&self) -> HostReading {
         // The semaphore is never closed; without a permit there would only be one reading more at once.
         let _turn = self.readings.acquire().await;
-        let expected = self.engines.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let read = tool::perform(recipe::read_host(&self.kind, self.id, &expected)).await;
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let packages = self.packages.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let needs_restarting = packages.filter(|(at, _)| at.elapsed() < PACKAGES_AGAIN).map(|(_, said)| said);
+        let read = tool::perform(recipe::read_host(&self.kind, self.id, &Before { engines, needs_restarting })).await;
+        if let Some(said) = &read.needs_restarting {
+            *self.packages.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), said.clone()));
+        }
         self.remember(&read.engines);
         read
     }

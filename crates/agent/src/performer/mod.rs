@@ -189,6 +189,11 @@ impl<L: Ledger> Performer<L> {
                         self.host.perform(&command, answers.clone());
                         Ok(())
                     }
+                    Effect::Look { command, action } => {
+                        debug!(%command, action = %action.kind(), "looks");
+                        self.host.look(command, *action, answers.clone());
+                        Ok(())
+                    }
                     Effect::Read(reading) => {
                         self.host.read(reading, answers.clone());
                         Ok(())

@@ -44,7 +44,9 @@ async fn unlocked(folder: &Path) -> FileLedger {
     let open = async {
         loop {
             match FileLedger::open(folder) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(Duration::from_millis(10)).await
+                }
                 opened => return opened.unwrap(),
             }
         }
@@ -73,7 +75,7 @@ impl Bench {
             records,
             boot,
             clocks,
-            host: Host::new(kind, host_id(), None, folder.path().to_owned()),
+            host: Host::new(kind, host_id(), None, folder.path().to_owned(), &folder.path().join("hooks")),
             state_dir: folder.path().to_owned(),
         };
         let (to, from_network) = mpsc::channel(8);
@@ -237,6 +239,7 @@ fn a_message_that_is_too_large_loses_its_children_and_not_its_word() {
         pending_shutdown: Readable::Known(None),
         inhibitors: Readable::Known(Vec::new()),
         rate: Default::default(),
+        reboot_required: Readable::Known(None),
     };
     let mut body = DeviceBody::Report { report: report(Readable::Known(Vec::new())) };
     assert!(shorten(&mut body));

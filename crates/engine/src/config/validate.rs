@@ -149,6 +149,7 @@ fn check_check(key: &str, kind: &CheckKind) -> Checked {
         CheckKind::Hook { name } => hook(&at("name"), name)?,
         CheckKind::Command { argv } => program(&at("argv"), argv)?,
         CheckKind::Generation { path, .. } => must(path.starts_with('/'), &at("path"), "must be an absolute path")?,
+        CheckKind::Running {} => {}
         CheckKind::Tcp { address } => must(has_port(address), &at("address"), "must be HOST:PORT, as in \"{address}:80\"")?,
         CheckKind::Http { url, status, .. } => {
             web_address(&at("url"), url)?;

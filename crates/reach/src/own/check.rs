@@ -30,7 +30,8 @@ pub(super) async fn all(web: &Web, checks: &[Check]) -> Vec<CheckResult> {
             | CheckKind::Container { .. }
             | CheckKind::Hook { .. }
             | CheckKind::Command { .. }
-            | CheckKind::Generation { .. } => Err("this check is made on the host, not where the engine runs".to_owned()),
+            | CheckKind::Generation { .. }
+            | CheckKind::Running {} => Err("this check is made on the host, not where the engine runs".to_owned()),
         };
         let (passed, detail) = match made {
             Ok(detail) => (true, detail),

@@ -99,9 +99,10 @@ impl Performer {
     async fn report(&self, host: &Host, far: &mut Far) -> Result<Report, SshError> {
         let boot = far.boot().await?;
         let kind = HostKind::Systemd;
-        let expected = self.remember(host.id, |known| known.engines.clone());
-        let read = far.perform(recipe::read_host(&kind, host.id, &expected), Duration::ZERO).await?;
-        let HostReading { engines, children, pending_shutdown, inhibitors } = read;
+        let engines = self.remember(host.id, |known| known.engines.clone());
+        let before = recipe::Before { engines, needs_restarting: None };
+        let read = far.perform(recipe::read_host(&kind, host.id, &before), Duration::ZERO).await?;
+        let HostReading { engines, children, pending_shutdown, inhibitors, reboot_required, needs_restarting: _ } = read;
         let sequence = self.remember(host.id, |known| {
             known.boot = Some(boot);
             known.engines.extend(&engines);
@@ -121,7 +122,7 @@ impl Performer {
             pending_shutdown,
             inhibitors,
             rate: RateState { counted: 0, limit: u32::MAX, opens_in_ms: None },
-            reboot_required: Readable::Unknown("not read".to_owned()),
+            reboot_required,
         })
     }
 }
@@ -142,7 +143,7 @@ impl Task<'_> {
                 ..self.ack(AckStatus::Completed, boot)
             }),
             action => {
-                let recipe = recipe::perform(&HostKind::Systemd, self.host.id, action);
+                let recipe = recipe::perform(&HostKind::Systemd, self.host.id, recipe::HOOKS_DIR, action);
                 self.far.perform(recipe, TRY_AGAIN.1 * 6).await.map(|verdict| self.verdict(verdict, boot))
             }
         };

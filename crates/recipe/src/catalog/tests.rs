@@ -1,7 +1,9 @@
+use model::{PendingShutdown, Readable};
 use uuid::Uuid;
 
 use super::*;
 use crate::testing::{drive, recorded, said};
+use crate::{Before, HostReading, read_host};
 
 const THREE: &str = include_str!("../../recorded/lxd/list-three.json");
 const DOWN: &str = include_str!("../../recorded/lxd/list-daemon-down.txt");
@@ -17,19 +19,22 @@ fn host() -> TargetId {
 
 fn systemd(list: &Output, expected: &[ChildKind]) -> HostReading {
     let expected = expected.iter().copied().collect();
-    let (_, reading) = drive(read_host(&HostKind::Systemd, host(), &expected), |line, _| {
-        let output = match line {
-            "lxc list --format json" => list.clone(),
-            "systemctl is-system-running" => said("running\n"),
-            "systemctl list-jobs --no-legend" => said(""),
-            l if l.ends_with("PreparingForShutdown") => recorded(NOT_PREPARING),
-            l if l.ends_with("ScheduledShutdown") => recorded(NONE),
-            l if l.ends_with("ListInhibitors") => recorded(NOT_HELD),
-            l if l.ends_with("ListSessions") => recorded(ROOT_ONLY),
-            l => panic!("unexpected: {l}"),
-        };
-        (output, Millis(1))
-    });
+    let (_, reading) =
+        drive(read_host(&HostKind::Systemd, host(), &Before { engines: expected, needs_restarting: None }), |line, _| {
+            let output = match line {
+                "lxc list --format json" => list.clone(),
+                "systemctl is-system-running" => said("running\n"),
+                "systemctl list-jobs --no-legend" => said(""),
+                l if l.ends_with("PreparingForShutdown") => recorded(NOT_PREPARING),
+                l if l.ends_with("ScheduledShutdown") => recorded(NONE),
+                l if l.ends_with("ListInhibitors") => recorded(NOT_HELD),
+                l if l.ends_with("ListSessions") => recorded(ROOT_ONLY),
+                "cat /run/reboot-required" => said("*** System restart required ***\n"),
+                "cat /run/reboot-required.pkgs" => said("libc6\n"),
+                l => panic!("unexpected: {l}"),
+            };
+            (output, Millis(1))
+        });
     reading
 }
 
@@ -40,6 +45,7 @@ fn a_systemd_host_is_read_whole() {
     assert_eq!(reading.children.known().map(Vec::len), Some(3));
     assert_eq!(reading.pending_shutdown, Readable::Known(None));
     assert_eq!(reading.inhibitors, Readable::Known(vec![]));
+    assert_eq!(reading.reboot_required, Readable::Known(Some("/run/reboot-required: libc6".to_owned())));
 }
 
 #[test]
@@ -63,7 +69,7 @@ const LIST: &str = r#"{"children":[
 #[test]
 fn a_sandbox_is_read_and_an_unreadable_one_is_unknown() {
     let read = |list: Output, pending: Output| {
-        let (story, reading) = drive(read_host(&sandbox(), host(), &BTreeSet::new()), |line, _| {
+        let (story, reading) = drive(read_host(&sandbox(), host(), &Before::default()), |line, _| {
             (if line.ends_with("list") { list.clone() } else { pending.clone() }, Millis(1))
         });
         assert!(
@@ -92,7 +98,7 @@ fn a_sandbox_child_is_stopped_and_started_by_its_control_program() {
         stable_id: name.into(),
     };
     let story = |action: &Action| {
-        drive(perform(&sandbox(), host(), action), |line, _| {
+        drive(perform(&sandbox(), host(), HOOKS_DIR, action), |line, _| {
             (said(if line.ends_with("list") { LIST } else { "{}" }), Millis(900))
         })
         .0
@@ -111,7 +117,9 @@ fn a_sandbox_reboot_is_ordered_and_a_refused_one_failed() {
     let boot = model::BootIdentity::new("0d4f3a52-5c1d-4a39-8ad5-5e0f5f1f9a11", 3).unwrap();
     let reboot = Action::Reboot { expect_boot: boot, begin_within: Millis::secs(1), ignore_inhibitors: false };
     let off = Action::Shutdown { expect_boot: boot, begin_within: Millis::secs(1), ignore_inhibitors: false };
-    let run = |action: &Action, output: Output| drive(perform(&sandbox(), host(), action), |_, _| (output.clone(), Millis(1)));
+    let run = |action: &Action, output: Output| {
+        drive(perform(&sandbox(), host(), HOOKS_DIR, action), |_, _| (output.clone(), Millis(1)))
+    };
     let (story, verdict) = run(&reboot, said("{}"));
     assert_eq!(story, "0 s: reveille sandbox-ctl --dir /d reboot -> 0\n1 ms: Ordered\n");
     assert_eq!(verdict, Verdict::Ordered);
@@ -125,7 +133,7 @@ fn a_sandbox_reboot_is_ordered_and_a_refused_one_failed() {
 fn what_a_host_cannot_do_is_unsupported_and_a_script_that_ended_says_the_same_again() {
     let child = model::ChildRef { id: host(), kind: ChildKind::Lxd, name: "c".into(), stable_id: "c".into() };
     let action = Action::StopChild { child, grace: Millis::secs(1), force: false };
-    let mut script = perform(&sandbox(), host(), &action);
+    let mut script = perform(&sandbox(), host(), HOOKS_DIR, &action);
     let first = script.next(None, Millis(0));
     assert!(matches!(&first, Next::Done(Verdict::Failed { code: ErrorCode::Unsupported, .. })));
     assert_eq!(script.next(None, Millis(1)), first);

@@ -274,7 +274,7 @@ impl Said {
             }
         };
         // Only a won claim goes on to an order, and every other answer is the script's last word.
-        if (order.is_some() && claim != "won") || (claim != "won" && !output.succeeded()) {
+        if claim != "won" && (order.is_some() || !output.succeeded()) {
             return Err(unread());
         }
         Ok(Self { claim, boot, with, order })

@@ -11,7 +11,7 @@ const NO_TERMINAL: &str = include_str!("../../recorded/systemd/session-without-t
 const GONE: &str = include_str!("../../recorded/systemd/session-gone.txt");
 
 fn read(inhibitors: &Output, sessions: &Output, session: &Output) -> (String, Readable<Vec<String>>) {
-    drive(Script::new(Inhibitors::new()), |line, _| {
+    drive(Script::new(Inhibitors::new(0)), |line, _| {
         let output = match line {
             l if l.ends_with("ListInhibitors") => inhibitors,
             l if l.ends_with("ListSessions") => sessions,

@@ -56,7 +56,7 @@ fn with_c2(code: u32, word: &str) -> String {
 /// Performs an action on an LXD that answers from these lists in turn (the last one for ever), and to acts as given.
 fn run(action: &Action, listings: &[Output], acts: &[Output]) -> (String, Verdict) {
     let (mut listings, mut acts) = (listings.to_vec(), acts.to_vec());
-    drive(perform(&HostKind::Systemd, host(), action), |line, _| {
+    drive(perform(&HostKind::Systemd, host(), crate::HOOKS_DIR, action), |line, _| {
         let queue = if line == "lxc list --format json" { &mut listings } else { &mut acts };
         assert!(!queue.is_empty(), "unexpected: {line}");
         let output = if queue.len() > 1 { queue.remove(0) } else { queue[0].clone() };
@@ -175,13 +175,14 @@ fn a_frozen_child_is_stopped_as_it_is_and_an_exit_code_of_0_is_not_enough() {
 fn a_child_that_traps_its_stop_fails_at_its_grace_with_the_tools_words() {
     let slow = Output { exit: Some(1), ..recorded(STOP_TIMEOUT) };
     let mut asked = 0;
-    let (_, verdict) = drive(perform(&HostKind::Systemd, host(), &stop(c2(), Millis::secs(3), false)), |line, _| {
-        if line.contains("list") {
-            return (said(STOPPING), Millis(100));
-        }
-        asked += 1;
-        (slow.clone(), Millis(3050))
-    });
+    let (_, verdict) =
+        drive(perform(&HostKind::Systemd, host(), crate::HOOKS_DIR, &stop(c2(), Millis::secs(3), false)), |line, _| {
+            if line.contains("list") {
+                return (said(STOPPING), Millis(100));
+            }
+            asked += 1;
+            (slow.clone(), Millis(3050))
+        });
     let (code, message) = failed(&verdict);
     assert_eq!((code, asked), (ErrorCode::NotObserved, 1));
     assert!(message.starts_with("c2 is still running after 3 s: Error: Failed shutting down instance"), "{message}");

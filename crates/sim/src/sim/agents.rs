@@ -176,6 +176,7 @@ impl Sim {
                 }
                 Input::Read { reading, host: Box::new(self.read_host(host)) }
             }
+            Done::Looked { command, verdict } => Input::Looked { command, verdict },
             Done::Said { command, heard } => Input::Said { command, heard },
             Done::Unheard => Input::Unheard,
         };
@@ -294,6 +295,13 @@ impl Sim {
                     self.checks_performs(host, &command);
                     self.run_tool(host, &command);
                     self.pass(host, CrashPoint::AgentAfterTool)?;
+                }
+                Effect::Look { command, action } => {
+                    let delay = self.rng.between(20, 900) as i64;
+                    let run = self.agents[host].run;
+                    let message = format!("simulated hosts cannot {}", action.kind());
+                    let verdict = recipe::Verdict::Failed { code: model::ErrorCode::Unsupported, message };
+                    self.after(delay, Event::AgentDone { host, run, done: Box::new(Done::Looked { command, verdict }) });
                 }
                 Effect::Read(reading) => {
                     let delay = self.rng.between(20, 900) as i64;

@@ -14,6 +14,7 @@ use crate::world::{Cause, Pending};
 #[derive(Debug)]
 pub(crate) enum Done {
     Performed { command: CommandId, verdict: Verdict },
+    Looked { command: CommandId, verdict: Verdict },
     Read { reading: Reading },
     Said { command: CommandId, heard: bool },
     Unheard,
@@ -32,6 +33,8 @@ impl Sim {
             children: h.list(self.now),
             pending_shutdown: h.pending_shutdown(),
             inhibitors: Readable::Known(h.inhibitors.clone()),
+            reboot_required: Readable::Unknown("not simulated".to_owned()),
+            needs_restarting: None,
         }
     }
 

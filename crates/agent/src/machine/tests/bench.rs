@@ -39,6 +39,7 @@ pub(crate) struct Bench {
     pub(crate) wall_is_set: bool,
     pub(crate) said: Vec<DeviceBody>,
     pub(crate) done: Vec<Command>,
+    pub(crate) looked: Vec<(CommandId, Action)>,
     pub(crate) acked: Vec<Token>,
     /// Every effect, in order, in short.
     pub(crate) log: Vec<String>,
@@ -58,6 +59,10 @@ pub(crate) struct Bench {
 pub(crate) fn config() -> Config {
     let actions = BTreeSet::from([
         ActionKind::Probe,
+        ActionKind::Check,
+        ActionKind::Observe,
+        ActionKind::Drain,
+        ActionKind::Undrain,
         ActionKind::StopChild,
         ActionKind::StartChild,
         ActionKind::Reboot,
@@ -90,6 +95,7 @@ impl Bench {
             wall_is_set,
             said: Vec::new(),
             done: Vec::new(),
+            looked: Vec::new(),
             acked: Vec::new(),
             log: Vec::new(),
             disk_full: false,
@@ -237,6 +243,10 @@ impl Bench {
                     self.log.push(format!("do {}", command.action.kind()));
                     self.done.push(*command);
                 }
+                Effect::Look { command, action } => {
+                    self.log.push("look".to_owned());
+                    self.looked.push((command, *action));
+                }
                 Effect::Read(reading) => {
                     if !matches!(reading, Reading::Hello | Reading::Heartbeat) {
                         self.log.push("read".to_owned());
@@ -264,6 +274,8 @@ impl Bench {
             children: Readable::Known(Vec::new()),
             pending_shutdown: self.pending.clone(),
             inhibitors: Readable::Known(Vec::new()),
+            reboot_required: Readable::Known(None),
+            needs_restarting: None,
         }
     }
 

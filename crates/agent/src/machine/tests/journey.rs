@@ -1,6 +1,6 @@
 //! What happens to commands that are obeyed.
 
-use model::{AckStatus, Action, ChildStatus, ErrorCode, Millis, PendingShutdown, Readable};
+use model::{AckStatus, Action, ChildStatus, ErrorCode, Millis, Observed, PendingShutdown, Readable};
 use protocol::native::DeviceBody;
 use recipe::Verdict;
 
@@ -199,6 +199,8 @@ fn a_late_reading_or_verdict_of_something_else_changes_nothing() {
             children: Readable::Known(Vec::new()),
             pending_shutdown: bench.pending.clone(),
             inhibitors: Readable::Known(Vec::new()),
+            reboot_required: Readable::Known(None),
+            needs_restarting: None,
         })
     };
     let said = bench.said.len();
