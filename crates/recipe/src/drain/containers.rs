@@ -10,6 +10,8 @@ use crate::{Invocation, Output};
 
 /// A signal, or a start: the engine's own work is not waited for.
 const ACT: Millis = Millis(60_000);
+/// Seconds; a day is longer than any drain.
+const NEVER: &str = "86400";
 
 pub(crate) struct Containers {
     engine: ContainerEngine,
@@ -145,11 +147,29 @@ impl Containers {
         Invocation::new([program(self.engine)].iter().chain(words).chain(&[name]).copied(), ACT)
     }
 
-    /// Stopping by the container's own signal, without the engine's habit of killing it after a while: how long it may take
-    /// is the drain's to say, and a container that was signalled so is not restarted by its policy.
-    fn stop(&self, name: &str) -> Invocation {
+    /// How long it may take is the drain's to say, so neither engine's habit of killing after a while is used.
+    ///
+    /// Docker: the container's own stop signal; its restart policy leaves one alone that was signalled so (recorded: after-term).
+    /// Podman restarts such a one, so it is asked to stop, with a time that never comes: it waits by itself, without a server,
+    /// and is ended before it would kill.
+    fn stop(&self, name: &str, left: Millis) -> Invocation {
         let signal = self.signals.get(name).map_or("TERM", String::as_str);
-        self.run(&["kill", &format!("--signal={signal}")], name)
+        match self.engine {
+            ContainerEngine::Docker => self.run(&["kill", &format!("--signal={signal}")], name),
+            ContainerEngine::Podman => {
+                let seconds = left.0.div_ceil(1000).max(1).to_string();
+                let words = ["timeout", "-s", "KILL", &seconds, "podman", "stop", "--time", NEVER, name];
+                Invocation::new(words, Millis(left.0.saturating_add(ACT.0)))
+            }
+        }
+    }
+
+    /// At once. With Podman a stop: a kill alone would be followed by a restart.
+    fn cut_off(&self, name: &str) -> Invocation {
+        match self.engine {
+            ContainerEngine::Docker => self.run(&["kill"], name),
+            ContainerEngine::Podman => self.run(&["stop", "--time", "0"], name),
+        }
     }
 }
 
@@ -187,10 +207,10 @@ impl Service for Containers {
         }
     }
 
-    fn act(&self, now: &ItemState, wish: Wish<'_>, _: &Goal, _: Millis) -> Vec<Invocation> {
+    fn act(&self, now: &ItemState, wish: Wish<'_>, _: &Goal, left: Millis) -> Vec<Invocation> {
         match wish {
-            Wish::Out { force: true } => vec![self.run(&["kill"], &now.name)],
-            Wish::Out { force: false } => vec![self.stop(&now.name)],
+            Wish::Out { force: true } => vec![self.cut_off(&now.name)],
+            Wish::Out { force: false } => vec![self.stop(&now.name, left)],
             Wish::As(prior) if prior.in_service || prior.state == "paused" => match now.state.as_str() {
                 "running" => vec![self.run(&["pause"], &now.name)],
                 "paused" => vec![self.run(&["unpause"], &now.name)],
@@ -198,7 +218,7 @@ impl Service for Containers {
                 _ => vec![self.run(&["start"], &now.name)],
             },
             // It was down, and something has started it.
-            Wish::As(_) => vec![self.stop(&now.name)],
+            Wish::As(_) => vec![self.stop(&now.name, left)],
         }
     }
 }
