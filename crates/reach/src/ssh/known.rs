@@ -1,6 +1,6 @@
 //! Files of known hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,7 +110,41 @@ pub(crate) struct KnownHosts {
 }
 
 type Stamp = Option<(SystemTime, u64)>;
-type Entries = Arc<Vec<Entry>>;
+type Entries = Arc<File>;
+
+/// The lines of one file. Nearly all are of other hosts: plain names are looked up, only patterns and hashes are tried one by one.
+#[derive(Debug, Default)]
+struct File {
+    lines: Vec<Entry>,
+    by_name: HashMap<String, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl File {
+    fn read(text: &str) -> Self {
+        let mut file = Self::default();
+        for entry in text.lines().enumerate().filter_map(|(at, line)| Entry::read(at + 1, line)) {
+            let at = file.lines.len();
+            if entry.names.contains(['*', '?', '!', '|']) {
+                file.others.push(at);
+            } else {
+                for name in entry.names.split(',') {
+                    file.by_name.entry(name.to_ascii_lowercase()).or_default().push(at);
+                }
+            }
+            file.lines.push(entry);
+        }
+        file
+    }
+
+    /// In the order of the file.
+    fn of(&self, names: &[String]) -> Vec<&Entry> {
+        let plain = names.iter().filter_map(|name| self.by_name.get(name)).flatten().copied();
+        let fits = |at: &usize| self.lines.get(*at).is_some_and(|entry| names.iter().any(|name| entry.is_of(name)));
+        let places: BTreeSet<usize> = plain.chain(self.others.iter().copied().filter(fits)).collect();
+        places.into_iter().filter_map(|at| self.lines.get(at)).collect()
+    }
+}
 
 impl KnownHosts {
     /// Judges the key that a host shows; notes it when it is new and that is allowed.
@@ -123,7 +157,7 @@ impl KnownHosts {
         let (mut found, mut changed, mut authority) = (false, None, "");
         for file in settings.user_known_hosts.iter().chain(&settings.global_known_hosts) {
             let entries = self.entries(file)?;
-            for entry in entries.iter().filter(|entry| names.iter().any(|name| entry.is_of(name))) {
+            for entry in entries.of(&names) {
                 let same = entry.key == bytes;
                 let at = file.display().to_string();
                 match entry.mark {
@@ -168,7 +202,7 @@ impl KnownHosts {
         let files = settings.user_known_hosts.iter().chain(&settings.global_known_hosts);
         let mut known = Vec::new();
         for entries in files.filter_map(|file| self.entries(file).ok()) {
-            let of = entries.iter().filter(|e| e.mark == Mark::None && names.iter().any(|name| e.is_of(name)));
+            let of = entries.of(&names).into_iter().filter(|entry| entry.mark == Mark::None);
             known.extend(of.map(|entry| entry.algorithm.clone()));
         }
         known
@@ -189,7 +223,7 @@ impl KnownHosts {
             Some(_) => String::from_utf8_lossy(&std::fs::read(file).map_err(wrong)?).into_owned(),
             None => String::new(),
         };
-        let entries = Arc::new(text.lines().enumerate().filter_map(|(at, line)| Entry::read(at + 1, line)).collect::<Vec<_>>());
+        let entries = Arc::new(File::read(&text));
         files.insert(file.to_owned(), (stamp, entries.clone()));
         Ok(entries)
     }
@@ -254,7 +288,6 @@ impl Entry {
                 ring::hmac::verify(&key, name.as_bytes(), &hash).is_ok()
             });
         }
-        // Nearly all lines are of other hosts: compare before anything is split.
         fits_list(self.names.split(','), name)
     }
 }
