@@ -209,8 +209,9 @@ fn roll_out(schedule: &Schedule<'_>, begin: Timestamp, jitter: Millis, stagger: 
                 starts.insert(target, now);
                 running.push(now + expected);
                 last = Some(now);
+                now = now + stagger;
             }
-            None => now = now + Millis(1000),
+            None => now = now + Millis(5000),
         }
     }
     starts
