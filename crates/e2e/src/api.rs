@@ -34,6 +34,17 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// From what `curl --write-out '\n%{http_code}'` says.
+    ///
+    /// # Errors
+    ///
+    /// When there is no status at its end.
+    pub fn parse(said: &str) -> anyhow::Result<Self> {
+        let (text, status) = said.rsplit_once('\n').context("curl said no status")?;
+        let json = serde_json::from_str(text).unwrap_or(Value::Null);
+        Ok(Self { status: status.parse()?, json, text: text.to_owned() })
+    }
+
     /// The body's JSON, when the status is the expected one.
     ///
     /// # Errors
@@ -83,15 +94,8 @@ impl Api {
         if let Some(body) = body {
             curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
         }
-        let said = check(curl.arg(format!("{}{path}", self.base)), LIMIT)?;
-        parse(&said)
+        Reply::parse(&check(curl.arg(format!("{}{path}", self.base)), LIMIT)?)
     }
-}
-
-fn parse(said: &str) -> anyhow::Result<Reply> {
-    let (text, status) = said.rsplit_once('\n').context("curl said no status")?;
-    let json = serde_json::from_str(text).unwrap_or(Value::Null);
-    Ok(Reply { status: status.parse()?, json, text: text.to_owned() })
 }
 
 #[cfg(test)]
@@ -100,10 +104,10 @@ mod tests {
 
     #[test]
     fn status_and_body_are_told_apart() {
-        let reply = parse("{\"id\":\n7}\n201").unwrap();
+        let reply = Reply::parse("{\"id\":\n7}\n201").unwrap();
         assert_eq!((reply.status, reply.json["id"].as_i64()), (201, Some(7)));
-        assert_eq!(parse("\n204").unwrap().json, Value::Null);
-        let error = parse("no\n409").unwrap().expect(201).unwrap_err();
+        assert_eq!(Reply::parse("\n204").unwrap().json, Value::Null);
+        let error = Reply::parse("no\n409").unwrap().expect(201).unwrap_err();
         assert!(error.to_string().contains("409"), "{error}");
     }
 }

@@ -171,7 +171,7 @@ impl Fleet {
              {}[{prefix}drain.units]\non = \"role=worker\"\nkind = \"units\"\nunits = [\"{IDLE}\", \"{WORK}\"]\n\
              [{prefix}check.web]\non = \"*\"\nkind = \"http\"\nurl = \"http://{{label.ip}}:{}{}\"\nlimit = 5000\n",
             drain.unwrap_or_default(),
-            web::PORT,
+            web::LISTENS_ON,
             web::HEALTH
         )
     }

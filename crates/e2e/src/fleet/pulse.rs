@@ -32,7 +32,7 @@ impl Pulse {
     pub fn start(fleet: &Fleet) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let watch = |member: &Member| {
-            let (ended, address) = (Arc::clone(&over), format!("{}:{}", member.host.ip(), web::PORT));
+            let (ended, address) = (Arc::clone(&over), format!("{}:{}", member.host.ip(), web::LISTENS_ON));
             (member.clone(), std::thread::spawn(move || watch(&address, &ended)))
         };
         Self { watches: fleet.members.iter().map(watch).collect(), over }

@@ -2,6 +2,7 @@
 
 mod evidence;
 mod failures;
+mod fleet_lock;
 mod kills;
 mod lab_itself;
 mod limits;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Scenario> {
         kills::SCENARIOS,
         rolling_faults::SCENARIOS,
         rolling_people::SCENARIOS,
+        fleet_lock::SCENARIOS,
         limits::SCENARIOS,
         failures::SCENARIOS,
         safe_reboot::SCENARIOS,

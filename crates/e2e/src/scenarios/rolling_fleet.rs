@@ -162,7 +162,7 @@ fn by_a_server(world: &World) -> anyhow::Result<()> {
     server.start_again()?;
     world.shown("the server killed (SIGKILL) after three reboots, and started again");
 
-    let path = format!("/api/v1/orchestrations/{id}");
+    let path = format!("/api/v1/rollouts/{id}");
     let paused = wait::until("the rollout to pause", ROLLOUT, || {
         let document = server.look(&path)?;
         let rollout = &document["rollout"];
@@ -173,14 +173,14 @@ fn by_a_server(world: &World) -> anyhow::Result<()> {
     let reason = product::text(&paused["rollout"]["paused"], "reason")?;
     ensure!(paused["rollout"]["failures"] == 1, "{paused}");
     stopped_well(world, &fleet, &watch.balancer, broken).with_context(|| tell(&server, &path))?;
-    let tracks = server.look(&format!("{path}/tracks"))?;
+    let tracks = server.look(&format!("/api/v1/orchestrations/{id}/tracks"))?;
     let failed = tracks["tracks"].as_array().into_iter().flatten().find(|track| track["outcome"] == "failed");
     ensure!(failed.is_some_and(|track| track["name"] == broken), "{tracks}");
     world.shown(format!("paused: {reason:?}; {broken}: {}", failed.map(|track| track["reason"].clone()).unwrap_or_default()));
 
     fleet.member(broken)?.repair_web()?;
     let retried = server.api.post(&format!("{path}/retry"), &json!({}))?.expect(201)?;
-    let path = format!("/api/v1/orchestrations/{}", product::text(&retried, "id")?);
+    let path = format!("/api/v1/rollouts/{}", product::text(&retried, "id")?);
     let over = wait::until("the retry to end", ROLLOUT, || {
         let document = server.look(&path)?;
         Ok(document["outcome"].is_string().then_some(document))
@@ -200,7 +200,10 @@ fn last_worker<'a>(fleet: &'a Fleet, order: &[String]) -> anyhow::Result<&'a Mem
 }
 
 fn tell(server: &Server, path: &str) -> String {
-    let tracks = server.look(&format!("{path}/tracks")).map(|tracks| tracks.to_string()).unwrap_or_default();
+    let tracks = server
+        .look(&format!("{}/tracks", path.replace("rollouts", "orchestrations")))
+        .map(|tracks| tracks.to_string())
+        .unwrap_or_default();
     let journal = server.look(path).map(|document| document["journal"].clone()).unwrap_or_default();
     let lines = journal.as_array().into_iter().flatten();
     let lines: String = lines.map(|line| format!("{} {} {}\n", line["at"], line["action"], line["text"])).collect();

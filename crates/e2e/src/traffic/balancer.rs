@@ -67,7 +67,7 @@ impl Balancer {
     pub fn start(world: &World, hosts: &[&Host]) -> anyhow::Result<Self> {
         let (front, admin) = (format!("{SANDBOX_IP}:{}", world.port()), format!("{SANDBOX_IP}:{}", world.port()));
         let servers: String =
-            hosts.iter().map(|host| format!("  server {} {}:{} check\n", host.name(), host.ip(), web::PORT)).collect();
+            hosts.iter().map(|host| format!("  server {} {}:{} check\n", host.name(), host.ip(), web::LISTENS_ON)).collect();
         let config = format!(
             "global\n  stats socket ipv4@{admin} level admin\n\
              defaults\n  mode http\n  retries 0\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\

@@ -12,7 +12,7 @@ use crate::lab::Host;
 use crate::wait;
 
 /// Where it answers, on every host that has it.
-pub const PORT: u16 = 8080;
+pub const LISTENS_ON: u16 = 8080;
 
 /// Its unit.
 pub const UNIT: &str = "web.service";
@@ -41,7 +41,7 @@ pub struct Access {
 ///
 /// When it cannot listen or log.
 pub fn serve(name: &str) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", PORT))?;
+    let listener = TcpListener::bind(("0.0.0.0", LISTENS_ON))?;
     for stream in listener.incoming() {
         let (stream, name) = (stream?, name.to_owned());
         std::thread::spawn(move || {
@@ -110,7 +110,7 @@ pub fn install(host: &Host) -> anyhow::Result<()> {
 /// When it does not in time.
 pub fn wait_up(host: &Host, limit: Duration) -> anyhow::Result<()> {
     wait::until_true(&format!("the web service of {}", host.name()), limit, || {
-        Ok(TcpStream::connect_timeout(&format!("{}:{PORT}", host.ip()).parse()?, Duration::from_secs(2)).is_ok())
+        Ok(TcpStream::connect_timeout(&format!("{}:{LISTENS_ON}", host.ip()).parse()?, Duration::from_secs(2)).is_ok())
     })
 }
 
