@@ -394,7 +394,7 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
                 due.push(*at + longer(pause(view.config, step), subject.tries));
             }
         }
-        if let Some((since, _)) = track.good_between(&run.order) {
+        if let Some((since, _)) = track.health.good_between(&run.order) {
             due.push(since + flow::hold(view, step, place));
         }
         if let StepAction::Reboot { .. } | StepAction::Shutdown { .. } = step.action {

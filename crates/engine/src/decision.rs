@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::guard::{Guard, Reserved};
 use crate::heard::Heard;
-use crate::limits::{Limits, Usage};
 use crate::journal::{Entry, FleetEntry, Outcome};
+use crate::limits::{Limits, Usage};
 use crate::orchestration::Orchestration;
 use crate::track::{StepRun, TrackState};
 

@@ -169,11 +169,8 @@ impl Fleet {
                     known.approved = false;
                     known.renamed = Some((name.clone(), labels.clone()));
                 } else {
-                    let fresh = Host {
-                        machine_id: machine_id.clone(),
-                        public_key: public_key.clone(),
-                        ..Host::new(name, labels)
-                    };
+                    let fresh =
+                        Host { machine_id: machine_id.clone(), public_key: public_key.clone(), ..Host::new(name, labels) };
                     self.hosts.insert(*host, fresh);
                 }
             }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
-use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, TargetId, Timestamp};
+use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, TargetId, Timestamp, Track};
 
 use crate::config::{Config, Group, Member};
 use crate::explain::{Blocker, Why};
-use crate::fleet::{BootEnd, Fleet, Host};
+use crate::fleet::{BootEnd, Fleet, Host, Stranded};
 use crate::heard::Heard;
 use crate::limits::{Limits, Usage};
+use crate::returned;
 
 /// What the guard looks at.
 pub(crate) struct Guard<'a> {
@@ -62,6 +63,16 @@ pub(crate) struct Asks {
     pub(crate) own: Option<OrchestrationId>,
     /// It finishes what an earlier orchestration left undone on this host.
     pub(crate) takes_up: bool,
+    /// Nothing but that: it ends no boot, and recovery is never gated (G5).
+    pub(crate) second_half: bool,
+}
+
+impl Asks {
+    /// For a track of this orchestration, or of one that is not accepted yet.
+    pub(crate) fn of(own: Option<OrchestrationId>, track: &Track) -> Self {
+        let second_half = track.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+        Self { own, takes_up: track.unfinished.is_some(), second_half }
+    }
 }
 
 impl Guard<'_> {
@@ -107,17 +118,23 @@ impl Guard<'_> {
         } else if active.is_none() {
             list.push(Blocker { since: self.heard.host(target).and_then(|h| h.last), ..hard(Why::NotActive) });
         }
-        if let Some(stranded) = self.fleet.stranded_now(target).filter(|_| !asks.takes_up) {
+        // A boot that may still end by itself is no place to begin anew.
+        let may_begin =
+            |s: &Stranded| asks.takes_up && active.is_none_or(|(report, _)| returned::is_proven(self.fleet, s, report));
+        if let Some(stranded) = self.fleet.stranded_now(target).filter(|s| !may_begin(s)) {
             list.push(Blocker { since: Some(stranded.since), ..hard(Why::Stranded { reason: stranded.reason.clone() }) });
         }
         if list.is_done() {
             return;
         }
-        self.lockout(host, list);
-        if let Some((report, at)) = active {
+        if !asks.second_half {
+            self.lockout(host, list);
+        }
+        if let Some((report, at)) = active.filter(|_| !asks.second_half) {
             report_blockers(report, at, request, self.now).into_iter().for_each(|b| list.push(b));
         }
-        if !list.is_done() {
+        // What it finishes counts as unavailable already.
+        if !list.is_done() && !asks.second_half {
             self.limit_groups(target, asks.own).into_iter().for_each(|b| list.push(b));
         }
     }

@@ -5,8 +5,8 @@
 //! and `tests/samples` holds journals that must still load.
 
 use model::{
-    Ack, ActionKind, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, Millis, OrchestrationId, Place, Plan, Report, Request,
-    TargetId, Timestamp, Unfinished,
+    Ack, ActionKind, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, Millis, OrchestrationId, Place, Plan, Report,
+    Request, TargetId, Timestamp, Unfinished,
 };
 use serde::{Deserialize, Serialize};
 

@@ -13,6 +13,7 @@ mod explain;
 mod fleet;
 mod flow;
 mod guard;
+mod health;
 mod heard;
 mod input;
 mod journal;

@@ -78,7 +78,8 @@ impl Orchestration {
         for track in plan.waves.iter_mut().flat_map(|w| &mut w.tracks).filter(|t| t.name.is_empty()) {
             track.name.clone_from(host_name);
         }
-        let tracks: Vec<TrackState> = plan.tracks().map(|t| TrackState::new(plan.steps(t).len()).taking_up(t.unfinished.as_ref())).collect();
+        let tracks: Vec<TrackState> =
+            plan.tracks().map(|t| TrackState::new(plan.steps(t).len()).taking_up(t.unfinished.as_ref())).collect();
         let mut by_target: HashMap<TargetId, Vec<u32>> = HashMap::new();
         for (index, track) in plan.tracks().enumerate() {
             by_target.entry(track.target).or_default().push(number(index));

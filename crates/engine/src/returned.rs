@@ -39,7 +39,7 @@ pub(crate) fn is_still_on(fleet: &Fleet, host: TargetId) -> bool {
 }
 
 /// Another boot than the one that was to end; or the same one, when the performer has said that it did not happen.
-fn is_proven(fleet: &Fleet, stranded: &Stranded, report: &Report) -> bool {
+pub(crate) fn is_proven(fleet: &Fleet, stranded: &Stranded, report: &Report) -> bool {
     let Some(open_boot) = stranded.open_boot else { return true };
     report.boot != open_boot.expect_boot || fleet.did_not_happen(stranded.host, open_boot)
 }

@@ -278,7 +278,7 @@ impl<'a> Scheduler<'a> {
         let it = self.view.orchestration;
         let Some(plan) = it.track_plan(track as usize) else { return };
         if !list.is_done() {
-            let asks = Asks { own: Some(it.id), takes_up: plan.unfinished.is_some() };
+            let asks = Asks::of(Some(it.id), &plan);
             self.guard.host(plan.target, &it.request, asks, list);
         }
     }

@@ -1,6 +1,6 @@
 //! From state to what people are shown; the public phase is computed here (S0-11).
 
-use model::{AckStatus, ChildStatus, Direction, Place, Proof, Recheck, Step, StepAction, TargetId, Timestamp};
+use model::{AckStatus, ChildStatus, Direction, Observed, Place, Proof, Recheck, Step, StepAction, TargetId, Timestamp};
 
 use crate::config::Config;
 use crate::fleet::{Fleet, Mark};
@@ -259,8 +259,9 @@ fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, st
                 let s = run.subjects.get(id)?;
                 let result = match s.standing() {
                     Standing::Done(ack) if ack.already => Some("already so".to_owned()),
-                    Standing::Done(_) => Some("done".to_owned()),
-                    _ => s.failure(),
+                    Standing::Done(ack) => ack.observed.as_ref().and_then(found_wrong).or_else(|| Some("done".to_owned())),
+                    // What a drain waits for is named while it does (pain 11).
+                    _ => s.failure().or_else(|| s.last_ack.as_ref()?.1.observed.as_ref().and_then(found)),
                 };
                 Some(SubjectView { id: *id, name: name(*id), attempt: s.attempt, status: s.status(), result })
             })
@@ -333,4 +334,22 @@ pub(crate) fn word(status: AckStatus) -> &'static str {
         AckStatus::Completed => "completed",
         AckStatus::Failed => "failed",
     }
+}
+
+/// What was seen that keeps a step from going on, in words.
+pub(crate) fn found(observed: &Observed) -> Option<String> {
+    match observed {
+        Observed::Items(items) => {
+            let names: Vec<&str> = items.iter().filter(|i| i.in_service).map(|i| i.name.as_str()).collect();
+            (!names.is_empty()).then(|| format!("in service: {}", names.join(", ")))
+        }
+        other => found_wrong(other),
+    }
+}
+
+/// Checks that did not pass, in words.
+fn found_wrong(observed: &Observed) -> Option<String> {
+    let Observed::Checks(results) = observed else { return None };
+    let failed: Vec<String> = results.iter().filter(|r| !r.passed).map(|r| format!("{} ({})", r.name, r.detail)).collect();
+    (!failed.is_empty()).then(|| format!("not passed: {}", failed.join(", ")))
 }

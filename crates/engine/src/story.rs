@@ -1,9 +1,10 @@
 //! The journal in words: one sentence per fact, for people and for the audit log.
 
-use model::{Action, Actor, Command, Direction, Millis, Observed, TargetId};
+use model::{Action, Actor, Command, Direction, Millis, TargetId};
 
 use crate::journal::{Entry, Fact, FleetEntry, Outcome};
 use crate::show;
+use crate::track::is_of_the_way;
 
 /// The name of a fact's kind, as it stands in the audit log: `step_started`.
 pub fn action_of(fact: &Fact) -> &'static str {
@@ -151,7 +152,10 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
         Entry::Acked { subject, action, ack, .. } => {
             let error = ack.error.as_ref().map(|e| format!(": {}: {}", e.code, e.message)).unwrap_or_default();
             let already = if ack.already { " (was so already)" } else { "" };
-            let found = ack.observed.as_ref().map(found).unwrap_or_default();
+            let found = ack.observed.as_ref().and_then(show::found).map(|f| format!("; {f}")).unwrap_or_default();
+            if action.ends_boot() && ack.error.as_ref().is_some_and(|e| is_of_the_way(e.code)) {
+                return format!("no word on the {action} of {}{error}", named(subject));
+            }
             format!("{action} of {} {}{already}{error}{found}", named(subject), show::word(ack.status))
         }
         Entry::HostGone { .. } => "the host went away".to_owned(),
@@ -164,19 +168,6 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
         Entry::Ended { outcome, error_message: Some(reason) } => format!("{outcome}: {reason}"),
         Entry::Ended { outcome, error_message: None } => outcome.to_string(),
     }
-}
-
-/// What was seen that is not as it should be, for the end of a sentence.
-fn found(observed: &Observed) -> String {
-    let (what, list): (_, Vec<String>) = match observed {
-        Observed::Child(_) => return String::new(),
-        Observed::Items(items) => ("in service", items.iter().filter(|i| i.in_service).map(|i| i.name.clone()).collect()),
-        Observed::Checks(results) => {
-            let failed = results.iter().filter(|r| !r.passed);
-            ("not passed", failed.map(|r| format!("{} ({})", r.name, r.detail)).collect())
-        }
-    };
-    if list.is_empty() { String::new() } else { format!("; {what}: {}", list.join(", ")) }
 }
 
 fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use model::broken::{self, Rule};
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Check, ChildRef, ChildReport, ChildStatus, Command, Direction,
-    ErrorCode, Millis, Observed, Place, Plan, Recheck, Report, Step, StepAction, TargetId, Timestamp, Track, Unfinished,
+    ErrorCode, Place, Plan, Recheck, Report, Step, StepAction, TargetId, Timestamp, Track, Unfinished,
 };
 
 use crate::drained::Drains;
+use crate::health::Health;
 use crate::journal::{OpenBoot, Outcome};
 
 /// The plan of one track, with its steps.
@@ -52,10 +53,8 @@ pub(crate) struct TrackState {
     pub(crate) report: Option<(Timestamp, Report)>,
     /// It answers the last probe, and nothing was done to the host or a child since.
     undisturbed: bool,
-    /// For each subject of the open probe whose last answer was good: since when all were, and the last of them.
-    good: BTreeMap<TargetId, (Timestamp, Timestamp)>,
-    /// What was wrong with the last answer of a subject.
-    bad: BTreeMap<TargetId, Vec<String>>,
+    /// How the answers to the open probe were.
+    pub(crate) health: Health,
     /// What it took out of service.
     pub(crate) drains: Drains,
     /// The boot of the last report.
@@ -194,8 +193,7 @@ impl TrackState {
             children: BTreeMap::new(),
             report: None,
             undisturbed: false,
-            good: BTreeMap::new(),
-            bad: BTreeMap::new(),
+            health: Health::default(),
             drains: Drains::default(),
             seen_on: None,
             boots_after: 0,
@@ -257,8 +255,7 @@ impl TrackState {
         {
             self.take_in_late_children(subjects);
         }
-        self.good.clear();
-        self.bad.clear();
+        self.health = Health::default();
         self.current = Some(place);
         let run = self.run_mut(place)?;
         run.round = round;
@@ -299,9 +296,8 @@ impl TrackState {
         subject.last_ack = None;
         subject.timed_out = false;
         // Asked again because nobody answered: that breaks the row of good answers.
-        if unanswered && !broken::is(Rule::SoakIgnoresFailure) {
-            self.good.remove(&subject_id);
-            self.bad.insert(subject_id, vec!["no answer".to_owned()]);
+        if unanswered {
+            self.health.unanswered(subject_id);
         }
         // From here on only the answer to this, or to a later probe, tells how things are.
         let kind = command.action.kind();
@@ -339,6 +335,10 @@ impl TrackState {
         let Some(state) = run.subjects.get_mut(&subject) else {
             return Err(format!("{place} has no subject {subject}"));
         };
+        if state.command.as_ref().is_some_and(|c| is_remark(&c.action, ack)) {
+            state.last_error.clone_from(&ack.error);
+            return Ok(());
+        }
         if state.timed_out {
             state.late = Some(ack.clone());
         } else {
@@ -364,30 +364,18 @@ impl TrackState {
                 self.take_in_report(plan, place, ack, at);
             }
             if let Some(checks) = checks_of(&action).filter(|_| ack.status.is_final()) {
-                self.judge(plan, place, subject, wrong_with(checks, ack), ack, at);
+                self.judge(plan, place, subject, checks, ack, at);
             }
         }
         Ok(())
     }
 
-    /// One good answer after the other makes a hold; any other begins it anew (pain 7).
-    fn judge(&mut self, plan: &TrackPlan<'_>, place: Place, subject: TargetId, wrong: Vec<String>, ack: &Ack, at: Timestamp) {
+    /// What this answer says of health.
+    fn judge(&mut self, plan: &TrackPlan<'_>, place: Place, subject: TargetId, checks: &[Check], ack: &Ack, at: Timestamp) {
         let step = plan.steps.get(place.step as usize).map(|s| &s.action);
-        let ignored = broken::is(Rule::SoakIgnoresFailure)
-            && matches!(step, Some(StepAction::Probe { recheck: Recheck::Soak, .. }))
-            && self.good.contains_key(&subject);
-        let mut good = ack.status == AckStatus::Completed && (wrong.is_empty() || broken::is(Rule::CheckIgnored));
-        if subject == plan.target {
-            good &= ack.report.as_ref().is_some_and(|report| self.is_as_before(report));
-        }
-        if good || ignored {
-            let since = self.good.get(&subject).map_or(at, |(since, _)| *since);
-            self.good.insert(subject, (since, at));
-            self.bad.remove(&subject);
-        } else {
-            self.good.remove(&subject);
-            self.bad.insert(subject, wrong);
-        }
+        let soaks = matches!(step, Some(StepAction::Probe { recheck: Recheck::Soak, .. }));
+        let stays = subject != plan.target || ack.report.as_ref().is_some_and(|report| self.is_as_before(report));
+        self.health.told(subject, checks, ack, stays, soaks, at);
     }
 
     /// Nothing is left to put right, on the boot of the last report, and nobody given up has turned up since.
@@ -395,25 +383,6 @@ impl TrackState {
         // A child that is on its way up is not as it was yet, whatever it was.
         let between = report.children().unwrap_or_default().iter().any(|c| c.status == ChildStatus::Creating);
         !between && self.unrestored(report).is_some_and(|list| list.is_empty())
-    }
-
-    /// How long every answer of all these subjects has been good; `None` while one of them was not, or has not answered.
-    pub(crate) fn good_for(&self, subjects: &[TargetId]) -> Option<Millis> {
-        let (since, last) = self.good_between(subjects)?;
-        (last >= since).then(|| last.since(since))
-    }
-
-    /// From when on every answer of all these subjects was good, and until when all have answered.
-    pub(crate) fn good_between(&self, subjects: &[TargetId]) -> Option<(Timestamp, Timestamp)> {
-        let answers: Option<Vec<_>> = subjects.iter().map(|id| self.good.get(id)).collect();
-        let answers = answers?;
-        let since = answers.iter().map(|(since, _)| *since).max()?;
-        Some((since, answers.iter().map(|(_, last)| *last).min()?))
-    }
-
-    /// What was wrong with the last answers of the probe, in words.
-    pub(crate) fn wrong(&self) -> Vec<String> {
-        self.bad.values().flatten().cloned().collect()
     }
 
     fn take_in_report(&mut self, plan: &TrackPlan<'_>, place: Place, ack: &Ack, at: Timestamp) {
@@ -444,7 +413,7 @@ impl TrackState {
             self.children.iter().filter(|(id, c)| c.is_given_up() && c.is_as_before(report, **id)).map(|(id, _)| *id).collect();
         let same = std::mem::replace(&mut self.recovered, recovered) == self.recovered;
         if !(same && same_boot) {
-            self.good.remove(&plan.target);
+            self.health.begin_anew(plan.target);
         }
     }
 
@@ -571,26 +540,21 @@ fn checks_of(action: &Action) -> Option<&[Check]> {
     }
 }
 
-/// What an answer says against health: its error, and every check that did not pass. A check without a result has not passed.
-fn wrong_with(checks: &[Check], ack: &Ack) -> Vec<String> {
-    if let Some(error) = &ack.error {
-        return vec![format!("{}: {}", error.code, error.message)];
-    }
-    let results = match &ack.observed {
-        Some(Observed::Checks(results)) => results.as_slice(),
-        _ => &[],
-    };
-    let wrong = |check: &Check| match results.iter().find(|r| r.name == check.name) {
-        Some(result) if result.passed => None,
-        Some(result) => Some(format!("check {}: {}", check.name, result.detail)),
-        None => Some(format!("check {}: no result", check.name)),
-    };
-    checks.iter().filter_map(wrong).collect()
-}
-
 /// Errors after which another attempt is of no use.
 pub(crate) fn is_hopeless(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::NotFound | ErrorCode::Unsupported | ErrorCode::WrongTarget) || is_barred(code)
+}
+
+/// Whether an ack only says that nobody could ask. Once the end of a boot was ordered that is no answer: an earlier copy may have
+/// arrived, and the host be down, or not up yet, because of it.
+pub(crate) fn is_remark(action: &Action, ack: &Ack) -> bool {
+    let code = ack.error.as_ref().map(|e| e.code);
+    action.kind().ends_boot() && ack.status == AckStatus::Failed && code.is_some_and(is_of_the_way)
+}
+
+/// Errors of the way to the host.
+pub(crate) fn is_of_the_way(code: ErrorCode) -> bool {
+    code == ErrorCode::Unreachable || is_barred(code)
 }
 
 /// The host does not let us in, or is not the one that we know: a person has to look. Behind the end of a boot it may still be

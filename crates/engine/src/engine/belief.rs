@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use model::broken::{self, Rule};
 use model::{Ack, AckStatus, ActionKind, ChildReport, Command, ErrorCode, Readable, Report, TargetId, Timestamp};
 
+use crate::track::{Standing, SubjectRun, is_of_the_way, is_remark};
+
 /// A device speaks for itself and for what stands on it (G10): a listing that names anything else, or one child twice, tells
 /// nothing.
 pub(super) fn own_children(host: TargetId, mut report: Report) -> Report {
@@ -27,8 +29,8 @@ pub(super) fn is_credible(command: &Command, accepted: bool, ack: &Ack, now: Tim
         // Kept in memory only: until the command has expired, another copy of it may still be obeyed.
         (AckStatus::Failed, Some(code)) if is_forgotten(code) => !accepted && now > command.expires_at,
         (AckStatus::Failed, Some(code)) if is_said_of_a_copy(code) => !accepted,
-        // Said by our side of the route: an earlier copy may have arrived, and the host is down or not up yet because of it.
-        (AckStatus::Failed, Some(ErrorCode::Unreachable | ErrorCode::Denied | ErrorCode::HostKeyChanged)) => false,
+        // Kept for people; it decides nothing.
+        (AckStatus::Failed, Some(code)) if is_of_the_way(code) => true,
         (AckStatus::Failed, Some(ErrorCode::BootDiffers)) => ack.boot != expect_boot,
         // The performer lost what it knew: on the same boot the command may still be at work.
         (AckStatus::Failed, Some(ErrorCode::OutcomeUnknown)) => ack.boot != expect_boot,
@@ -38,8 +40,12 @@ pub(super) fn is_credible(command: &Command, accepted: bool, ack: &Ack, now: Tim
 }
 
 /// Whether an ack tells more than the last one. What is left in service may change while a host drains.
-pub(super) fn is_news(command: &Command, last: Option<&Ack>, ack: &Ack) -> bool {
-    let Some(last) = last else { return true };
+pub(super) fn is_news(command: &Command, subject: &SubjectRun, ack: &Ack) -> bool {
+    if is_remark(&command.action, ack) {
+        let open = matches!(subject.standing(), Standing::Open);
+        return open && subject.last_error.as_ref().map(|e| e.code) != ack.error.as_ref().map(|e| e.code);
+    }
+    let Some(last) = subject.late.as_ref().or(subject.last_ack.as_ref().map(|(_, ack)| ack)) else { return true };
     let goes_on = command.action.kind() == ActionKind::Drain
         && ack.status == AckStatus::ExecutionStarted
         && last.status == ack.status

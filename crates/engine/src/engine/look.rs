@@ -90,7 +90,7 @@ impl Engine {
             expected: self.expected(track.target),
             takes_up: track.unfinished.is_some(),
             steps: plan.steps(track).iter().map(|step| show::title(step).to_owned()).collect(),
-            blockers: guard.blockers(track.target, request, Asks { own: None, takes_up: track.unfinished.is_some() }),
+            blockers: guard.blockers(track.target, request, Asks::of(None, track)),
         };
         let wave = |wave: &model::Wave| PreviewWave { approval: wave.approval, tracks: wave.tracks.iter().map(track).collect() };
         Ok(Preview { waves: plan.waves.iter().map(wave).collect(), irreversible: irreversible(&plan) })
@@ -157,7 +157,13 @@ impl Engine {
                 || "its orchestration cannot be read: acknowledge the host to let go of it".to_owned(),
                 |o| format!("{} by {}", o.request.operation, o.request.by),
             );
-            LockView { holder: Holder::Orchestration { orchestration: lock.orchestration }, host, name, since: lock.since, reason }
+            LockView {
+                holder: Holder::Orchestration { orchestration: lock.orchestration },
+                host,
+                name,
+                since: lock.since,
+                reason,
+            }
         });
         let held = self.fleet.hosts.iter().filter_map(|(id, h)| {
             let mark = h.held.as_ref()?;
@@ -233,10 +239,6 @@ fn irreversible(plan: &Plan) -> Vec<String> {
 pub(super) fn refuses(why: &Why) -> bool {
     matches!(
         why,
-        Why::UnknownTarget
-            | Why::NotApproved
-            | Why::Locked { .. }
-            | Why::SameMachine { .. }
-            | Why::LimitImpossible { .. }
+        Why::UnknownTarget | Why::NotApproved | Why::Locked { .. } | Why::SameMachine { .. } | Why::LimitImpossible { .. }
     )
 }

@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckStatus, ActionKind, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Report, StepAction, TargetId, Timestamp,
+    Ack, AckStatus, ActionKind, Actor, Command, ErrorCode, Millis, OrchestrationId, Place, Report, StepAction, TargetId,
+    Timestamp,
 };
 
 use crate::config::Config;
@@ -22,7 +23,7 @@ use crate::limits::Limits;
 use crate::orchestration::Orchestration;
 use crate::returned;
 use crate::schedule;
-use crate::track::Standing;
+use crate::track::{Standing, is_of_the_way};
 
 use belief::{is_credible, is_forgotten, is_news, is_said_of_a_copy, own_children};
 
@@ -242,10 +243,9 @@ impl Engine {
         let waits = self.open.values().any(|o| o.command(ack.command).is_some());
         let ends = self.fleet.hosts.get(&host).map(|h| h.boot_ends.as_slice()).unwrap_or_default();
         let unknown = ends.iter().any(|e| e.command == ack.command && e.last_word.is_none());
-        let lost = ack
-            .error
-            .as_ref()
-            .is_some_and(|e| e.code == ErrorCode::OutcomeUnknown || is_forgotten(e.code) || is_said_of_a_copy(e.code));
+        let lost = ack.error.as_ref().is_some_and(|e| {
+            e.code == ErrorCode::OutcomeUnknown || is_forgotten(e.code) || is_said_of_a_copy(e.code) || is_of_the_way(e.code)
+        });
         if waits || !unknown || lost || !ack.status.is_final() {
             return;
         }
@@ -265,10 +265,9 @@ impl Engine {
             self.open.values().find_map(|it| it.command(ack.command).map(|(place, subject)| (it, place, subject)))?;
         let state = it.tracks.get(place.track as usize)?.run(place)?.subjects.get(&subject)?;
         let command = state.command.as_ref().filter(|c| c.id == ack.command && c.target == host)?;
-        let last = state.late.as_ref().or(state.last_ack.as_ref().map(|(_, ack)| ack));
         let accepted = state.last_ack.is_some();
         let found = (it.id, place, subject, command.action.kind());
-        (is_news(command, last, ack) && is_credible(command, accepted, ack, now)).then_some(found)
+        (is_news(command, state, ack) && is_credible(command, accepted, ack, now)).then_some(found)
     }
 
     /// The deadline of a boot's end moves with what is known of it: accepted, begun. `None`: not to be recorded at all.

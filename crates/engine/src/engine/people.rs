@@ -36,9 +36,7 @@ impl Engine {
                 }
             },
             Input::Adopt { host, name, address, labels } => {
-                let same = |h: &Host| {
-                    h.name == name && h.address.as_deref() == Some(address.as_str()) && h.labels == labels
-                };
+                let same = |h: &Host| h.name == name && h.address.as_deref() == Some(address.as_str()) && h.labels == labels;
                 if !self.fleet.hosts.get(&host).is_some_and(same) {
                     let entry = FleetEntry::HostAdopted { host, name, address, labels };
                     self.fleet_fact(entry, Actor::System, now, facts);
@@ -112,7 +110,9 @@ impl Engine {
             }
             Input::Acknowledge { target, by } => self.acknowledge(target, by, now, facts),
             // Taken where devices and time are.
-            Input::Started { .. } | Input::Reported { .. } | Input::Acked { .. } | Input::Gone { .. } | Input::Tick => Reply::Noted,
+            Input::Started { .. } | Input::Reported { .. } | Input::Acked { .. } | Input::Gone { .. } | Input::Tick => {
+                Reply::Noted
+            }
         }
     }
 

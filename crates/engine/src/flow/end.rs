@@ -76,7 +76,6 @@ impl Cursor<'_> {
         })
     }
 
-    /// The name of the host. Journals of version 1 have it beside the plan.
     pub(super) fn host_name(&self) -> String {
         self.plan.name.clone()
     }

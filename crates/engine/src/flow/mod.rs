@@ -68,7 +68,7 @@ pub(crate) fn is_satisfied(
 
 /// For the whole hold every answer was good: at least two of them, unless there is no hold.
 fn is_healthy(view: &View<'_>, step: &Step, place: Place, track: &TrackState, run: &StepRun) -> bool {
-    broken::is(Rule::NoHealthGate) || track.good_for(&run.order).is_some_and(|good| good >= hold(view, step, place))
+    broken::is(Rule::NoHealthGate) || track.health.good_for(&run.order).is_some_and(|good| good >= hold(view, step, place))
 }
 
 /// The next step of a track that has none open, or its end.
@@ -312,7 +312,10 @@ impl Cursor<'_> {
             // A shutdown that was seen to begin and then was silent (ruling 28).
             Standing::Open if leaves_down(self.view.orchestration.request.operation) => Some(self.finish()),
             Standing::Open | Standing::Idle | Standing::TimedOut => {
-                Some(self.strand_host(&what, subject.status().map(|s| s.to_string())))
+                let status = subject.status().map(|s| s.to_string());
+                let error = subject.last_error.as_ref().map(|e| format!("{}: {}", e.code, e.message));
+                let words: Vec<String> = status.into_iter().chain(error).collect();
+                Some(self.strand_host(&what, (!words.is_empty()).then(|| words.join("; "))))
             }
         }
     }
@@ -331,7 +334,7 @@ impl Cursor<'_> {
             return self.go_on(last);
         }
         let soaks = recheck(step, last) == Some(Recheck::Soak);
-        let mut why = self.track.wrong();
+        let mut why = self.track.health.wrong();
         why.extend(troubles);
         if why.is_empty() {
             why.push(format!("it was not well for {} without a break", hold(self.view, step, last)));

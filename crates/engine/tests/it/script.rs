@@ -269,11 +269,7 @@ impl Shell {
 
     /// What the last stranding of the host left undone.
     pub(crate) fn left_undone(&self, name: &str) -> Option<Unfinished> {
-        let left = self.fleet.iter().rev().find_map(|r| match &r.entry {
-            FleetEntry::Stranded { target, unfinished, .. } if *target == host_id(name) => Some(unfinished.clone()),
-            _ => None,
-        });
-        left.expect("a stranded host")
+        self.engine.host(host_id(name), self.now).expect("a host").unfinished
     }
 
     /// The world does all that it is told, until a command of this kind is wanted or nothing is any more.
