@@ -133,6 +133,10 @@ fn enabled(output: &Output) -> Result<Vec<String>, String> {
             _ => return Err(format!("systemctl list-unit-files: unreadable line {line:?}")),
         }
     }
+    // Every host has one: an empty answer is none.
+    if text.trim().is_empty() {
+        return Err(answer::why_not("systemctl list-unit-files", output));
+    }
     if names.len() > MOST {
         return Err(format!("systemctl list-unit-files: more than {MOST} services"));
     }

@@ -111,6 +111,8 @@ enum At {
 /// What was asked of one item.
 #[derive(Default)]
 struct Asked {
+    /// What it was, without the time that it was given.
+    act: Vec<String>,
     refusals: u32,
     /// The tool's words, when its last answer was no.
     words: Option<String>,
@@ -191,20 +193,21 @@ impl<S: Service> Drive<S> {
             return Next::Done(self.over(&left));
         }
         let key = if self.service.at_once() { String::new() } else { first.name.clone() };
-        if let Some(asked) = self.asked.get(&key) {
-            match &asked.words {
-                Some(_) if asked.refusals >= TRIES => return Next::Done(self.over(&left)),
-                Some(_) if asked.rested => {}
-                // Asked for, and on its way.
-                Some(_) | None => return self.wait(elapsed),
-            }
-        }
         let time = Millis(self.limit.0.saturating_sub(elapsed.0).max(1000));
         let mut runs = self.service.act(first, wish, &self.goal, time);
         if runs.is_empty() {
             return self.wait(elapsed);
         }
         let run = runs.remove(0);
+        let timeless = |word: &&String| !word.bytes().all(|b| b.is_ascii_digit());
+        let act: Vec<String> = run.argv.iter().filter(timeless).cloned().collect();
+        match self.asked.get(&key).map(|asked| (asked, asked.act == act)) {
+            Some((asked, _)) if asked.refusals >= TRIES => return Next::Done(self.over(&left)),
+            // Asked for and on its way, or refused just now.
+            Some((asked, true)) if asked.words.is_none() || !asked.rested => return self.wait(elapsed),
+            Some(_) | None => {}
+        }
+        self.asked.entry(key.clone()).or_default().act = act;
         self.acting_on = key;
         self.at = At::Acting(runs, true);
         Next::Run(run)
