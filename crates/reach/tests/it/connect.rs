@@ -202,3 +202,20 @@ async fn nobody_is_there() {
     let mut far = reach::ssh::Access::new(options).unwrap().far(to);
     assert!(matches!(run(&mut far, "true").await.unwrap_err(), SshError::Silent { .. }));
 }
+
+#[tokio::test]
+async fn a_proxy_is_not_left_running_when_the_far_end_stops_in_the_middle_of_the_handshake() {
+    let mut person = Person::new();
+    let pid = person.home.path().join("pid");
+    person.config = format!(
+        "ConnectTimeout 1\nProxyCommand sh -c 'echo $$ > {}; printf \"SSH-2.0-x\\r\\n\"; cat > /dev/null; sleep 1000'\n",
+        pid.display()
+    );
+    let mut options = person.options();
+    options.limits.keepalive = Duration::from_secs(600);
+    let mut far = reach::ssh::Access::new(options).unwrap().far("web1".parse().unwrap());
+    assert!(matches!(run(&mut far, "true").await.unwrap_err(), SshError::Silent { .. }));
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let line = format!("/proc/{}/cmdline", pid.trim());
+    crate::world::wait("it is left running", || std::fs::read(&line).map_or(true, |line| line.is_empty())).await;
+}

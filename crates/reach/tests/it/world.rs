@@ -29,6 +29,7 @@ const BUSCTL: &str = "case $* in *Preparing*) echo '{\"type\":\"b\",\"data\":fal
                       *ListSessions*) echo '{\"type\":\"a(susso)\",\"data\":[[]]}';; esac";
 /// Shows the far end's own `/proc`; the boot id changes as soon as the one in `until` was read.
 const CAT: &str = "for file; do case $file in /proc/*) /bin/cat \"$FARM$file\" || exit 1; id=$FARM/proc/sys/kernel/random/boot_id; \
+                   [ \"$file\" != /proc/sys/kernel/random/boot_id ] || echo \"$(date +%s%3N) ${SSH_CONNECTION:--} $(/bin/cat $id)\" >> $FARM/reads; \
                    [ ! -e $FARM/until ] || ! cmp -s $FARM/until $id || mv $FARM/next $id 2> /dev/null;; *) /bin/cat \"$file\" || exit 1;; esac; done; \
                    [ $# -gt 0 ] || exec /bin/cat";
 
@@ -63,6 +64,13 @@ impl World {
     pub(crate) fn boot_changes(&self, until: usize, next: usize) {
         std::fs::write(self.at("next"), format!("{}\n", BOOTS[next])).unwrap();
         std::fs::write(self.at("until"), format!("{}\n", BOOTS[until])).unwrap();
+    }
+
+    /// When, and over which connection, this boot was read.
+    pub(crate) fn reads(&self, nth: usize) -> Vec<(u64, String)> {
+        let reads = std::fs::read_to_string(self.at("reads")).unwrap_or_default();
+        let of_boot = reads.lines().filter_map(|line| line.strip_suffix(BOOTS[nth])?.trim_end().split_once(' '));
+        of_boot.map(|(at, connection)| (at.parse().unwrap(), connection.to_owned())).collect()
     }
 
     pub(crate) fn identity(nth: usize) -> BootIdentity {
