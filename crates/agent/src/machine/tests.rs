@@ -1,4 +1,5 @@
 mod bench;
 mod crash;
 mod journey;
+mod look;
 mod refuse;

@@ -156,12 +156,42 @@ fn an_inhibitor_makes_it_refuse_and_another_command_may_try_again() {
 fn before_systemd_248_the_inhibitors_are_looked_at_by_us() {
     everywhere(|far| {
         far.tool("systemctl", "exit 0");
+        far.tool("loginctl", "exit 0");
         far.tool("systemd-inhibit", "echo 'backup 0 root 232 systemd-inhibit shutdown copying block'");
         assert_eq!(code(&far.give(&far.order(1))), ErrorCode::Refused);
+        far.tool("systemd-inhibit", "echo 'no bus' >&2; exit 1");
+        assert_eq!(code(&far.give(&far.order(2))), ErrorCode::Refused, "what cannot be asked blocks");
         assert!(far.orders().is_empty());
         far.tool("systemd-inhibit", "echo 'unattended 0 root 232 python3 shutdown stopping delay'");
-        assert_eq!(far.give(&far.order(2)), Answer::Ordered);
+        assert_eq!(far.give(&far.order(3)), Answer::Ordered);
         assert_eq!(far.orders(), ["systemctl reboot --no-ask-password"]);
+    });
+}
+
+#[test]
+fn a_login_by_sudo_is_not_stopped_by_itself_but_by_others() {
+    everywhere(|far| {
+        far.tool("systemd-inhibit", "exit 0");
+        let sessions = |list: &str| {
+            let show = "*show-session*) echo Type=tty; echo Class=user;;";
+            far.tool("loginctl", &format!("case $* in *list-sessions*) printf '{list}';; {show} esac"));
+        };
+        let give = |order: &Order| {
+            really_with(order.give(), |invocation| {
+                let mut invocation = invocation.clone();
+                invocation.env.push(("SUDO_UID".to_owned(), "1000".to_owned()));
+                run(&invocation, &far.shell, &far.path())
+            })
+        };
+        sessions("3 1000 alice - pts/0\\n4 1001 bob - pts/1\\n");
+        let answer = give(&far.order(1));
+        assert!(
+            matches!(&answer, Answer::Failed { code: ErrorCode::Refused, message } if message.contains("user bob is logged in"))
+        );
+        assert!(far.orders().is_empty());
+        sessions("3 1000 alice - pts/0\\n5 0 root - pts/2\\n");
+        assert_eq!(give(&far.order(2)), Answer::Ordered);
+        assert_eq!(far.orders(), ["systemctl reboot --check-inhibitors=no --no-ask-password"]);
     });
 }
 
