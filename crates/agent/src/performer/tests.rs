@@ -224,6 +224,39 @@ async fn a_ledger_that_cannot_be_written_lets_no_tool_run() {
     bench.stop().await;
 }
 
+#[tokio::test]
+async fn a_hook_on_the_host_is_looked_at_and_drained_by_its_own_program() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let hook = folder.path().join("queue");
+    let text = "#!/bin/sh\ncd \"$(dirname \"$0\")\" || exit 1\ncase $1 in state) if [ -e off ]; then echo q stopped out; else echo q serving in; fi;; \
+                drain) touch off;; undrain) rm off;; check) [ ! -e off ];; esac\n";
+    std::fs::write(&hook, text).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&hook).unwrap()) == 0;
+    let host = Host::new(recipe::HostKind::Systemd, host_id(), Some(Default::default()), folder.path().to_owned(), folder.path());
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let drain = || model::Drain::Hook { name: "queue".to_owned() };
+    let limit = Millis::secs(30);
+    let prior = vec![model::ItemState { name: "q".to_owned(), state: "serving".to_owned(), in_service: true }];
+    let kind = model::CheckKind::Hook { name: "queue".to_owned() };
+    let check = || Action::Check { checks: vec![model::Check { name: "q".to_owned(), kind: kind.clone(), limit }] };
+    let actions = [
+        (Action::Observe { drain: drain() }, "serving"),
+        (check(), "passed: true"),
+        (Action::Drain { drain: drain(), grace: limit, force: false }, "stopped"),
+        (check(), "passed: false"),
+        (Action::Undrain { drain: drain(), prior, limit }, "serving"),
+    ];
+    for (action, said) in actions {
+        host.look(CommandId(Uuid::from_u128(1)), action.clone(), answers.clone());
+        let answer = tokio::time::timeout(PATIENCE, answered.recv()).await.unwrap().unwrap();
+        let Input::Looked { verdict, .. } = &answer else { panic!("{answer:?}") };
+        // A hook that was not made by root is not run.
+        assert!(format!("{verdict:?}").contains(if root { said } else { "belongs to user" }), "{action:?}: {verdict:?}");
+    }
+}
+
 #[test]
 fn a_message_that_is_too_large_loses_its_children_and_not_its_word() {
     let report = |children| model::Report {
