@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{
-    Ack, AckError, AckStatus, Action, BootIdentity, ChildKind, Command, ErrorCode, InstanceId, Millis, RateState, Readable,
-    Report, TargetId, Timestamp,
+    Ack, AckError, AckStatus, Action, BootIdentity, Check, ChildKind, Command, ErrorCode, InstanceId, Millis, Observed,
+    RateState, Readable, Report, TargetId, Timestamp,
 };
 use recipe::far::{Answer, Closed, Order};
 use recipe::{HostKind, HostReading, Verdict};
@@ -30,6 +30,10 @@ const FIRST_TRY: Duration = Duration::from_secs(3);
 const APART: Duration = Duration::from_secs(2);
 /// Longest that the end of a boot is watched by one call. The engine's deadline is shorter, and asks again where it is not.
 const LONGEST_WATCH: Duration = Duration::from_secs(30 * 60);
+/// What a host's package tool said holds for so long on one boot: asking it is slow.
+const SAID_HOLDS: Duration = Duration::from_secs(600);
+/// What is known of a host without an agent: it has a shell.
+const KIND: HostKind = HostKind::Shell;
 /// Version of the words in a report.
 const REPORT_VERSION: u32 = 1;
 
@@ -54,7 +58,16 @@ pub struct Performer {
 struct Remembered {
     boot: Option<BootIdentity>,
     engines: BTreeSet<ChildKind>,
+    needs_restarting: Option<Said>,
     sequence: u64,
+}
+
+/// What a host's package tool said.
+#[derive(Clone, Debug)]
+struct Said {
+    boot: BootIdentity,
+    at: Instant,
+    what: Readable<Option<String>>,
 }
 
 /// One command under way.
@@ -98,13 +111,19 @@ impl Performer {
 
     async fn report(&self, host: &Host, far: &mut Far) -> Result<Report, SshError> {
         let boot = far.boot().await?;
-        let kind = HostKind::Systemd;
-        let engines = self.remember(host.id, |known| known.engines.clone());
-        let before = recipe::Before { engines, needs_restarting: None };
-        let read = far.perform(recipe::read_host(&kind, host.id, &before), Duration::ZERO).await?;
-        let HostReading { engines, children, pending_shutdown, inhibitors, reboot_required, needs_restarting: _ } = read;
+        let before = self.remember(host.id, |known| {
+            let fresh = |said: &&Said| said.boot == boot && said.at.elapsed() < SAID_HOLDS;
+            let needs_restarting = known.needs_restarting.as_ref().filter(fresh).map(|said| said.what.clone());
+            recipe::Before { engines: known.engines.clone(), needs_restarting }
+        });
+        let asked = before.needs_restarting.is_none();
+        let read = far.perform(recipe::read_host(&KIND, host.id, &before), Duration::ZERO).await?;
+        let HostReading { engines, children, pending_shutdown, inhibitors, reboot_required, needs_restarting } = read;
         let sequence = self.remember(host.id, |known| {
             known.boot = Some(boot);
+            if asked {
+                known.needs_restarting = needs_restarting.map(|what| Said { boot, at: Instant::now(), what });
+            }
             known.engines.extend(&engines);
             known.sequence += 1;
             known.sequence
@@ -116,7 +135,7 @@ impl Performer {
             taken_at: wall(),
             agent_version: "ssh".to_owned(),
             protocol_version: REPORT_VERSION,
-            actions: recipe::supported_actions(&kind),
+            actions: recipe::supported_actions(&KIND),
             engines,
             children,
             pending_shutdown,
@@ -137,13 +156,9 @@ impl Task<'_> {
         self.say(AckStatus::Accepted, boot).await;
         self.say(AckStatus::ExecutionStarted, boot).await;
         let done = match &self.command.action {
-            Action::Probe { .. } => self.performer.report(self.host, &mut self.far).await.map(|report| Ack {
-                boot: report.boot,
-                report: Some(report),
-                ..self.ack(AckStatus::Completed, boot)
-            }),
+            Action::Probe { checks } => self.probe(checks).await,
             action => {
-                let recipe = recipe::perform(&HostKind::Systemd, self.host.id, recipe::HOOKS_DIR, action);
+                let recipe = recipe::perform(&KIND, self.host.id, recipe::HOOKS_DIR, action);
                 self.far.perform(recipe, TRY_AGAIN.1 * 6).await.map(|verdict| self.verdict(verdict, boot))
             }
         };
@@ -151,6 +166,18 @@ impl Task<'_> {
             Ok(ack) => self.send(ack).await,
             Err(error) => self.fail(&error).await,
         }
+    }
+
+    /// A fresh report, and what these checks gave.
+    async fn probe(&mut self, checks: &[Check]) -> Result<Ack, SshError> {
+        let mut observed = None;
+        if !checks.is_empty() {
+            let script = recipe::checks(recipe::HOOKS_DIR, checks);
+            observed = Some(Observed::Checks(self.far.perform(script, Duration::ZERO).await?));
+        }
+        // After the checks: they may have taken long, and the report is to be fresh.
+        let report = self.performer.report(self.host, &mut self.far).await?;
+        Ok(Ack { observed, report: Some(report.clone()), ..self.ack(AckStatus::Completed, report.boot) })
     }
 
     fn verdict(&self, verdict: Verdict, boot: BootIdentity) -> Ack {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{AckStatus, Action, ErrorCode, Millis, Readable};
+use model::{AckStatus, Action, Check, CheckKind, CheckResult, ErrorCode, Millis, Observed, Readable};
 use reach::ssh::{Access, Host, Options, Secret, Sudo};
 
 use crate::small::Small;
@@ -202,4 +202,24 @@ async fn a_login_by_password_needs_one_from_a_file() {
     assert!(error.code == ErrorCode::Denied && error.message.contains("no password was given"), "{error:?}");
     assert_eq!(survey(Some("wrong")).await.unwrap_err().code, ErrorCode::Denied);
     assert_eq!(survey(Some("hunter2")).await.unwrap().boot, World::identity(0));
+}
+
+#[tokio::test]
+async fn a_probe_brings_what_its_checks_gave_and_a_report() {
+    let world = World::new();
+    let check = |name: &str, script: &str| Check {
+        name: name.to_owned(),
+        kind: CheckKind::Command { argv: ["sh", "-c", script].map(str::to_owned).to_vec() },
+        limit: Millis::secs(60),
+    };
+    let checks = vec![check("good", "true"), check("bad", "echo no; exit 1")];
+    let ack = world.begin(&command(1, Action::Probe { checks: checks.clone() })).last().await;
+    assert!(ack.report.is_some(), "{ack:?}");
+    let said = |observed| match observed {
+        Some(Observed::Checks(results)) => results.into_iter().map(|r: CheckResult| (r.name, r.passed)).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let wanted = [("good".to_owned(), true), ("bad".to_owned(), false)];
+    assert_eq!(said(ack.observed), wanted);
+    assert_eq!(said(world.begin(&command(2, Action::Check { checks })).last().await.observed), wanted);
 }
