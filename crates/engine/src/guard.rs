@@ -51,6 +51,11 @@ impl List {
         }
     }
 
+    /// Whoever asks wants to know only whether there is one.
+    pub(crate) fn is_brief(&self) -> bool {
+        self.first_only
+    }
+
     /// Nothing more needs to be looked at.
     pub(crate) fn is_done(&self) -> bool {
         self.first_only && !self.found.is_empty()

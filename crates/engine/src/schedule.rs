@@ -2,15 +2,17 @@
 //! (pain 13).
 
 use model::broken::{self, Rule};
-use model::{TargetId, Timestamp};
+use model::{Millis, TargetId, Timestamp};
 
 use crate::advance;
 use crate::decision::{Out, View, ended, leaves_down};
 use crate::explain::{Blocker, Why};
-use crate::guard::{Asks, Guard, List, hard};
+use crate::fleet::Host;
+use crate::guard::{Asks, Guard, List, hard, soft};
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::orchestration::Orchestration;
 use crate::track::{TrackPlan, TrackState};
+use crate::window::{Look, Schedule, put_off};
 
 /// The next facts of this orchestration, or none.
 pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
@@ -110,7 +112,8 @@ pub(crate) fn let_go(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, 
         let took = view.now.since(started);
         out.push(Out::Fleet(FleetEntry::HostWorked { host: plan.target, outcome, took }));
     }
-    if view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id) {
+    let held = view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id);
+    if held && !broken::is(Rule::LockKept) {
         out.push(unlocked(view, plan.target));
     }
     out
@@ -121,11 +124,44 @@ struct Scheduler<'a> {
     guard: Guard<'a>,
     /// The wave that is gone through now.
     wave: u32,
+    windows: Windows<'a>,
+}
+
+/// The maintenance windows of a request, looked at once.
+enum Windows<'a> {
+    /// They allow.
+    Open { since: Option<Timestamp>, until: Option<Timestamp> },
+    /// One of them does not; or nobody knows any more what is meant by its name: it fails closed.
+    Shut { name: &'a str, until: Option<Timestamp> },
+}
+
+/// The next opening is looked for so far ahead.
+const LOOKED_AHEAD: Millis = Millis::secs(35 * 86_400);
+
+impl<'a> Windows<'a> {
+    fn of(view: &View<'a>) -> Self {
+        let names = view.orchestration.request.rollout.as_ref().map(|r| r.windows.as_slice()).unwrap_or_default();
+        if names.is_empty() || broken::is(Rule::WindowIgnored) {
+            return Self::Open { since: None, until: None };
+        }
+        if let Some(name) = names.iter().find(|name| !view.config.windows.contains_key(*name)) {
+            return Self::Shut { name, until: None };
+        }
+        match calendar(view).look(view.now, LOOKED_AHEAD) {
+            Look::Open { since, until } => Self::Open { since, until },
+            Look::Shut { window, until } => Self::Shut { name: window, until },
+        }
+    }
+}
+
+fn calendar<'a>(view: &View<'a>) -> Schedule<'a> {
+    let names = view.orchestration.request.rollout.as_ref().map(|r| r.windows.as_slice()).unwrap_or_default();
+    Schedule::new(names.iter().filter_map(|name| Some((name.as_str(), view.config.windows.get(name)?))))
 }
 
 impl<'a> Scheduler<'a> {
     fn new(view: &'a View<'a>) -> Self {
-        Self { view, guard: view.guard(), wave: view.orchestration.wave_now().unwrap_or(0) }
+        Self { view, guard: view.guard(), wave: view.orchestration.wave_now().unwrap_or(0), windows: Windows::of(view) }
     }
 
     /// The next start; or the end of a track that will never start; or a pause.
@@ -271,12 +307,37 @@ impl<'a> Scheduler<'a> {
         {
             list.push(Blocker { until: Some(last + stagger), ..hard(Why::Stagger) });
         }
+        if let Windows::Shut { name, until } = self.windows {
+            list.push(Blocker { until, ..soft(Why::Window { name: name.to_owned() }) });
+        }
+    }
+
+    /// Whether the track's own part of the jitter is over, and whether it would be over before the window shuts (pain 12).
+    fn timing(&self, plan: &TrackPlan<'_>, list: &mut List) {
+        let it = self.view.orchestration;
+        let Some(rollout) = &it.request.rollout else { return };
+        let Windows::Open { since, until } = self.windows else { return };
+        let known = self.view.fleet.hosts.get(&plan.target).and_then(Host::expected);
+        let expected = known.unwrap_or(self.view.config.rollout.expected);
+        let from = since.map_or_else(|| it.wave_began_at(self.wave), |since| since.max(it.wave_began_at(self.wave)));
+        let room = until.map(|until| Millis(until.since(from).0.saturating_sub(expected.0)));
+        let turn = from + put_off(it.id, plan.target, rollout.jitter, room);
+        if self.view.now < turn && !broken::is(Rule::StaggerIgnored) {
+            list.push(Blocker { until: Some(turn), ..hard(Why::Jitter) });
+        }
+        if let Some(closes) = until.filter(|closes| self.view.now + expected > *closes) {
+            // Whoever only asks whether comes back when it shuts.
+            let fits = || calendar(self.view).next_fit(self.view.now, expected, LOOKED_AHEAD);
+            let until = if list.is_brief() { Some(closes) } else { fits() };
+            list.push(Blocker { until, ..soft(Why::DoesNotFit { expected, closes }) });
+        }
     }
 
     /// What keeps this track from starting.
     fn own(&self, track: u32, list: &mut List) {
         let it = self.view.orchestration;
         let Some(plan) = it.track_plan(track as usize) else { return };
+        self.timing(&plan, list);
         if !list.is_done() {
             let asks = Asks::of(Some(it.id), &plan);
             self.guard.host(plan.target, &it.request, asks, list);
@@ -305,7 +366,7 @@ impl<'a> Scheduler<'a> {
             for blocker in list.found {
                 due.extend(blocker.until);
                 if matches!(blocker.why, Why::NotActive) && it.request.rollout.is_some() {
-                    due.push(self.unreachable_at(plan.target) + model::Millis(1));
+                    due.push(self.unreachable_at(plan.target) + Millis(1));
                 }
             }
         }

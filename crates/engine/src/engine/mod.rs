@@ -63,6 +63,12 @@ pub struct Engine {
     heard: Heard,
     /// Members of limit groups, until somebody joins, leaves or changes labels.
     limits: OnceLock<Limits>,
+    /// When something follows in an open orchestration although nothing happens; known once it was asked for at rest.
+    due: OnceLock<Option<Timestamp>>,
+    /// One input led to so much that the rest waits for the next.
+    unfinished: bool,
+    /// No host falls silent before; `None`: to be looked up.
+    none_silent_before: Option<Timestamp>,
     /// Time of the last input: journals never run backwards (E34).
     clock: Timestamp,
     /// How far this engine's time is ahead of the clock that it is given. A clock that was set back moves it, so that time
@@ -93,6 +99,9 @@ impl Engine {
             unreadable: BTreeMap::new(),
             heard: Heard::default(),
             limits: OnceLock::new(),
+            due: OnceLock::new(),
+            unfinished: false,
+            none_silent_before: None,
             clock: Timestamp::default(),
             ahead: Millis(0),
         };
@@ -121,9 +130,14 @@ impl Engine {
         let now = self.time(now);
         self.clock = now;
         let mut facts = Vec::new();
+        let says_nothing_new = matches!(&input, Input::Reported { host, report } if self.is_heartbeat(*host, report, now));
         let reply = self.take(input, now, &mut facts);
         self.judge_silence(now, &mut facts);
-        self.advance(now, &mut facts);
+        let rests = !self.unfinished && self.due.get().is_some_and(|due| due.is_none_or(|due| now < due));
+        if !(says_nothing_new && rests && facts.is_empty()) {
+            self.advance(now, &mut facts);
+            self.due = OnceLock::new();
+        }
         Turn { facts, reply }
     }
 
@@ -285,21 +299,31 @@ impl Engine {
         })
     }
 
+    /// Whether the report changes nothing that a decision could rest on: ten thousand hosts say such things all the time.
+    fn is_heartbeat(&self, host: TargetId, report: &Report, now: Timestamp) -> bool {
+        let works = self.open.values().any(|o| o.tracks_on(host).iter().any(|track| o.running.contains(track)));
+        let Some(known) = self.heard.host(host).filter(|h| !works && h.gone_at.is_none()) else { return false };
+        let active = known.last.is_some_and(|last| now.since(last) <= self.config.active_limit);
+        let same = |last: &Report| Report { sequence: report.sequence, taken_at: report.taken_at, ..last.clone() } == *report;
+        active && report.rate.opens_in_ms.is_none() && known.report.as_ref().is_some_and(same)
+    }
+
     fn judge_silence(&mut self, now: Timestamp, facts: &mut Vec<Fact>) {
-        if now < self.fleet.settle_until {
+        if now < self.fleet.settle_until || self.none_silent_before.is_some_and(|at| now <= at) {
             return;
         }
-        let silent: Vec<TargetId> = self
-            .fleet
-            .hosts
-            .iter()
-            .filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some())
-            .map(|(id, _)| *id)
-            .filter(|id| now > self.silent_at(*id))
-            .collect();
+        let silent: Vec<TargetId> = self.watched().filter(|id| now > self.silent_at(*id)).collect();
         for host in silent {
             self.fleet_fact(FleetEntry::HostSilent { host }, Actor::System, now, facts);
         }
+        let next = self.watched().map(|id| self.silent_at(id)).min();
+        self.none_silent_before = Some(next.unwrap_or(now + self.config.active_limit));
+    }
+
+    /// Hosts whose silence would be news.
+    fn watched(&self) -> impl Iterator<Item = TargetId> + '_ {
+        let watched = self.fleet.hosts.iter().filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some());
+        watched.map(|(id, _)| *id)
     }
 
     /// When the host's silence passes the limit.
@@ -309,13 +333,17 @@ impl Engine {
     }
 
     fn advance(&mut self, now: Timestamp, facts: &mut Vec<Fact>) {
+        self.unfinished = true;
         while facts.len() < FACTS_MAX {
             let position = self.position();
             let found = self.open.values().find_map(|it| {
                 let view = self.look(it, now, position);
                 schedule::next(&view).map(|out| (it.id, out))
             });
-            let Some((id, out)) = found else { break };
+            let Some((id, out)) = found else {
+                self.unfinished = false;
+                break;
+            };
             let before = facts.len();
             for one in out {
                 match one {
@@ -324,6 +352,7 @@ impl Engine {
                 }
             }
             if facts.len() == before {
+                self.unfinished = false;
                 break; // a decision that its own journal refuses would be taken for ever
             }
         }
@@ -342,6 +371,7 @@ impl Engine {
         if self.fleet.membership != membership {
             self.limits = OnceLock::new();
         }
+        self.none_silent_before = None;
     }
 
     fn own_fact(&mut self, id: OrchestrationId, entry: Entry, by: Actor, at: Timestamp, facts: &mut Vec<Fact>) {
@@ -374,12 +404,17 @@ impl Engine {
 
     /// When the engine wants a [`Input::Tick`] at the latest, by the clock that it is given.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let position = self.position();
-        let orchestrations = self.open.values().filter_map(|it| schedule::due_at(&self.look(it, self.clock, position)));
-        let silent = self.fleet.hosts.iter().filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some());
-        let silences = silent.map(|(id, _)| (self.silent_at(*id) + model::Millis(1)).max(self.fleet.settle_until));
+        if self.unfinished {
+            return Some(self.given(self.clock));
+        }
+        let orchestrations = *self.due.get_or_init(|| {
+            let position = self.position();
+            self.open.values().filter_map(|it| schedule::due_at(&self.look(it, self.clock, position))).min()
+        });
+        let first = self.none_silent_before.or_else(|| self.watched().map(|id| self.silent_at(id)).min());
+        let silences = first.map(|at| (at + Millis(1)).max(self.fleet.settle_until));
         let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
-        orchestrations.chain(silences).chain(settling).min().map(|at| self.given(at))
+        [orchestrations, silences, settling].into_iter().flatten().min().map(|at| self.given(at))
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on panics with the reason")]
 
 mod cuts;
+mod fleet;
 mod lists;
 mod phases;
 mod samples;
