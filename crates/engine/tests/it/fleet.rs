@@ -182,8 +182,10 @@ fn g4_nothing_starts_after_the_failure_that_breaks_the_budget() {
             let view = world.shell.engine.view(ID).expect("it is known");
             let stops_at = (may_fail + 1).min(10);
             assert_eq!(view.failures, stops_at, "{ill:?}, budget {budget}: across waves, and not one more");
-            let begun = if ill == Ill::Silent { 0 } else { stops_at as usize };
-            assert_eq!(world.started().len(), begun, "{ill:?}, budget {budget}");
+            let (begun, all) = (world.started().len(), stops_at as usize);
+            // Of those that are not heard any more, the first were heard lately enough to be started.
+            let fits = if ill == Ill::Silent { (1..=all.min(2)).contains(&begun) } else { begun == all };
+            assert!(fits, "{ill:?}, budget {budget}: {begun} were begun");
             if may_fail < 10 {
                 let paused = view.paused.expect("over its budget it is paused");
                 assert_eq!(paused.by, model::Actor::System);
