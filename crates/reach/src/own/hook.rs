@@ -39,17 +39,20 @@ impl<'a> Hook<'a> {
         lines::parse(&said)
     }
 
-    /// Takes out of service; the hook may return before that is done. It is told how long it has, and whether to cut off.
-    pub(super) async fn drain(&self, limit: Duration, force: bool) -> Result<(), Trouble> {
-        let seconds = limit.as_secs().max(1).to_string();
-        let forced = if force { "1" } else { "0" }.to_owned();
+    /// Takes out of service; the hook may return before that is done. It is told how long it has, and whether to cut off: as hooks
+    /// on hosts are.
+    pub(super) async fn drain(&self, grace: Duration, force: bool) -> Result<(), Trouble> {
+        let seconds = grace.as_secs().max(1).to_string();
         match self {
             Self::Command { drain, .. } => {
-                tool::run(drain, &[("REVEILLE_LIMIT_SECS", seconds), ("REVEILLE_FORCE", forced)], limit).await.map(drop)
+                let mut env = vec![("REVEILLE_GRACE_SECS", seconds)];
+                env.extend(force.then(|| ("REVEILLE_FORCE", "1".to_owned())));
+                tool::run(drain, &env, grace).await.map(drop)
             }
             Self::Http { .. } => {
-                let headers = [("reveille-limit-secs", seconds), ("reveille-force", forced)];
-                self.http(Method::POST, "drain", &headers, String::new(), limit).await.map(drop)
+                let mut headers = vec![("reveille-grace-secs", seconds)];
+                headers.extend(force.then(|| ("reveille-force", "1".to_owned())));
+                self.http(Method::POST, "drain", &headers, String::new(), grace).await.map(drop)
             }
         }
     }
@@ -59,10 +62,10 @@ impl<'a> Hook<'a> {
         let (text, seconds) = (lines::text(prior), limit.as_secs().max(1).to_string());
         match self {
             Self::Command { undrain, .. } => {
-                tool::run(undrain, &[("REVEILLE_PRIOR", text), ("REVEILLE_LIMIT_SECS", seconds)], limit).await.map(drop)
+                tool::run(undrain, &[("REVEILLE_PRIOR", text), ("REVEILLE_GRACE_SECS", seconds)], limit).await.map(drop)
             }
             Self::Http { .. } => {
-                self.http(Method::POST, "undrain", &[("reveille-limit-secs", seconds)], text, limit).await.map(drop)
+                self.http(Method::POST, "undrain", &[("reveille-grace-secs", seconds)], text, limit).await.map(drop)
             }
         }
     }

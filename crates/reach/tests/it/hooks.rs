@@ -51,7 +51,7 @@ async fn a_command_drains_is_confirmed_and_brings_back_what_was() {
     assert_eq!(words(&prior), ["n1 ready in"]);
     let drained = end(&site, Action::Drain { drain: drain.clone(), grace: Millis::secs(90), force: true }).await;
     assert_eq!((drained.status, words(&items(&drained))), (AckStatus::Completed, vec!["n1 cordoned out".to_owned()]));
-    assert_eq!(tool.said("asked"), "REVEILLE_FORCE=1\nREVEILLE_LIMIT_SECS=90\n");
+    assert_eq!(tool.said("asked"), "REVEILLE_FORCE=1\nREVEILLE_GRACE_SECS=90\n");
 
     // Out of service already: nothing is run.
     std::fs::remove_file(tool.path("asked")).unwrap();
@@ -173,7 +173,7 @@ async fn hook(state: &str, path: &Path) -> (Drain, Arc<Mutex<Vec<String>>>) {
                 "GET /n1/state HTTP/1.1" => ("200 OK", std::fs::read_to_string(&path).unwrap()),
                 "POST /n1/drain HTTP/1.1" => {
                     std::fs::write(&path, "n1 cordoned out\n").unwrap();
-                    ("202 Accepted", field("reveille-force: ") + &field("reveille-limit-secs: "))
+                    ("202 Accepted", field("reveille-force: ") + &field("reveille-grace-secs: "))
                 }
                 "POST /n1/undrain HTTP/1.1" => {
                     std::fs::write(&path, &body).unwrap();
