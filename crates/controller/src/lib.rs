@@ -4,5 +4,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod control;
+pub mod hands;
+pub mod local;
 pub mod store;
 pub mod transport;

@@ -83,6 +83,11 @@ impl TargetId {
     /// Not a host: where the engine itself runs. Drains and checks that need no one on the host are performed there.
     pub const CONTROLLER: Self = Self(Uuid::from_u128(0x5f0c_7e6a_2b1d_5c43_9a51_636f_6e74_726c));
 
+    /// The id of a host without an agent: computed from its name, so that it is the same wherever it is listed.
+    pub fn of_ssh(name: &str) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("ssh/{name}").as_bytes()))
+    }
+
     /// The id of a child: computed from its host, kind and the engine's own stable id, so that it survives listing again and
     /// two kinds with one name are two children (ruling 22, E23).
     pub fn of_child(host: Self, kind: ChildKind, stable_id: &str) -> Self {

@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::problem::ApiError;
 use crate::control::{Control, ControlError, Permission};
+
+/// The only right that may be shown by Basic.
+const SLOT: &str = Permission::TakeSlot.as_str();
 
 /// What an operation asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +31,17 @@ pub enum Need {
 impl Need {
     /// From the `security` of an operation; `None` when it has none, or one that is not understood.
     ///
-    /// `[{}]` is public, `[{"bearer": []}]` any token, `[{"bearer": ["REBOOT_HOST"]}]` a permission.
+    /// `[{}]` is public, `[{"bearer": []}]` any token, `[{"bearer": ["REBOOT_HOST"]}]` a permission, and so is
+    /// `[{"basic": ["TAKE_SLOT"]}]`.
     pub fn read(operation: &Value) -> Option<Self> {
         let [requirement] = operation.get("security")?.as_array()?.as_slice() else { return None };
         let requirement = requirement.as_object()?;
         if requirement.is_empty() {
             return Some(Self::Public);
         }
-        match requirement.get("bearer")?.as_array()?.as_slice() {
+        // Clients of FleetLock know Basic only; a token is what they show all the same.
+        let scheme = requirement.get("bearer").or_else(|| requirement.get("basic").filter(|needs| **needs == json!([SLOT])))?;
+        match scheme.as_array()?.as_slice() {
             [] => Some(Self::Token),
             [word] => Permission::ALL.into_iter().find(|p| Some(p.as_str()) == word.as_str()).map(Self::Permission),
             _ => None,
@@ -84,25 +91,31 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
         // A method that the path does not have: the answer is 405, which tells nothing. Anything else is refused there too.
         None => return super::system::no_such_method(request.method().clone(), request.uri().clone()).await.into_response(),
     };
-    let peer = peer(request.extensions().get::<ConnectInfo<SocketAddr>>());
-    let Some(token) = bearer(request.headers()) else {
-        gate.control.refused(&peer, &action, None, "no token");
-        let error = ControlError::Unauthenticated("this needs a token: send `Authorization: Bearer TOKEN`".to_owned());
-        return ApiError::from(error).into_response();
+    let slot = permission == Some(Permission::TakeSlot);
+    let answer = |error: ControlError| {
+        let error = ApiError::from(error);
+        if slot { error.for_fleet_lock() } else { error }.into_response()
     };
-    let principal = match gate.control.verify(token).await {
+    let peer = peer(request.extensions().get::<ConnectInfo<SocketAddr>>());
+    let shown = bearer(request.headers()).map(str::to_owned).or_else(|| basic(request.headers()).filter(|_| slot));
+    let Some(token) = shown else {
+        gate.control.refused(&peer, &action, None, "no token");
+        let text = if slot { "this needs a token as the password of HTTP Basic" } else { "this needs a token: send `Authorization: Bearer TOKEN`" };
+        return answer(ControlError::Unauthenticated(text.to_owned()));
+    };
+    let principal = match gate.control.verify(&token).await {
         Ok(principal) => principal,
         Err(error) => {
             if matches!(error, ControlError::Unauthenticated(_)) {
                 gate.control.refused(&peer, &action, None, &error.to_string());
             }
-            return ApiError::from(error).into_response();
+            return answer(error);
         }
     };
     if let Some(permission) = permission
         && let Err(error) = gate.control.authorize(&principal, permission, None).await
     {
-        return ApiError::from(error).into_response();
+        return answer(error);
     }
     request.extensions_mut().insert(principal);
     next.run(request).await
@@ -118,10 +131,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then(|| token.trim())
 }
 
+/// The password of HTTP Basic; the user name is for people.
+fn basic(headers: &HeaderMap) -> Option<String> {
+    let (scheme, word) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let pair = base64::engine::general_purpose::STANDARD.decode(word.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -130,12 +149,15 @@ mod tests {
         assert_eq!(Need::read(&json!({"security": [{"bearer": []}]})), Some(Need::Token));
         let force = Need::read(&json!({"security": [{"bearer": ["FORCE"]}]}));
         assert_eq!(force, Some(Need::Permission(Permission::Force)));
+        let slot = Need::read(&json!({"security": [{"basic": ["TAKE_SLOT"]}]}));
+        assert_eq!(slot, Some(Need::Permission(Permission::TakeSlot)));
         for bad in [
             json!({}),
             json!({"security": []}),
             json!({"security": [{"bearer": ["NO_SUCH"]}]}),
             json!({"security": [{"bearer": []}, {}]}),
             json!({"security": [{"basic": []}]}),
+            json!({"security": [{"basic": ["REBOOT_HOST"]}]}),
         ] {
             assert_eq!(Need::read(&bad), None, "{bad}");
         }
@@ -151,6 +173,11 @@ mod tests {
         assert_eq!(read("Bearer abc"), Some("abc".to_owned()));
         assert_eq!(read("bearer  abc "), Some("abc".to_owned()));
         for bad in ["Basic abc", "Bearer", "Bearer ", "abc"] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+        let read = |value: &'static str| basic(&HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]));
+        assert_eq!(read("Basic bm9kZTpydmx0X2FiYw=="), Some("rvlt_abc".to_owned()));
+        for bad in ["Basic bm9kZQ==", "Basic bm9kZTo=", "Basic %%", "Bearer bm9kZTpydmx0X2FiYw=="] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
     }

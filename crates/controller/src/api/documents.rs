@@ -3,7 +3,7 @@
 use engine::{HostView, Phase, View};
 use model::{Plan, StepAction, Subjects};
 use protocol::native::PublicKey;
-use protocol::rest::hosts::{Alarm, Blocker, Child, Host, HostState, PlannedStep};
+use protocol::rest::hosts::{Alarm, Blocker, Child, Held, Host, HostState, PlannedStep};
 use protocol::rest::orchestrations::{
     JournalLine, OrchestratedChild, Orchestration, OrchestrationSummary, Outcome, Step, StepState, StopStatus, Subject,
 };
@@ -11,6 +11,7 @@ use protocol::rest::{
     ChildRestart, ChildSnapshot, RebootOrchestration, RebootPreCheck, RebootStatus, RestartStatus, RunningChild,
 };
 
+use super::rollout_documents;
 use crate::control;
 
 /// S0's pre-check; `None` when the children are not known: that is never "no children" (E11, E29).
@@ -98,7 +99,7 @@ fn restart(status: engine::RestartStatus) -> RestartStatus {
     }
 }
 
-fn outcome(outcome: engine::Outcome) -> Outcome {
+pub(super) fn outcome(outcome: engine::Outcome) -> Outcome {
     match outcome {
         engine::Outcome::Completed => Outcome::Completed,
         engine::Outcome::Partial => Outcome::Partial,
@@ -122,7 +123,7 @@ pub(super) fn summary(view: &View) -> OrchestrationSummary {
         initiated_by: view.by.to_string(),
         initiated_at: view.initiated_at,
         ended_at: view.ended_at,
-        rollout: None,
+        rollout: rollout_documents::progress(view),
     }
 }
 
@@ -139,21 +140,21 @@ pub(super) fn orchestration(view: &View, waiting_for: &[engine::Blocker], journa
         boot_after: view.boot_after,
         unwinding: view.unwinding.clone(),
         waiting_for: waiting_for.iter().map(blocker).collect(),
-        children: view
-            .children
-            .iter()
-            .map(|child| OrchestratedChild {
-                id: child.child.id,
-                name: child.child.name.clone(),
-                kind: child.child.kind,
-                pre_reboot_status: child.pre_reboot_status,
-                stop_status: stop(child.stop),
-                restart_status: restart(child.restart),
-                error: child.error.clone(),
-            })
-            .collect(),
+        children: view.children.iter().map(orchestrated_child).collect(),
         steps: view.steps.iter().map(step).collect(),
         journal: journal.iter().map(line).collect(),
+    }
+}
+
+pub(super) fn orchestrated_child(child: &engine::ChildView) -> OrchestratedChild {
+    OrchestratedChild {
+        id: child.child.id,
+        name: child.child.name.clone(),
+        kind: child.child.kind,
+        pre_reboot_status: child.pre_reboot_status,
+        stop_status: stop(child.stop),
+        restart_status: restart(child.restart),
+        error: child.error.clone(),
     }
 }
 
@@ -168,7 +169,7 @@ fn stop(status: engine::StopStatus) -> StopStatus {
     }
 }
 
-fn step(step: &engine::StepView) -> Step {
+pub(super) fn step(step: &engine::StepView) -> Step {
     Step {
         index: step.index,
         title: step.title.clone(),
@@ -210,18 +211,18 @@ pub(super) fn line(line: &control::JournalLine) -> JournalLine {
 }
 
 /// A host.
-pub(super) fn host(host: &HostView) -> Host {
+pub(super) fn host(host: &HostView, unread: Option<&control::Unread>) -> Host {
     let report = host.report.as_ref();
     let children = report.map(|report| &report.children);
     Host {
         id: host.id,
         name: host.name.clone(),
-        route: model::Route::Agent,
-        address: None,
-        unread: None,
-        held: None,
+        route: host.route,
+        address: host.address.clone(),
+        unread: unread.map(|unread| unread.reason.clone()),
+        held: host.held.as_ref().map(|mark| Held { by: mark.by.to_string(), reason: mark.reason.clone(), since: mark.since }),
         machine_id: host.machine_id.clone(),
-        key_fingerprint: fingerprint(&host.public_key),
+        key_fingerprint: if host.public_key.is_empty() { String::new() } else { fingerprint(&host.public_key) },
         labels: host.labels.clone(),
         approved: host.approved,
         state: match host.state {

@@ -88,6 +88,11 @@ impl Body {
             let text = "send a JSON document with `Content-Type: application/json`";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
+        self.json_of_any_kind()
+    }
+
+    /// The same, whatever kind of body the sender says it is.
+    pub(super) fn json_of_any_kind<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         // A list would be read as the members of a document in their order.
         if self.bytes.trim_ascii_start().first() != Some(&b'{') {
             return Err(ApiError::bad_request("the body cannot be read: it is no JSON object"));

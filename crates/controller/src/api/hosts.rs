@@ -16,6 +16,11 @@ use super::{Api, documents, reboot};
 use crate::control::Permission;
 
 impl Api {
+    /// The document of a host.
+    pub(super) fn host_document(&self, host: &HostView) -> Host {
+        documents::host(host, self.control.unread().get(&host.id))
+    }
+
     /// One host as the engine knows it now.
     pub(super) async fn host(&self, id: TargetId) -> Result<HostView, ApiError> {
         let found = self.control.query(move |engine, now| engine.host(id, now)).await?;
@@ -40,7 +45,8 @@ pub(super) async fn list_hosts(
     Params(query): Params<HostQuery>,
 ) -> Result<Json<HostList>, ApiError> {
     let hosts = api.control.select(&who, query.selector.as_deref()).await?;
-    Ok(Json(HostList { hosts: hosts.iter().map(documents::host).collect() }))
+    let unread = api.control.unread();
+    Ok(Json(HostList { hosts: hosts.iter().map(|host| documents::host(host, unread.get(&host.id))).collect() }))
 }
 
 /// Show a host
@@ -51,7 +57,7 @@ pub(super) async fn list_hosts(
 pub(super) async fn show_host(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Host>, ApiError> {
     let id = TargetId(path.uuid("host_id")?);
     api.control.authorize(&who, Permission::ViewHosts, Some(id)).await?;
-    Ok(Json(documents::host(&api.host(id).await?)))
+    Ok(Json(api.host_document(&api.host(id).await?)))
 }
 
 /// Approve a host, if its key is still the one that the approver has seen
@@ -70,7 +76,7 @@ pub(super) async fn approve_host(
     api.control.authorize(&who, Permission::ManageHosts, Some(id)).await?;
     let sent: Approve = body.json()?;
     api.control.approve(&who, id, Some(sent.fingerprint.trim())).await?;
-    Ok(Json(documents::host(&api.host(id).await?)))
+    Ok(Json(api.host_document(&api.host(id).await?)))
 }
 
 /// Say that what is stranded on a host is fine, and that its alarms were seen

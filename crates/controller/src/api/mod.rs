@@ -8,12 +8,16 @@ mod accounts;
 mod audit;
 mod documents;
 mod events;
+mod fleetlock;
 mod extract;
 mod hosts;
 mod inside;
+mod locks;
 mod orchestrations;
 mod problem;
 mod reboot;
+mod rollout_documents;
+mod rollouts;
 mod system;
 
 use std::sync::Arc;
@@ -66,8 +70,10 @@ fn native() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(reboot::plain_reboot))
         .routes(routes!(reboot::shutdown))
-        .routes(routes!(hosts::list_hosts))
-        .routes(routes!(hosts::show_host))
+        .routes(routes!(hosts::list_hosts, locks::adopt_host))
+        .routes(routes!(hosts::show_host, locks::remove_host))
+        .routes(routes!(locks::hold_host))
+        .routes(routes!(locks::release_host))
         .routes(routes!(hosts::approve_host))
         .routes(routes!(hosts::acknowledge_host))
         .routes(routes!(hosts::explain_host))
@@ -75,6 +81,19 @@ fn native() -> OpenApiRouter<Api> {
         .routes(routes!(orchestrations::show_orchestration))
         .routes(routes!(orchestrations::cancel_orchestration))
         .routes(routes!(events::events))
+        .routes(routes!(rollouts::list_tracks))
+        .routes(routes!(rollouts::show_track))
+        .routes(routes!(rollouts::list_rollouts, rollouts::start_rollout))
+        .routes(routes!(rollouts::show_rollout))
+        .routes(routes!(rollouts::pause_rollout))
+        .routes(routes!(rollouts::resume_rollout))
+        .routes(routes!(rollouts::agree_rollout))
+        .routes(routes!(rollouts::cancel_rollout))
+        .routes(routes!(rollouts::retry_rollout))
+        .routes(routes!(locks::freeze))
+        .routes(routes!(locks::thaw))
+        .routes(routes!(locks::list_locks))
+        .routes(routes!(locks::release_slot))
         .routes(routes!(audit::list_audit))
         .routes(routes!(accounts::login))
         .routes(routes!(accounts::logout))
@@ -92,13 +111,18 @@ fn all() -> (Router<Api>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
         .nest("/api", s0())
         .nest("/api/v1", s0().merge(native()))
+        .routes(routes!(fleetlock::pre_reboot))
+        .routes(routes!(fleetlock::steady_state))
         .routes(routes!(system::openapi))
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
         .split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-    document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    let basic = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Basic).build());
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", bearer);
+    components.add_security_scheme("basic", basic);
     for (path, item) in &mut document.paths.paths {
         let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in all.into_iter().flatten() {

@@ -49,7 +49,7 @@ pub(super) async fn list_orchestrations(
     Params(query): Params<ListQuery>,
 ) -> Result<Json<OrchestrationList>, ApiError> {
     let ListQuery { host, active, before, limit } = query;
-    let page = api.control.orchestrations(&who, OrchestrationFilter { host, active, before, limit }).await?;
+    let page = api.control.orchestrations(&who, OrchestrationFilter { host, active, before, limit, rollouts: false }).await?;
     Ok(Json(OrchestrationList { orchestrations: page.items.iter().map(documents::summary).collect(), next: page.next }))
 }
 

@@ -38,6 +38,15 @@ impl ApiError {
         self
     }
 
+    /// With the two members that clients of `FleetLock` read.
+    pub(super) fn for_fleet_lock(self) -> Self {
+        let kind = self.problem.extensions.get("error").and_then(|word| word.as_str()).unwrap_or("invalid").to_owned();
+        // Room may come by anything: they ask again at their own pace.
+        let kind = if kind == "blocked" { "no_slot".to_owned() } else { kind };
+        let value = self.problem.detail.clone();
+        self.with("kind", kind).with("value", value)
+    }
+
     fn retry_after(mut self, wait: Millis) -> Self {
         self.retry_after = Some(wait);
         self
@@ -119,11 +128,17 @@ impl From<Refusal> for ApiError {
         let conflict = |error: &str, text: &str| Self::named(StatusCode::CONFLICT, error, text);
         match refusal {
             Refusal::Blocked { blockers } => Self::blocked(&blockers),
-            Refusal::TargetsBlocked { .. } => conflict("blocked", &refusal.to_string()),
+            Refusal::TargetsBlocked { ref targets } => {
+                let each = targets.iter().map(|target| {
+                    let blockers: Vec<_> = target.blockers.iter().map(documents::blocker).collect();
+                    serde_json::json!({ "host_id": target.target, "name": target.name, "blockers": blockers })
+                });
+                conflict("blocked", &refusal.to_string()).with("targets", each.collect::<Vec<_>>())
+            }
             Refusal::BadPlan { reason } => Self::named(StatusCode::BAD_REQUEST, "bad_plan", reason),
             Refusal::StillRunning { .. } => conflict("still_running", &refusal.to_string()),
-            Refusal::UnknownGroup { .. } => Self::named(StatusCode::NOT_FOUND, "not_found", refusal.to_string()),
-            Refusal::NotActive => conflict("not_active", "this orchestration is over: there is nothing to cancel"),
+            Refusal::UnknownGroup { .. } => Self::named(StatusCode::NOT_FOUND, "unknown_group", refusal.to_string()),
+            Refusal::NotActive => conflict("not_active", "this orchestration is over"),
             Refusal::RebootAlreadyIssued => conflict("reboot_already_issued", "reboot already issued"),
             Refusal::UnknownTarget => Self::named(StatusCode::NOT_FOUND, "not_found", "Host not found"),
             Refusal::NothingToDo => conflict("nothing_to_do", "nothing to do: it is so already"),

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use model::{Force, Millis, Operation, Options, OrchestrationId, TargetId, TimeoutPolicy};
-use protocol::rest::orchestrations::RebootOptions;
+use protocol::rest::orchestrations::{ForceOption, RebootOptions};
 use protocol::rest::{OrchestratedRebootStarted, Problem, RebootOrchestration, RebootPreCheck};
 
 use super::extract::{Body, PathIds, Who};
@@ -42,7 +42,7 @@ pub(super) async fn pre_check(
     let host = api.host(id).await?;
     let entitled = api.control.entitled(Module::ContainerEngine).is_ok();
     let Some(document) = documents::pre_check(&host, entitled) else {
-        let reason = documents::host(&host).children_unknown.unwrap_or_default();
+        let reason = documents::host(&host, None).children_unknown.unwrap_or_default();
         let text = format!("the children of this host are not known: {reason}");
         return Err(ApiError::new(StatusCode::CONFLICT, text).with("error", "children_unknown"));
     };
@@ -156,31 +156,38 @@ async fn start(
 
 /// What was sent, with S0's defaults.
 pub(super) fn options(sent: &RebootOptions) -> Result<Options, ApiError> {
-    let shutdown_timeout = match sent.shutdown_timeout_seconds {
-        None => SHUTDOWN_TIMEOUT,
-        Some(seconds @ 1..=SHUTDOWN_TIMEOUT_SECS_MAX) => Millis::secs(seconds),
-        Some(seconds) => {
-            let text = format!("shutdown_timeout_seconds is {seconds}: give 1 to {SHUTDOWN_TIMEOUT_SECS_MAX}");
-            return Err(ApiError::bad_request(text));
-        }
-    };
-    let force = match &sent.force {
-        None => None,
-        Some(force) => match force.reason.trim() {
-            "" => return Err(ApiError::bad_request("force needs a reason: it is written into the audit log")),
-            long if long.chars().count() > REASON_MAX => {
-                return Err(ApiError::bad_request(format!("the reason has more than {REASON_MAX} characters")));
-            }
-            reason => Some(Force { reason: reason.to_owned() }),
-        },
-    };
+    let shutdown_timeout = sent.shutdown_timeout_seconds.map_or(Ok(SHUTDOWN_TIMEOUT), shutdown_timeout)?;
+    let force = force(sent.force.as_ref())?;
     let on_timeout = sent.on_timeout.map_or(TimeoutPolicy::Proceed, Into::into);
     Ok(Options { shutdown_timeout, on_timeout, strict: sent.strict, force })
 }
 
+/// How long children have to stop.
+pub(super) fn shutdown_timeout(seconds: u64) -> Result<Millis, ApiError> {
+    match seconds {
+        1..=SHUTDOWN_TIMEOUT_SECS_MAX => Ok(Millis::secs(seconds)),
+        _ => {
+            let text = format!("shutdown_timeout_seconds is {seconds}: give 1 to {SHUTDOWN_TIMEOUT_SECS_MAX}");
+            Err(ApiError::bad_request(text))
+        }
+    }
+}
+
+/// Why something is forced.
+pub(super) fn force(sent: Option<&ForceOption>) -> Result<Option<Force>, ApiError> {
+    let Some(force) = sent else { return Ok(None) };
+    match force.reason.trim() {
+        "" => Err(ApiError::bad_request("force needs a reason: it is written into the audit log")),
+        long if long.chars().count() > REASON_MAX => {
+            Err(ApiError::bad_request(format!("the reason has more than {REASON_MAX} characters")))
+        }
+        reason => Ok(Some(Force { reason: reason.to_owned() })),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use protocol::rest::orchestrations::{ForceOption, OnTimeout};
+    use protocol::rest::orchestrations::OnTimeout;
 
     use super::*;
 

@@ -49,13 +49,13 @@ impl Control {
         }
     }
 
-    /// Stops an orchestration whose reboot was not handed over yet (ruling 24). Needs [`Permission::RebootHost`] for its host.
+    /// Stops an orchestration: what runs goes back to where it was, unless its reboot was handed over (ruling 24); nothing new
+    /// starts. Needs [`Permission::RebootHost`] for every host.
     ///
     /// # Errors
-    /// [`ControlError::Refused`] when it is over or the reboot was issued (audited); rights; an unknown id.
+    /// [`ControlError::Refused`] when it is over or every reboot was issued (audited); rights; an unknown id.
     pub async fn cancel(&self, by: &Principal, id: OrchestrationId) -> Result<(), ControlError> {
-        let host = self.orchestration(by, id).await?.host;
-        self.authorize(by, Permission::RebootHost, Some(host)).await?;
+        let host = self.authorize_on(by, id).await?.host;
         self.noted(by, "cancel", Some(host), Input::Cancel { id, by: by.actor() }, None).await
     }
 
@@ -103,7 +103,7 @@ impl Control {
         self.noted(by, "acknowledge", Some(target), Input::Acknowledge { target, by: by.actor() }, None).await
     }
 
-    async fn noted(
+    pub(super) async fn noted(
         &self,
         by: &Principal,
         action: &str,
@@ -117,7 +117,7 @@ impl Control {
         }
     }
 
-    fn engine_refused(&self, by: &Principal, action: &str, target: Option<TargetId>, refusal: Refusal) -> ControlError {
+    pub(super) fn engine_refused(&self, by: &Principal, action: &str, target: Option<TargetId>, refusal: Refusal) -> ControlError {
         self.refused(&by.name, action, target, &refusal.to_string());
         ControlError::Refused(refusal)
     }
@@ -168,4 +168,3 @@ impl Control {
 fn stopping() -> ControlError {
     ControlError::Unavailable("the controller is stopping".to_owned())
 }
-

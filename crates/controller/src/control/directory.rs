@@ -23,6 +23,8 @@ pub(super) struct Known {
     pub(super) public_key: String,
     /// `None` if the text is no key: then nothing of this host is believed.
     pub(super) key: Option<PublicKey>,
+    /// Empty without an agent.
+    pub(super) machine_id: String,
     /// Where it is reached; `None` for a host with an agent.
     pub(super) address: Option<String>,
 }
@@ -44,7 +46,8 @@ impl Directory {
                 approved: host.approved,
                 public_key: host.public_key,
                 key,
-                address: None,
+                address: host.address,
+                machine_id: host.machine_id,
             };
             (host.id, known)
         });

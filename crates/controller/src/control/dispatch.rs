@@ -106,8 +106,8 @@ impl Reach {
         let task = tokio::spawn(async move {
             // Removed however the task ends.
             let ended = Ended { reach: &reach, id };
-            // A performer begins nothing that is too old.
-            if shared.engine_time() < command.expires_at {
+            // A performer begins nothing that is too old. Of the end of a boot it must still be asked what became of it.
+            if kind.ends_boot() || shared.engine_time() < command.expires_at {
                 drop(shared);
                 let (say, said) = mpsc::channel(SAID);
                 let performed = async {

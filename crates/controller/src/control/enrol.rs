@@ -137,7 +137,7 @@ impl Control {
 }
 
 /// Names stand in selectors and logs: like host names, and never like an id.
-fn check_name(name: &str) -> Result<(), ControlError> {
+pub(super) fn check_name(name: &str) -> Result<(), ControlError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let starts = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
     if !starts || name.len() > NAME_MAX || !name.chars().all(fits) || name.parse::<TargetId>().is_ok() {
@@ -149,7 +149,7 @@ fn check_name(name: &str) -> Result<(), ControlError> {
     Ok(())
 }
 
-fn check_labels(labels: &Labels) -> Result<(), ControlError> {
+pub(super) fn check_labels(labels: &Labels) -> Result<(), ControlError> {
     let fits = |text: &str| {
         !text.is_empty()
             && text.len() <= 253

@@ -34,7 +34,7 @@ pub enum ControlError {
         reason: String,
     },
     /// The engine refused it (400 or 409 by its content). Nothing happened.
-    #[error("refused")]
+    #[error("{0}")]
     Refused(Refusal),
     /// What was sent makes no sense (400).
     #[error("{0}")]

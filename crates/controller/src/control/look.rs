@@ -23,7 +23,10 @@ impl Control {
     /// [`ControlError::NotFound`] when a selector names nobody, or a label that nobody carries; [`ControlError::Invalid`] when
     /// it cannot be read.
     pub async fn select(&self, who: &Principal, selector: Option<&str>) -> Result<Vec<HostView>, ControlError> {
-        let wanted = selector.map(read_selector).transpose()?;
+        self.selected(who, selector.map(read_selector).transpose()?).await
+    }
+
+    pub(super) async fn selected(&self, who: &Principal, wanted: Option<Selector>) -> Result<Vec<HostView>, ControlError> {
         let scope = who.scope.clone();
         let look = move |engine: &engine::Engine, now| {
             let hosts: Vec<HostView> = engine.hosts(now).into_iter().filter(|host| scope.covers(&host.labels)).collect();
@@ -37,7 +40,7 @@ impl Control {
         Ok(hosts)
     }
 
-    /// Orchestrations on hosts in scope, newest first.
+    /// Orchestrations whose hosts are all in scope, newest first.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`].
@@ -46,7 +49,7 @@ impl Control {
         self.shared.database.orchestrations(&filter, hosts.as_deref()).await.map_err(unavailable)
     }
 
-    /// One orchestration, open or ended. One on a host outside the scope is not found.
+    /// One orchestration, open or ended. One with a host outside the scope is not found.
     ///
     /// # Errors
     /// [`ControlError::NotFound`]; [`ControlError::Unavailable`].
@@ -57,14 +60,20 @@ impl Control {
     async fn orchestration_at(&self, who: &Principal, id: OrchestrationId) -> Result<(u64, View), ControlError> {
         let found = self.shared.database.orchestration(id).await.map_err(unavailable)?;
         let seen = match found {
-            Some((sequence, view)) if who.scope.is_all() || self.directory()?.is_in(&who.scope, view.host) => {
-                Some((sequence, view))
-            }
+            Some((sequence, view)) if self.sees(who, &view).await? => Some((sequence, view)),
             _ => None,
         };
-        seen.ok_or_else(|| {
-            ControlError::NotFound(format!("there is no orchestration {id}; `reveille orchestrations` lists them"))
-        })
+        seen.ok_or_else(|| ControlError::NotFound(format!("there is no orchestration {id}; `reveille orchestrations` lists them")))
+    }
+
+    /// An orchestration is seen by whoever may see all of its hosts.
+    async fn sees(&self, who: &Principal, view: &View) -> Result<bool, ControlError> {
+        if who.scope.is_all() {
+            return Ok(true);
+        }
+        let directory = self.directory()?;
+        let hosts = self.shared.database.track_hosts(view.id).await.map_err(unavailable)?;
+        Ok(directory.is_in(&who.scope, view.host) && hosts.iter().all(|(host, _)| directory.is_in(&who.scope, *host)))
     }
 
     /// The journal of an orchestration in words, oldest first, from a position on (0: all of it).
@@ -224,8 +233,7 @@ impl Names {
         let report = match entry {
             Entry::Accepted { plan, host_name, report, request, .. } => {
                 self.0.insert(request.target(), host_name.clone());
-                let named = plan.tracks().filter(|track| !track.name.is_empty());
-                self.0.extend(named.map(|track| (track.target, track.name.clone())));
+                self.0.extend(plan.tracks().map(|track| (track.target, track.name.clone())));
                 report.as_deref()
             }
             Entry::Acked { ack, .. } => ack.report.as_ref(),

@@ -13,11 +13,13 @@ mod directory;
 mod dispatch;
 mod enrol;
 mod error;
+mod hosts;
 mod license;
 mod look;
 mod performer;
 mod records;
 mod refusals;
+mod rollout;
 mod secret;
 mod survey;
 mod worker;
@@ -38,16 +40,18 @@ pub use accounts::{ADMINISTRATOR, ensure_administrator};
 pub(crate) use clock::Clock;
 pub use courier::Publisher;
 pub use error::ControlError;
+pub use hosts::Adopt;
 pub use license::{License, Licensing};
 pub use performer::{Performer, Reached};
 pub use records::{
-    EnrolmentToken, Followed, JournalLine, LoggedIn, Module, NewEnrolment, NewToken, NewUser, Ready, TokenInfo, TokenMade,
-    UserInfo, Watched,
+    EnrolmentToken, Followed, JournalLine, Lock, LockKind, LoggedIn, Module, NewEnrolment, NewRollout, NewToken, NewUser, Ready, Started,
+    TokenInfo, TokenMade, UserInfo, Watched,
 };
+pub(crate) use secret::random;
 pub use survey::{Unread, Watchful};
 
 use crate::store::Database;
-pub use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page};
+pub use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page, TrackFilter, TrackPage};
 use accounts::Throttle;
 use courier::Courier;
 use directory::Directory;
@@ -131,6 +135,8 @@ struct Shared {
     addresses: OnceLock<Addresses>,
     public_key: protocol::native::PublicKey,
     licensing: Licensing,
+    /// What is configured for rollouts.
+    engine: engine::Config,
     one_time_password_file: Option<PathBuf>,
     passwords: Passwords,
     throttle: Throttle,
@@ -281,6 +287,7 @@ impl Shared {
             addresses: OnceLock::new(),
             public_key: config.key.public(),
             licensing: config.licensing.clone(),
+            engine: config.engine.clone(),
             one_time_password_file: config.one_time_password_file.clone(),
             passwords: Passwords::new().await.map_err(failed)?,
             throttle: Throttle::default(),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use engine::View;
-use model::{Labels, Millis, Timestamp};
+use model::{Force, Labels, Millis, OrchestrationId, RolloutOptions, TargetId, TimeoutPolicy, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::access::{Permission, Role, Scope};
@@ -45,6 +45,66 @@ pub struct Followed {
     pub lines: Vec<JournalLine>,
     /// Nothing follows.
     pub over: bool,
+}
+
+/// A rollout to be started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewRollout {
+    /// Words of a [`model::Selector`].
+    pub targets: Vec<String>,
+    /// What is not as configured.
+    pub options: RolloutOptions,
+    /// How long children have to stop; default as configured.
+    pub shutdown_timeout: Option<Millis>,
+    /// What happens when they do not; default as configured.
+    pub on_timeout: Option<TimeoutPolicy>,
+    /// A host with a child that does not come back has failed.
+    pub strict: bool,
+    /// Override what can be overridden.
+    pub force: Option<Force>,
+}
+
+/// A rollout that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its id.
+    pub id: OrchestrationId,
+    /// How many hosts.
+    pub targets: u32,
+    /// In how many waves.
+    pub waves: u32,
+}
+
+/// Something that keeps something from starting until somebody lets go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// What kind.
+    pub kind: LockKind,
+    /// The host, where it is about one.
+    pub host: Option<TargetId>,
+    /// Name of the host or limit group.
+    pub name: String,
+    /// Who holds it.
+    pub holder: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, where somebody said so.
+    pub reason: Option<String>,
+}
+
+/// What kind of lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// An orchestration works on the host.
+    Orchestration,
+    /// A person took the host out of use.
+    Hold,
+    /// A `FleetLock` client restarts under a limit group.
+    Slot,
+    /// The host could not be brought back.
+    Stranded,
+    /// Nothing starts anywhere.
+    Freeze,
 }
 
 /// Whether the controller works.

@@ -62,7 +62,7 @@ impl Worker {
         let store = SqliteStore::new(self.shared.database.clone());
         let steps = self.shared.clock.steps();
         let now = self.shared.clock.now();
-        let driver = Driver::start(self.config.clone(), store, self.transport.clone(), self.resend, None, now).await?;
+        let driver = Driver::start(self.config.clone(), store, self.transport.clone(), self.resend, own_boot(), now).await?;
         self.shared.set_directory(Directory::of(driver.engine(), now));
         self.shared.set_ahead(driver.engine(), now);
         self.shared.set_ready(None);
@@ -165,7 +165,7 @@ impl Worker {
         if inputs.is_empty() {
             return Ok(());
         }
-        let changes_hosts = inputs.iter().any(|input| matches!(input, Input::Enrol { .. } | Input::Approve { .. }));
+        let changes_hosts = inputs.iter().any(|input| matches!(input, Input::Enrol { .. } | Input::Approve { .. } | Input::Adopt { .. } | Input::Remove { .. }));
         match driver.turn(inputs, now).await {
             Ok(replies) => {
                 self.shared.set_ahead(driver.engine(), now);
@@ -215,6 +215,12 @@ impl TurnInputs {
         self.inputs.push(input);
         self.answers.push(answer);
     }
+}
+
+/// The boot of the machine that this runs on, where it can be read: its own host goes last in a rollout.
+fn own_boot() -> Option<model::BootIdentity> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    recipe::boot::of_kernel(&read(recipe::boot::BOOT_ID_PATH)?, &read(recipe::boot::STAT_PATH)?).ok()
 }
 
 /// Returns when all is to end.

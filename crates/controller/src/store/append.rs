@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use driver::{Append, Batch, Loaded, Store, StoreError};
 use engine::{Fact, FleetEntry, JOURNAL_VERSION, JournalId, View};
-use model::OrchestrationId;
+use model::{OrchestrationId, TargetId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 
@@ -36,12 +36,16 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
-    /// When the engine accepts a new orchestration for a host, one that cannot be read no longer stands in its way.
-    async fn close_unreadable(&self, connection: &mut SqliteConnection, view: &View) -> Result<(), StoreError> {
-        for id in self.unreadable.iter().filter(|id| **id != view.id) {
-            let close = sqlx::query("UPDATE orchestration SET open = 0, ended_at = $3 WHERE id = $1 AND host = $2 AND open = 1");
-            let close = close.bind(id.to_string()).bind(view.host.to_string()).bind(view.initiated_at.millis());
-            close.execute(&mut *connection).await.map_err(store_error)?;
+    /// When the engine accepts a new orchestration for a host, one that cannot be read no longer stands in its way there.
+    async fn let_go_unreadable(
+        &self,
+        connection: &mut SqliteConnection,
+        id: OrchestrationId,
+        host: TargetId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        for other in self.unreadable.iter().filter(|other| **other != id) {
+            super::track::let_go(connection, *other, host, at).await?;
         }
         Ok(())
     }
@@ -113,24 +117,24 @@ impl Store for SqliteStore {
             append_records(&mut transaction, append).await?;
             for fact in &append.facts {
                 if let Fact::Fleet(record) = fact
-                    && let FleetEntry::Unlocked { orchestration, .. } = &record.entry
+                    && let FleetEntry::Unlocked { host, orchestration, .. } = &record.entry
                     && self.unreadable.contains(orchestration)
                 {
-                    let close = sqlx::query("UPDATE orchestration SET open = 0, ended_at = $2 WHERE id = $1");
-                    close
-                        .bind(orchestration.to_string())
-                        .bind(record.at.millis())
-                        .execute(&mut *transaction)
-                        .await
-                        .map_err(store_error)?;
+                    super::track::let_go(&mut transaction, *orchestration, *host, record.at).await?;
                 }
             }
         }
         let mut changes = Vec::with_capacity(batch.views.len());
         for view in &batch.views {
-            self.close_unreadable(&mut transaction, view).await?;
+            self.let_go_unreadable(&mut transaction, view.id, view.host, view.initiated_at).await?;
             let sequence = put_view(&mut transaction, view).await?;
             changes.push(Change { sequence, view: std::sync::Arc::new(view.clone()) });
+        }
+        for (id, track) in &batch.tracks {
+            if track.outcome.is_none() {
+                self.let_go_unreadable(&mut transaction, *id, track.target, self.database.inner.opened_at).await?;
+            }
+            super::track::put(&mut transaction, *id, track).await?;
         }
         super::audit::insert(&mut transaction, &batch.audit).await?;
         transaction.commit().await.map_err(store_error)?;
@@ -195,13 +199,8 @@ async fn put_view(connection: &mut SqliteConnection, view: &View) -> Result<u64,
         .bind(view.initiated_at.millis())
         .bind(view.ended_at.map(model::Timestamp::millis))
         .bind(json);
-    match upsert.execute(&mut *connection).await {
-        Ok(_) => Ok(sequence),
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-            Err(StoreError::Conflict(format!("host {} has another open orchestration", view.host_name)))
-        }
-        Err(error) => Err(store_error(error)),
-    }
+    upsert.execute(&mut *connection).await.map_err(store_error)?;
+    Ok(sequence)
 }
 
 /// The rows of a journal from a position on, and where it should end.

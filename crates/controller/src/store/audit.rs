@@ -96,10 +96,10 @@ impl Database {
         if let Some((hosts, user)) = within {
             let list = serde_json::to_string(hosts).map_err(|error| StoreError::Other(error.to_string()))?;
             query.push(" AND (target IN (SELECT value FROM json_each(").push_bind(list.clone());
-            query
-                .push(")) OR orchestration IN (SELECT id FROM orchestration WHERE host IN (SELECT value FROM json_each(")
-                .push_bind(list);
-            query.push("))) OR actor = ").push_bind(user.to_owned());
+            query.push(")) OR orchestration IN (SELECT id FROM orchestration WHERE host IN (SELECT value FROM json_each(");
+            query.push_bind(list.clone()).push("))");
+            super::track::push_within(&mut query, "orchestration.id", list);
+            query.push(") OR actor = ").push_bind(user.to_owned());
             query
                 .push(" OR substr(actor, 1, length(")
                 .push_bind(user.to_owned())

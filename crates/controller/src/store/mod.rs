@@ -14,6 +14,7 @@ mod open;
 #[cfg(feature = "pause-points")]
 mod pause;
 mod read;
+mod track;
 
 pub use accounts::{AccountRow, NewTokenRow, ShownToken, TokenRow};
 pub use append::{Change, SqliteStore};
@@ -23,6 +24,7 @@ pub use enrolment::{ClaimRefused, Claimed, DeviceRow, NewEnrolmentRow};
 pub use lock::Holder;
 pub use open::{Database, OpenError, OpenOptions};
 pub use read::{OrchestrationFilter, Page};
+pub use track::{TrackFilter, TrackPage};
 
 /// Rows on a page when nothing else is asked for, and at most.
 const PAGE: (u32, u32) = (50, 500);

@@ -17,7 +17,7 @@ use super::append::Change;
 use super::lock::{self, Holder, Lock, LockError};
 
 /// The schema, step by step. Append only: a step that was ever shipped is never changed.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_first.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_tracks.sql")];
 
 /// Below it SQLite can damage a WAL that two connections checkpoint.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -290,6 +290,6 @@ mod tests {
     fn shipped_migrations_are_as_they_were() {
         let hex = |text: &str| super::super::sha256(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>();
         let found: Vec<String> = MIGRATIONS.iter().map(|step| hex(step)[..16].to_owned()).collect();
-        assert_eq!(found, ["6d847e4b5f0f502c"]);
+        assert_eq!(found, ["6d847e4b5f0f502c", "2a527b04b3e176a5"]);
     }
 }

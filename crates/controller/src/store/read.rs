@@ -37,6 +37,8 @@ impl<T> Page<T> {
 pub struct OrchestrationFilter {
     /// On this host.
     pub host: Option<TargetId>,
+    /// Only rollouts.
+    pub rollouts: bool,
     /// Only those that are open (`true`) or over (`false`).
     pub active: Option<bool>,
     /// Continue a list.
@@ -46,7 +48,7 @@ pub struct OrchestrationFilter {
 }
 
 impl Database {
-    /// Orchestrations, newest first; `hosts` limits them to those hosts.
+    /// Orchestrations, newest first; `hosts` limits them to those that are about those hosts alone.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -58,14 +60,19 @@ impl Database {
         let limit = page_size(filter.limit);
         let mut query = QueryBuilder::<Sqlite>::new("SELECT number, view FROM orchestration WHERE 1 = 1");
         if let Some(host) = filter.host {
-            query.push(" AND host = ").push_bind(host.to_string());
+            query.push(" AND (host = ").push_bind(host.to_string());
+            query.push(" OR id IN (SELECT orchestration FROM track WHERE host = ").push_bind(host.to_string()).push("))");
         }
         if let Some(active) = filter.active {
             query.push(" AND open = ").push_bind(i64::from(active));
         }
+        if filter.rollouts {
+            query.push(" AND instr(view, '\"planner\":\"rollout\"') > 0");
+        }
         if let Some(hosts) = hosts {
             let list = serde_json::to_string(hosts).map_err(|error| StoreError::Other(error.to_string()))?;
-            query.push(" AND host IN (SELECT value FROM json_each(").push_bind(list).push("))");
+            query.push(" AND host IN (SELECT value FROM json_each(").push_bind(list.clone()).push("))");
+            super::track::push_within(&mut query, "orchestration.id", list);
         }
         if let Some(before) = filter.before {
             query.push(" AND number < ").push_bind(before);

@@ -1,10 +1,10 @@
 //! Rollouts: a whole fleet, gone through in waves.
 
-use model::{Amount, Approval, BootIdentity, DrainPolicy, Labels, OrchestrationId, RolloutOptions, Route, TargetId, Timestamp};
+use model::{Amount, Approval, BootIdentity, DrainPolicy, Labels, OrchestrationId, Proof, RolloutOptions, Route, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::hosts::{Blocker, PlannedStep};
-use super::orchestrations::{ForceOption, OnTimeout, Outcome};
+use super::hosts::Blocker;
+use super::orchestrations::{ForceOption, OnTimeout, OrchestratedChild, Outcome, Step};
 
 /// Body of `POST /api/v1/rollouts`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,24 +60,20 @@ pub struct RolloutStarted {
 pub struct RolloutPreview {
     /// How many hosts.
     pub targets: u32,
-    /// It would be accepted; else `refused` says why not.
-    pub accepted: bool,
-    /// Why it would be refused.
-    #[cfg_attr(feature = "openapi", schema(required = true))]
-    pub refused: Option<String>,
     /// At most so many hosts are worked on at once.
     pub concurrency: u32,
     /// So many may fail.
     pub failure_budget: u32,
     /// How, with what is configured filled in.
     pub options: RolloutDocument,
-    /// What is done to a host; tracks name one of these lists.
-    pub lists: Vec<Vec<PlannedStep>>,
+    /// What is done to a host, in words; tracks name one of these lists.
+    pub lists: Vec<Vec<String>>,
     /// One after the other.
     pub waves: Vec<PlannedWave>,
-    /// What the whole is expected to take, in seconds, where it starts at once and nothing has to wait.
-    #[cfg_attr(feature = "openapi", schema(required = true))]
-    pub expected_seconds: Option<u64>,
+    /// What cannot be taken back, in words.
+    pub irreversible: Vec<String>,
+    /// What the whole is expected to take at least, in seconds: with nothing to wait for but one another.
+    pub expected_seconds: u64,
 }
 
 /// One wave of a plan that is not accepted yet.
@@ -184,6 +180,9 @@ pub struct RolloutProgress {
     pub paused: Option<Paused>,
     /// A person must agree to the present wave.
     pub waits_for_approval: bool,
+    /// If nothing starts or ends until then, it is cancelled (G6).
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "date-time", required = true))]
+    pub waits_until: Option<Timestamp>,
     /// How.
     pub options: RolloutDocument,
 }
@@ -248,7 +247,7 @@ pub struct Track {
     /// Why it ended so, or why it is taken back.
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub reason: Option<String>,
-    /// What it does: `reboot`, `drain haproxy`, …
+    /// What it does, in words: `reboot`.
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub step: Option<String>,
     /// Steps that are over.
@@ -284,15 +283,23 @@ pub enum TrackState {
     Ended,
 }
 
-/// Answer to `GET /api/v1/orchestrations/{orchestration_id}/tracks/{track}/explain`: why it does not start.
+/// Answer to `GET /api/v1/orchestrations/{orchestration_id}/tracks/{track}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct TrackExplanation {
-    /// The track.
+pub struct TrackDetails {
+    /// What the list shows.
+    #[serde(flatten)]
     pub track: Track,
-    /// All that keeps it from starting, the most important first: the list that the scheduler uses (pain 13). Empty when it has
-    /// begun.
-    pub blockers: Vec<Blocker>,
+    /// What its outcome rests on (G3).
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "boot_id"))]
+    pub proof: Proof,
+    /// Its steps that have begun, as they went.
+    pub steps_begun: Vec<Step>,
+    /// The children taken into it.
+    pub children: Vec<OrchestratedChild>,
+    /// All that keeps it from starting, the most important first: the list that the scheduler goes by (pain 13). Empty when it
+    /// has begun.
+    pub waiting_for: Vec<Blocker>,
 }
 
 /// Body of `POST /api/v1/orchestrations/{orchestration_id}/pause`, `POST /api/v1/hosts/{host_id}/hold` and `POST /api/v1/freeze`.
@@ -361,6 +368,17 @@ pub struct Lock {
     /// Why, where somebody said so.
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub reason: Option<String>,
+}
+
+/// Body of `POST /api/v1/slots/release`: a slot is taken away from a machine that does not come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReleaseSlot {
+    /// The limit group.
+    pub group: String,
+    /// The id of the machine.
+    pub holder: String,
 }
 
 /// What kind of lock.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use controller::store::{Database, OpenOptions, SqliteStore};
 use driver::{Append, Batch, Store as _, StoreError};
-use engine::{Entry, Fact, FleetEntry, JournalId, Outcome, Phase, Record, View};
-use model::{Actor, Labels, Millis, Operation, OrchestrationId, Planner, Proof, TargetId, TimeoutPolicy, Timestamp};
+use engine::{Entry, Fact, FleetEntry, JournalId, Outcome, Phase, Record, TrackPhase, TrackView, View};
+use model::{Actor, Labels, Millis, Operation, OrchestrationId, Planner, Proof, Route, TargetId, TimeoutPolicy, Timestamp};
 use uuid::Uuid;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -78,7 +78,32 @@ pub(crate) fn append(journal: JournalId, follows: u64, facts: Vec<Fact>) -> Appe
 }
 
 pub(crate) fn batch(lease: u64, appends: Vec<Append>, views: Vec<View>) -> Batch {
-    Batch { lease, appends, views, tracks: Vec::new(), audit: Vec::new() }
+    let tracks = views.iter().map(|view| (view.id, track(0, view.host, view.outcome))).collect();
+    Batch { lease, appends, views, tracks, audit: Vec::new() }
+}
+
+pub(crate) fn track(index: u32, target: TargetId, outcome: Option<Outcome>) -> TrackView {
+    TrackView {
+        index,
+        wave: 0,
+        target,
+        name: format!("web-{index}"),
+        route: Route::Ssh,
+        proof: Proof::BootId,
+        phase: if outcome.is_some() { TrackPhase::Ended } else { TrackPhase::Waiting },
+        outcome,
+        reason: None,
+        started_at: None,
+        ended_at: outcome.map(|_| NOW),
+        boot_before: None,
+        boot_after: None,
+        reboot_issued_at: None,
+        reboot_proven_at: None,
+        step_count: 0,
+        step: None,
+        steps: Vec::new(),
+        children: Vec::new(),
+    }
 }
 
 /// A directory with a database that can be closed and opened again.
