@@ -1,15 +1,22 @@
-//! The client of a server: one CA, one token, one set of limits.
+//! Whom commands ask: the same questions for a server and for the engine in this process.
 
 use std::time::Duration;
 
+use controller::api::{Inside, Question};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use model::{Operation, OrchestrationId, TargetId};
 use protocol::rest::access::{
     AuditPage, EnrolmentTokenRequest, LoginRequest, NewEnrolmentToken, NewToken, Session as Opened, TokenList, TokenRequest,
 };
 use protocol::rest::hosts::{Acknowledge, Acknowledged, Approve, Explanation, Host, HostList};
 use protocol::rest::orchestrations::{Orchestration, OrchestrationList, RebootOptions};
+use protocol::rest::rollouts::{
+    AdoptHost, LockList, NewRollout, Retry, RolloutPreview, RolloutStarted, Track, TrackDetails, TrackList, WithReason,
+};
 use protocol::rest::{OrchestratedRebootStarted, Problem, RebootPreCheck};
-use reqwest::{Certificate, Method, RequestBuilder, Response};
+use reqwest::Certificate;
+use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,13 +28,94 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 /// The server sends a keep-alive into an event stream every 15 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
+/// No document of ours is larger, in bytes.
+const ANSWER_MAX: usize = 256 << 20;
 
-/// A server, and who we are to it.
+async fn whole(mut body: Pieces) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await {
+        bytes.extend(piece?);
+        if bytes.len() > ANSWER_MAX {
+            return Err("it is larger than 256 MiB".to_owned());
+        }
+    }
+    Ok(bytes)
+}
+
+fn unreachable(server: &str, error: &reqwest::Error) -> CliError {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        reason = cause.to_string();
+        source = cause.source();
+    }
+    let untrusted = reason.contains("certificate") || reason.contains("UnknownIssuer");
+    let error = CliError::new(Exit::Unavailable, format!("cannot reach {server}: {reason}"));
+    error.hint(if untrusted {
+        "this is not the server that was trusted at login; if it was set up anew, log in again and compare its CA fingerprint"
+    } else {
+        "check that the server is running and can be reached from here"
+    })
+}
+
+/// Whom commands ask: a server over HTTPS, or the engine in this process.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
-    server: String,
-    token: Option<String>,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Server { http: reqwest::Client, address: String, token: Option<String> },
+    Here(Inside),
+}
+
+/// A question, for either.
+#[derive(Debug)]
+struct Ask {
+    method: &'static str,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Vec<u8>>,
+    last_event_id: Option<String>,
+}
+
+/// A good answer as it comes.
+pub(crate) type Pieces = BoxStream<'static, Result<Vec<u8>, String>>;
+
+impl Ask {
+    fn get(path: impl Into<String>) -> Self {
+        Self { method: "GET", path: path.into(), query: Vec::new(), body: None, last_event_id: None }
+    }
+
+    fn post(path: impl Into<String>) -> Self {
+        Self { method: "POST", ..Self::get(path) }
+    }
+
+    fn delete(path: impl Into<String>) -> Self {
+        Self { method: "DELETE", ..Self::get(path) }
+    }
+
+    fn body(mut self, body: &impl Serialize) -> Result<Self, CliError> {
+        let json = serde_json::to_vec(body);
+        self.body = Some(json.map_err(|e| CliError::new(Exit::Failed, format!("the question cannot be written as JSON: {e}")))?);
+        Ok(self)
+    }
+
+    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    /// Path and query, escaped.
+    fn target(&self, base: &str) -> Result<reqwest::Url, CliError> {
+        let url = format!("{base}{}", self.path);
+        let url = match self.query.is_empty() {
+            true => reqwest::Url::parse(&url),
+            false => reqwest::Url::parse_with_params(&url, &self.query),
+        };
+        url.map_err(|error| CliError::usage(format!("{base} is no address: {error}")))
+    }
 }
 
 impl Client {
@@ -39,6 +127,16 @@ impl Client {
     /// Before a login.
     pub(crate) fn anonymous(server: &str, ca_pem: &str) -> Result<Self, CliError> {
         Self::build(server, ca_pem, None)
+    }
+
+    /// The engine in this process.
+    pub(crate) fn here(inside: Inside) -> Self {
+        Self { way: Way::Here(inside) }
+    }
+
+    /// Whether that is the engine in this process, which ends with it.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self.way, Way::Here(_))
     }
 
     fn build(server: &str, ca_pem: &str, token: Option<String>) -> Result<Self, CliError> {
@@ -58,75 +156,79 @@ impl Client {
             .user_agent(concat!("reveille/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(bad_ca)?;
-        Ok(Self { http, server: server.trim_end_matches('/').to_owned(), token })
+        Ok(Self { way: Way::Server { http, address: server.trim_end_matches('/').to_owned(), token } })
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.server));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+    /// Status and body; `limit` is for the whole answer.
+    async fn ask(&self, ask: Ask, limit: Option<Duration>) -> Result<(u16, Pieces), CliError> {
+        match &self.way {
+            Way::Here(inside) => {
+                let url = ask.target("http://here")?;
+                let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+                let last_event_id = ask.last_event_id.as_deref();
+                let question = Question { method: ask.method, path: &path, body: ask.body, last_event_id };
+                let answer = inside.ask(question).await.map_err(|error| CliError::new(Exit::Failed, error))?;
+                Ok((answer.status, answer.body))
+            }
+            Way::Server { http, address, token } => {
+                let method = reqwest::Method::from_bytes(ask.method.as_bytes()).unwrap_or_default();
+                let mut request = http.request(method, ask.target(address)?);
+                if let Some(token) = token {
+                    request = request.bearer_auth(token);
+                }
+                if let Some(body) = ask.body {
+                    request = request.header(CONTENT_TYPE, "application/json").body(body);
+                }
+                if let Some(event) = ask.last_event_id {
+                    request = request.header("last-event-id", event);
+                }
+                if let Some(limit) = limit {
+                    request = request.timeout(limit);
+                }
+                let response = request.send().await.map_err(|error| unreachable(address, &error))?;
+                let status = response.status().as_u16();
+                let body = response.bytes_stream();
+                Ok((status, body.map(|piece| piece.map(|bytes| bytes.to_vec()).map_err(|error| error.to_string())).boxed()))
+            }
         }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() {
-            return Ok(response);
+    /// A good answer, or the problem as an error.
+    async fn send(&self, ask: Ask, limit: Option<Duration>) -> Result<Pieces, CliError> {
+        let (status, body) = self.ask(ask, limit).await?;
+        if (200..300).contains(&status) {
+            return Ok(body);
         }
-        let status = response.status();
-        let problem = match response.bytes().await {
-            Ok(body) => serde_json::from_slice::<Problem>(&body).ok(),
-            Err(_) => None,
-        };
-        Err(CliError::from_problem(problem.unwrap_or_else(|| {
-            Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), format!("the server answered {status}"))
-        })))
+        let problem = whole(body).await.ok().and_then(|body| serde_json::from_slice::<Problem>(&body).ok());
+        Err(CliError::from_problem(
+            problem.unwrap_or_else(|| Problem::new(status, "Error", format!("the server answered with status {status}"))),
+        ))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> CliError {
-        let mut reason = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            reason = cause.to_string();
-            source = cause.source();
-        }
-        let untrusted = reason.contains("certificate") || reason.contains("UnknownIssuer");
-        let error = CliError::new(Exit::Unavailable, format!("cannot reach {}: {reason}", self.server));
-        error.hint(if untrusted {
-            "this is not the server that was trusted at login; if it was set up anew, log in again and compare its CA fingerprint"
-        } else {
-            "check that the server is running and can be reached from here"
-        })
-    }
-
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
-        let response = self.send(request.timeout(REQUEST_LIMIT)).await?;
-        response.json().await.map_err(|error| {
+    async fn json<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, CliError> {
+        let unreadable = |error: String| {
             CliError::new(Exit::Unavailable, format!("the server's answer cannot be read: {error}"))
                 .hint("compare `reveille --version` with the version of the server")
-        })
+        };
+        let body = whole(self.send(ask, Some(REQUEST_LIMIT)).await?).await.map_err(unreadable)?;
+        serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
-        self.json(self.request(Method::GET, path)).await
-    }
-
-    async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, CliError> {
-        self.json(self.request(Method::POST, path).json(body)).await
+    async fn done(&self, ask: Ask) -> Result<(), CliError> {
+        self.send(ask, Some(REQUEST_LIMIT)).await.map(drop)
     }
 
     /// Name and password for a token.
     pub(crate) async fn login(&self, request: &LoginRequest) -> Result<Opened, CliError> {
-        self.post("/api/v1/login", request).await
+        self.json(Ask::post("/api/v1/login").body(request)?).await
     }
 
     /// Hosts that a selector names, or all.
     pub(crate) async fn hosts(&self, selector: Option<&str>) -> Result<HostList, CliError> {
-        let request = self.request(Method::GET, "/api/v1/hosts");
+        let ask = Ask::get("/api/v1/hosts");
         self.json(match selector {
-            Some(selector) => request.query(&[("selector", selector)]),
-            None => request,
+            Some(selector) => ask.with("selector", selector),
+            None => ask,
         })
         .await
     }
@@ -139,7 +241,7 @@ impl Client {
 
     /// S0's pre-check.
     pub(crate) async fn pre_check(&self, host: TargetId) -> Result<RebootPreCheck, CliError> {
-        self.get(&format!("/api/v1/host/{host}/reboot/pre-check")).await
+        self.json(Ask::get(format!("/api/v1/host/{host}/reboot/pre-check"))).await
     }
 
     /// Why it would not start; without an operation, whichever reboot fits.
@@ -149,16 +251,17 @@ impl Client {
         operation: Option<Operation>,
         options: &RebootOptions,
     ) -> Result<Explanation, CliError> {
-        let mut query = Vec::new();
+        let mut ask = Ask::get(format!("/api/v1/hosts/{host}/explain")).with("force", options.force.is_some());
         if let Some(Ok(serde_json::Value::String(word))) = operation.map(serde_json::to_value) {
-            query.push(("operation", word));
+            ask = ask.with("operation", word);
         }
-        query.push(("force", options.force.is_some().to_string()));
-        query.extend(options.shutdown_timeout_seconds.map(|seconds| ("shutdown_timeout_seconds", seconds.to_string())));
+        if let Some(seconds) = options.shutdown_timeout_seconds {
+            ask = ask.with("shutdown_timeout_seconds", seconds);
+        }
         if let Some(Ok(serde_json::Value::String(word))) = options.on_timeout.map(serde_json::to_value) {
-            query.push(("on_timeout", word));
+            ask = ask.with("on_timeout", word);
         }
-        self.json(self.request(Method::GET, &format!("/api/v1/hosts/{host}/explain")).query(&query)).await
+        self.json(ask).await
     }
 
     /// Start it.
@@ -172,79 +275,164 @@ impl Client {
             Operation::OrchestratedReboot => "reboot/orchestrated",
             Operation::Reboot => "reboot",
             Operation::Shutdown => "shutdown",
+            Operation::RollingReboot => return Err(CliError::usage("a rolling reboot is asked for with its targets")),
         };
-        self.post(&format!("/api/v1/host/{host}/{place}"), options).await
+        self.json(Ask::post(format!("/api/v1/host/{host}/{place}")).body(options)?).await
     }
 
     /// All orchestrations, or those of one host, or the active ones.
     pub(crate) async fn orchestrations(&self, host: Option<TargetId>, active: bool) -> Result<OrchestrationList, CliError> {
-        let mut query = Vec::new();
-        query.extend(host.map(|host| ("host", host.to_string())));
-        query.extend(active.then(|| ("active", "true".to_owned())));
-        self.json(self.request(Method::GET, "/api/v1/orchestrations").query(&query)).await
+        let mut ask = Ask::get("/api/v1/orchestrations");
+        if let Some(host) = host {
+            ask = ask.with("host", host);
+        }
+        self.json(if active { ask.with("active", true) } else { ask }).await
     }
 
     /// One orchestration with its journal.
     pub(crate) async fn orchestration(&self, id: OrchestrationId) -> Result<Orchestration, CliError> {
-        self.get(&format!("/api/v1/orchestrations/{id}")).await
+        self.json(Ask::get(format!("/api/v1/orchestrations/{id}"))).await
     }
 
     /// Cancel it.
     pub(crate) async fn cancel(&self, id: OrchestrationId) -> Result<Orchestration, CliError> {
-        self.json(self.request(Method::POST, &format!("/api/v1/orchestrations/{id}/cancel"))).await
+        self.json(Ask::post(format!("/api/v1/orchestrations/{id}/cancel"))).await
+    }
+
+    /// Start a rollout, or see what it would do.
+    pub(crate) async fn rollout(&self, request: &NewRollout) -> Result<RolloutStarted, CliError> {
+        self.json(Ask::post("/api/v1/rollouts").body(request)?).await
+    }
+
+    /// What a rollout would do.
+    pub(crate) async fn preview(&self, request: &NewRollout) -> Result<RolloutPreview, CliError> {
+        let request = NewRollout { dry_run: true, ..request.clone() };
+        self.json(Ask::post("/api/v1/rollouts").body(&request)?).await
+    }
+
+    /// Let nothing new start in it.
+    pub(crate) async fn pause(&self, id: OrchestrationId, reason: &str) -> Result<Orchestration, CliError> {
+        let body = WithReason { reason: reason.to_owned() };
+        self.json(Ask::post(format!("/api/v1/rollouts/{id}/pause")).body(&body)?).await
+    }
+
+    /// Let it go on.
+    pub(crate) async fn resume(&self, id: OrchestrationId) -> Result<Orchestration, CliError> {
+        self.json(Ask::post(format!("/api/v1/rollouts/{id}/resume"))).await
+    }
+
+    /// Agree to its waiting wave.
+    pub(crate) async fn agree(&self, id: OrchestrationId) -> Result<Orchestration, CliError> {
+        self.json(Ask::post(format!("/api/v1/rollouts/{id}/agree"))).await
+    }
+
+    /// Take up what it left undone.
+    pub(crate) async fn retry(&self, id: OrchestrationId, retry: &Retry) -> Result<RolloutStarted, CliError> {
+        self.json(Ask::post(format!("/api/v1/rollouts/{id}/retry")).body(retry)?).await
+    }
+
+    /// Its tracks with this outcome, or `open` ones; at most so many, 500 at a time.
+    pub(crate) async fn tracks(&self, id: OrchestrationId, outcome: &str, most: usize) -> Result<Vec<Track>, CliError> {
+        let (mut tracks, mut offset) = (Vec::new(), 0);
+        loop {
+            let ask = Ask::get(format!("/api/v1/orchestrations/{id}/tracks")).with("outcome", outcome);
+            let page: TrackList = self.json(ask.with("limit", 500).with("offset", offset)).await?;
+            tracks.extend(page.tracks);
+            match page.next {
+                Some(next) if tracks.len() < most => offset = next,
+                _ => break,
+            }
+        }
+        tracks.truncate(most);
+        Ok(tracks)
+    }
+
+    /// One of its tracks, with what keeps it from starting.
+    pub(crate) async fn track(&self, id: OrchestrationId, track: u32) -> Result<TrackDetails, CliError> {
+        self.json(Ask::get(format!("/api/v1/orchestrations/{id}/tracks/{track}"))).await
+    }
+
+    /// What keeps hosts from starting.
+    pub(crate) async fn locks(&self) -> Result<LockList, CliError> {
+        self.json(Ask::get("/api/v1/locks")).await
+    }
+
+    /// Mark a host as out of use.
+    pub(crate) async fn hold(&self, host: TargetId, reason: &str) -> Result<(), CliError> {
+        let body = WithReason { reason: reason.to_owned() };
+        self.done(Ask::post(format!("/api/v1/hosts/{host}/hold")).body(&body)?).await
+    }
+
+    /// Take that mark away.
+    pub(crate) async fn release(&self, host: TargetId) -> Result<(), CliError> {
+        self.done(Ask::post(format!("/api/v1/hosts/{host}/release"))).await
+    }
+
+    /// Let nothing start anywhere.
+    pub(crate) async fn freeze(&self, reason: &str) -> Result<(), CliError> {
+        self.done(Ask::post("/api/v1/freeze").body(&WithReason { reason: reason.to_owned() })?).await
+    }
+
+    /// Let things start again.
+    pub(crate) async fn thaw(&self) -> Result<(), CliError> {
+        self.done(Ask::post("/api/v1/thaw")).await
+    }
+
+    /// Make a host known that SSH reaches.
+    pub(crate) async fn adopt(&self, host: &AdoptHost) -> Result<Host, CliError> {
+        self.json(Ask::post("/api/v1/hosts").body(host)?).await
+    }
+
+    /// Forget a host.
+    pub(crate) async fn remove(&self, host: TargetId) -> Result<(), CliError> {
+        self.done(Ask::delete(format!("/api/v1/hosts/{host}"))).await
     }
 
     /// The event stream of an orchestration, after the event with this id.
-    pub(crate) async fn events(&self, id: OrchestrationId, after: Option<&str>) -> Result<Response, CliError> {
-        let request = self
-            .request(Method::GET, &format!("/api/v1/orchestrations/{id}/events"))
-            .header(reqwest::header::ACCEPT, "text/event-stream");
-        self.send(match after {
-            Some(after) => request.header("last-event-id", after),
-            None => request,
-        })
-        .await
+    pub(crate) async fn events(&self, id: OrchestrationId, after: Option<&str>) -> Result<Pieces, CliError> {
+        let ask = Ask::get(format!("/api/v1/orchestrations/{id}/events"));
+        self.send(Ask { last_event_id: after.map(str::to_owned), ..ask }, None).await
     }
 
     /// Approve a host with the key that has this fingerprint.
     pub(crate) async fn approve(&self, host: TargetId, fingerprint: &str) -> Result<Host, CliError> {
         let body = Approve { fingerprint: fingerprint.to_owned() };
-        self.post(&format!("/api/v1/hosts/{host}/approve"), &body).await
+        self.json(Ask::post(format!("/api/v1/hosts/{host}/approve")).body(&body)?).await
     }
 
     /// A person's word that a stranded target is fine.
     pub(crate) async fn acknowledge(&self, host: TargetId, target: Option<TargetId>) -> Result<Acknowledged, CliError> {
-        self.post(&format!("/api/v1/hosts/{host}/acknowledge"), &Acknowledge { target }).await
+        self.json(Ask::post(format!("/api/v1/hosts/{host}/acknowledge")).body(&Acknowledge { target })?).await
     }
 
     /// A page of the audit log.
-    pub(crate) async fn audit(&self, query: &[(&str, String)]) -> Result<AuditPage, CliError> {
-        self.json(self.request(Method::GET, "/api/v1/audit").query(query)).await
+    pub(crate) async fn audit(&self, query: Vec<(&'static str, String)>) -> Result<AuditPage, CliError> {
+        self.json(Ask { query, ..Ask::get("/api/v1/audit") }).await
     }
 
     /// A token for one enrolment.
     pub(crate) async fn enrol_token(&self, request: &EnrolmentTokenRequest) -> Result<NewEnrolmentToken, CliError> {
-        self.post("/api/v1/enrolment-tokens", request).await
+        self.json(Ask::post("/api/v1/enrolment-tokens").body(request)?).await
     }
 
     /// End our own token.
     pub(crate) async fn logout(&self) -> Result<(), CliError> {
-        self.send(self.request(Method::POST, "/api/v1/logout").timeout(REQUEST_LIMIT)).await.map(drop)
+        self.done(Ask::post("/api/v1/logout")).await
     }
 
     /// All API tokens that we may see.
     pub(crate) async fn tokens(&self) -> Result<TokenList, CliError> {
-        self.get("/api/v1/tokens").await
+        self.json(Ask::get("/api/v1/tokens")).await
     }
 
     /// Make one.
     pub(crate) async fn create_token(&self, request: &TokenRequest) -> Result<NewToken, CliError> {
-        self.post("/api/v1/tokens", request).await
+        self.json(Ask::post("/api/v1/tokens").body(request)?).await
     }
 
     /// Make one useless.
     pub(crate) async fn revoke_token(&self, id: i64) -> Result<(), CliError> {
-        self.send(self.request(Method::DELETE, &format!("/api/v1/tokens/{id}")).timeout(REQUEST_LIMIT)).await.map(drop)
+        self.done(Ask::delete(format!("/api/v1/tokens/{id}"))).await
     }
 }
 
@@ -256,7 +444,7 @@ pub(crate) fn exactly_one(selector: &str, mut hosts: Vec<Host>) -> Result<Host, 
         (Some(last), false) => {
             let names: Vec<String> = hosts.into_iter().chain([last]).map(|host| host.name).collect();
             Err(CliError::usage(format!("{selector:?} matches {} hosts: {}", names.len(), names.join(", ")))
-                .hint("rolling over several hosts is not available: name one of them"))
+                .hint("this is done to one host at a time: name one of them"))
         }
     }
 }

@@ -9,11 +9,11 @@ pub(crate) enum Exit {
     Done,
     /// The orchestration failed or was cancelled, or the program met an error that has no code of its own.
     Failed,
-    /// The command line or an option is wrong, or the target is not exactly one host.
+    /// The command line, an option or a file is wrong, or the target is not exactly one host.
     Usage,
     /// Refused: something blocks it, it is in conflict, or the answer to a question was no.
     Refused,
-    /// The host is back and proven, some of its children are not.
+    /// The host is back and proven, some of its children are not; of several hosts, some failed within the budget.
     Partial,
     /// No such host, orchestration or token.
     NotFound,
@@ -21,7 +21,9 @@ pub(crate) enum Exit {
     Unauthorised,
     /// The server cannot be reached, is not ready, or is not the one that was trusted.
     Unavailable,
-    /// Ctrl-C: detached; what was started goes on.
+    /// Nothing new starts until a person says so: the failure budget is spent, a wave waits for approval, or somebody paused it.
+    Paused,
+    /// Ctrl-C: detached from a server, where what was started goes on; or left an engine in this process.
     Detached,
 }
 
@@ -29,13 +31,18 @@ pub(crate) enum Exit {
 pub(crate) const TABLE: &[(Exit, u8, &str)] = &[
     (Exit::Done, 0, "done, and proven where there was something to prove"),
     (Exit::Failed, 1, "the orchestration failed or was cancelled, or an error without a code of its own"),
-    (Exit::Usage, 2, "wrong command line or option, or the target is not exactly one host"),
+    (Exit::Usage, 2, "wrong command line, option or file, or the target is not exactly one host"),
     (Exit::Refused, 3, "refused: something blocks it, a conflict, or the answer to a question was no"),
-    (Exit::Partial, 4, "partial: the host is back and proven, some of its children are not"),
+    (
+        Exit::Partial,
+        4,
+        "partial: the host is back and proven, some of its children are not; of several hosts, some failed within the budget",
+    ),
     (Exit::NotFound, 5, "no such host, orchestration or token"),
     (Exit::Unauthorised, 6, "not logged in, the token is no longer good, or the right is missing"),
     (Exit::Unavailable, 7, "the server cannot be reached, is not ready, or is not the one that was trusted"),
-    (Exit::Detached, 130, "Ctrl-C: detached; what was started goes on"),
+    (Exit::Paused, 8, "paused: nothing new starts until a person says so (resume, agree, retry, cancel)"),
+    (Exit::Detached, 130, "Ctrl-C: a server goes on with what was started; without a server, resume does"),
 ];
 
 impl Exit {

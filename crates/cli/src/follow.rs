@@ -4,17 +4,17 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use model::OrchestrationId;
 use protocol::rest::orchestrations::{Orchestration, Progress};
+use protocol::rest::rollouts::{Track, TrackState};
 use tokio::time::Instant;
 
 use crate::args::Output;
-use crate::client::Client;
+use crate::client::{Client, Pieces};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::render::orchestration as text;
+use crate::render::{orchestration as text, rollout};
 use crate::sse::{Event, Parser};
 use crate::terminal;
 
@@ -23,35 +23,110 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two attempts to reach it again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Follows until the end, or until Ctrl-C, which detaches and cancels nothing.
+/// The running hosts are asked for at most this often.
+const LOOK: Duration = Duration::from_millis(500);
+/// So many running hosts are shown.
+const SHOWN: usize = 40;
+/// So many hosts of each kind that are not well are named at the end.
+const NAMED: usize = 1000;
+/// How hosts end that are not well.
+const UNWELL: [&str; 4] = ["failed", "partial", "cancelled", "skipped"];
+
+/// Follows until the end, or until nothing goes on without a person.
+///
+/// Ctrl-C detaches from a server, and cancels nothing. Where the engine is in this process, the first one lets nothing new start
+/// and what has begun is finished; the second one leaves at once.
 pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output) -> Result<Exit, CliError> {
     let mut screen = Screen::new(output);
-    let ended = tokio::select! {
-        ended = until_end(client, id, &mut screen) => ended,
-        signal = tokio::signal::ctrl_c() => {
-            signal.map_err(|error| CliError::new(Exit::Failed, format!("cannot wait for Ctrl-C: {error}")))?;
-            screen.clear();
-            eprint!("{}", text::detached(id));
+    let mut interrupts = 0;
+    let mut following = Box::pin(until_end(client, id, &mut screen));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut following => break ended,
+            signal = tokio::signal::ctrl_c() => {
+                signal.map_err(|error| CliError::new(Exit::Failed, format!("cannot wait for Ctrl-C: {error}")))?;
+            }
+        }
+        interrupts += 1;
+        if !client.is_here() {
+            eprint!("\n{}", text::detached(id));
             return Ok(Exit::Detached);
         }
+        // One host alone has nothing new to start.
+        let paused = if interrupts == 1 { client.pause(id, "interrupted by Ctrl-C").await } else { break Err(left(id)) };
+        match paused {
+            Ok(_) => eprintln!("\nNothing new starts; what has begun is finished. Ctrl-C again leaves at once."),
+            Err(error) => eprintln!("\nIt cannot be paused ({error}). Ctrl-C again leaves at once."),
+        }
     };
+    drop(following);
     screen.clear();
-    let last = ended?;
-    match output {
-        Output::Text => terminal::print(&format!("\n{}", text::verdict(&last)))?,
-        Output::Json => terminal::answer(output, &client.orchestration(id).await?, String::new)?,
+    let last = match ended {
+        Ok(last) => last,
+        Err(error) => return Err(error),
+    };
+    let exit = match &last.summary.rollout {
+        Some(progress) => rollout::exit(&last, progress),
+        None => text::exit(&last),
+    };
+    match (output, &last.summary.rollout) {
+        (Output::Json, _) => terminal::answer(output, &client.orchestration(id).await?, String::new)?,
+        (Output::Text, None) => terminal::print(&format!("\n{}", text::verdict(&last)))?,
+        (Output::Text, Some(progress)) => {
+            let unwell = unwell(client, id).await?;
+            let next = rollout::next(id, last.summary.outcome, progress);
+            terminal::print(&format!("\n{}{next}", rollout::verdict(&last, progress, &unwell)))?;
+        }
     }
-    Ok(text::exit(&last))
+    Ok(if interrupts > 0 && exit == Exit::Paused { Exit::Detached } else { exit })
+}
+
+/// Who leaves an engine in the middle is told how to come back.
+fn left(id: OrchestrationId) -> CliError {
+    CliError::new(Exit::Detached, "left in the middle: what the hosts were told goes on there, and nothing else")
+        .hint(format!("`reveille resume {id}` goes on; no host that is done is rebooted again"))
+}
+
+/// Hosts that ended otherwise than well.
+async fn unwell(client: &Client, id: OrchestrationId) -> Result<Vec<Track>, CliError> {
+    let mut unwell = Vec::new();
+    for outcome in UNWELL {
+        unwell.extend(client.tracks(id, outcome, NAMED).await?);
+    }
+    Ok(unwell)
+}
+
+/// Hosts that are worked on. Tracks start in their order, so they stand among the first that are open.
+async fn running(client: &Client, id: OrchestrationId) -> Result<Vec<Track>, CliError> {
+    let open = client.tracks(id, "open", 500).await?;
+    let at_work = |track: &Track| matches!(track.state, TrackState::Running | TrackState::Undoing);
+    Ok(open.into_iter().filter(at_work).take(SHOWN).collect())
 }
 
 async fn until_end(client: &Client, id: OrchestrationId, screen: &mut Screen) -> Result<Orchestration, CliError> {
     let mut events = Events::new(client, id, None);
+    let mut looked: Option<Instant> = None;
     loop {
         match events.next().await? {
             Heard::Away(reason) => screen.note(&format!("{reason}; trying again")),
-            Heard::Progress(progress) => screen.show(&progress)?,
+            Heard::Progress(progress) => {
+                let rolling = progress.orchestration.summary.rollout.as_deref();
+                let due = looked.is_none_or(|at| at.elapsed() >= LOOK);
+                let running = match rolling {
+                    Some(_) if screen.is_live() && due => {
+                        looked = Some(Instant::now());
+                        Some(running(client, id).await?)
+                    }
+                    _ => None,
+                };
+                screen.show(&progress, running.as_deref())?;
+                if let Some(standing) = rolling.filter(|rolling| rollout::needs_a_person(rolling)) {
+                    screen.note(&rollout::standing(standing).unwrap_or_default());
+                    return Ok(progress.orchestration);
+                }
+            }
             Heard::Ended(progress) => {
-                screen.show(&progress)?;
+                screen.show(&progress, None)?;
                 return Ok(progress.orchestration);
             }
         }
@@ -81,7 +156,7 @@ pub(crate) struct Events<'a> {
 
 /// A stream while it is open.
 struct Stream {
-    bytes: BoxStream<'static, reqwest::Result<Vec<u8>>>,
+    bytes: Pieces,
     parser: Parser,
 }
 
@@ -121,14 +196,13 @@ impl<'a> Events<'a> {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
-                    let bytes = self.client.events(self.id, self.seen.as_deref()).await?.bytes_stream();
-                    let bytes = bytes.map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed();
+                    let bytes = self.client.events(self.id, self.seen.as_deref()).await?;
                     self.stream.insert(Stream { bytes, parser: Parser::default() })
                 }
             };
             // The end of the stream before that of the orchestration: the server went away.
             let closed = || CliError::new(Exit::Unavailable, "the server closed the event stream");
-            let chunk = stream.bytes.next().await.ok_or_else(closed)?.map_err(|error| broken(error.to_string()))?;
+            let chunk = stream.bytes.next().await.ok_or_else(closed)?.map_err(broken)?;
             self.last_contact = Instant::now();
             self.waiting.extend(stream.parser.feed(&chunk).map_err(|error| broken(error.to_string()))?);
         };
@@ -150,14 +224,27 @@ impl Screen {
         Self { output, steps: Steps::default(), noted: None }
     }
 
-    fn show(&mut self, progress: &Progress) -> Result<(), CliError> {
+    /// Somebody looks at a terminal.
+    fn is_live(&self) -> bool {
+        self.output == Output::Text && console::Term::stderr().is_term()
+    }
+
+    fn show(&mut self, progress: &Progress, running: Option<&[Track]>) -> Result<(), CliError> {
         self.noted = None;
         if self.output == Output::Json {
             return Ok(());
         }
         let lines: String = progress.lines.iter().map(|line| format!("{}\n", text::journal_line(line))).collect();
         self.steps.above(|| terminal::print(&lines))?;
-        self.steps.show(&progress.orchestration);
+        match (&progress.orchestration.summary.rollout, running) {
+            (None, _) => self.steps.show(&progress.orchestration),
+            (Some(rolling), Some(running)) => {
+                let mut lines = vec![rollout::counters(rolling)];
+                lines.extend(running.iter().map(rollout::running));
+                self.steps.lines(lines);
+            }
+            (Some(_), None) => {}
+        }
         Ok(())
     }
 
@@ -177,16 +264,23 @@ impl Screen {
 /// The steps as they stand, at the bottom of a terminal on standard error; elsewhere nothing.
 #[derive(Default)]
 pub(crate) struct Steps {
-    lines: MultiProgress,
+    screen: MultiProgress,
     bars: Vec<ProgressBar>,
 }
 
 impl Steps {
     /// Shows them as they stand now.
     pub(crate) fn show(&mut self, orchestration: &Orchestration) {
-        let lines = text::step_lines(orchestration);
+        self.lines(text::step_lines(orchestration));
+    }
+
+    /// Shows these lines, and no others.
+    pub(crate) fn lines(&mut self, lines: Vec<String>) {
+        for bar in self.bars.drain(lines.len().min(self.bars.len())..) {
+            bar.finish_and_clear();
+        }
         while self.bars.len() < lines.len() {
-            let bar = self.lines.add(ProgressBar::new_spinner());
+            let bar = self.screen.add(ProgressBar::new_spinner());
             if let Ok(style) = ProgressStyle::with_template("  {msg}") {
                 bar.set_style(style);
             }
@@ -200,7 +294,7 @@ impl Steps {
 
     /// Prints something above them.
     pub(crate) fn above<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.lines.suspend(print)
+        self.screen.suspend(print)
     }
 
     /// Takes them away.
@@ -209,6 +303,6 @@ impl Steps {
             bar.finish_and_clear();
         }
         // Nothing is lost when the terminal is gone.
-        self.lines.clear().unwrap_or_default();
+        self.screen.clear().unwrap_or_default();
     }
 }

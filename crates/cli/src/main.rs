@@ -7,6 +7,8 @@ mod commands;
 mod demo;
 mod error;
 mod exit;
+mod far;
+mod fleet;
 mod follow;
 mod render;
 mod sandbox;
@@ -15,6 +17,7 @@ mod session;
 mod sse;
 mod terminal;
 mod trust;
+mod way;
 
 use std::process::ExitCode;
 

@@ -25,14 +25,28 @@ pub(crate) struct Session {
     pub(crate) token: String,
 }
 
-/// Where the login is kept: `$XDG_CONFIG_HOME/reveille/login.json`, else `~/.config/reveille/login.json`.
+/// Where the login is kept.
 pub(crate) fn path() -> Result<PathBuf, CliError> {
+    Ok(config_dir()?.join("login.json"))
+}
+
+/// `$XDG_CONFIG_HOME/reveille`, else `~/.config/reveille`.
+pub(crate) fn config_dir() -> Result<PathBuf, CliError> {
+    user_dir("XDG_CONFIG_HOME", ".config")
+}
+
+/// `$XDG_STATE_HOME/reveille`, else `~/.local/state/reveille`.
+pub(crate) fn state_dir() -> Result<PathBuf, CliError> {
+    user_dir("XDG_STATE_HOME", ".local/state")
+}
+
+fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf, CliError> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("XDG_CONFIG_HOME")
+    set(variable)
         .filter(|dir| dir.is_absolute())
-        .or_else(|| set("HOME").map(|home| home.join(".config")))
-        .map(|dir| dir.join("reveille/login.json"))
-        .ok_or_else(|| CliError::new(Exit::Failed, "neither XDG_CONFIG_HOME nor HOME is set").hint("set one of them"))
+        .or_else(|| set("HOME").map(|home| home.join(below_home)))
+        .map(|dir| dir.join("reveille"))
+        .ok_or_else(|| CliError::new(Exit::Failed, format!("neither {variable} nor HOME is set")).hint("set one of them"))
 }
 
 impl Session {

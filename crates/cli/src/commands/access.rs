@@ -100,7 +100,7 @@ pub(super) async fn audit(client: &Client, output: Output, args: Audit) -> Resul
     query.extend(args.action.map(|action| ("action", action)));
     query.extend(args.orchestration.map(|id| ("orchestration", id.to_string())));
     query.extend(args.before.map(|before| ("before", before.to_string())));
-    let page = client.audit(&query).await?;
+    let page = client.audit(query).await?;
     terminal::answer(output, &page, || render::tables::audit(&page))?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! Hosts: listed, approved, enrolled, explained, acknowledged.
 
 use protocol::rest::access::EnrolmentTokenRequest;
+use protocol::rest::hosts::Host;
 use protocol::rest::orchestrations::RebootOptions;
 
 use crate::args::{OperationArg, Output};
@@ -8,6 +9,9 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::{render, terminal};
+
+/// Tracks of one rollout that are looked through.
+const ROLLOUT_MAX: usize = 250_000;
 
 pub(super) async fn list(client: &Client, output: Output, selector: Option<&str>) -> Result<Exit, CliError> {
     let list = client.hosts(selector).await?;
@@ -69,6 +73,11 @@ pub(super) async fn explain(
     operation: Option<OperationArg>,
 ) -> Result<Exit, CliError> {
     let host = client.one_host(selector).await?;
+    if operation.is_none()
+        && let Some(done) = in_rollout(client, output, &host).await?
+    {
+        return Ok(done);
+    }
     let operation = operation.map(|operation| match operation {
         OperationArg::OrchestratedReboot => model::Operation::OrchestratedReboot,
         OperationArg::Reboot => model::Operation::Reboot,
@@ -84,6 +93,26 @@ pub(super) async fn explain(
         }
     })?;
     Ok(if explanation.would_start { Exit::Done } else { Exit::Refused })
+}
+
+/// Why a host does not start in the rollout that it waits in: the list that the scheduler goes by (pain 13).
+async fn in_rollout(client: &Client, output: Output, host: &Host) -> Result<Option<Exit>, CliError> {
+    let open = client.orchestrations(None, true).await?.orchestrations;
+    for one in open.iter().filter(|one| one.rollout.is_some()) {
+        let tracks = client.tracks(one.id, "open", ROLLOUT_MAX).await?;
+        let Some(track) = tracks.iter().find(|track| track.target == host.id) else { continue };
+        let details = client.track(one.id, track.index).await?;
+        terminal::answer(output, &details, || {
+            let (name, id) = (&host.name, one.id);
+            match (details.waiting_for.is_empty(), &details.track.step) {
+                (true, Some(step)) => format!("{name} is worked on by {id}: {step}\n"),
+                (true, None) => format!("Nothing keeps {name} waiting in {id}.\n"),
+                (false, _) => format!("{name} waits in {id}:\n{}", render::blockers(&details.waiting_for)),
+            }
+        })?;
+        return Ok(Some(if details.waiting_for.is_empty() { Exit::Done } else { Exit::Refused }));
+    }
+    Ok(None)
 }
 
 pub(super) async fn acknowledge(client: &Client, output: Output, selector: &str, child: Option<&str>) -> Result<Exit, CliError> {

@@ -1,36 +1,65 @@
-//! The client's commands: each asks the server and prints what it answers.
+//! The client's commands: each asks a server, or the engine in this process, and prints what is answered.
 
 mod access;
 mod hosts;
 mod orchestrations;
+mod people;
 mod reboot;
+mod rollout;
 
 use crate::args::{ClientCommand as Command, Global};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::session::Session;
+use crate::far;
+use crate::way::Way;
 
 /// Runs one client command.
 pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliError> {
-    let output = global.output;
-    let client = || Client::new(&Session::find(global)?);
     match command {
         Command::Login(login) => access::login(global, login).await,
         Command::Logout => access::logout(global).await,
-        Command::Hosts { selector } => hosts::list(&client()?, output, selector.as_deref()).await,
-        Command::Approve { host, fingerprint } => hosts::approve(&client()?, output, &host, fingerprint.as_deref()).await,
-        Command::EnrolToken { name, labels, expires_in_secs } => {
-            hosts::enrol_token(&client()?, output, name, labels, expires_in_secs).await
+        Command::Run(args) => far::run(global, args).await,
+        Command::HealthCheck(args) => far::health_check(global, args).await,
+        Command::Sync(args) => far::sync(global, args).await,
+        command => {
+            let way = Way::open(global, &command).await?;
+            let done = asked(way.client(), global, command).await;
+            let closed = way.close().await;
+            done.and_then(|exit| closed.map(|()| exit))
         }
-        Command::Explain { target, operation } => hosts::explain(&client()?, output, &target, operation).await,
-        Command::Acknowledge { target, child } => hosts::acknowledge(&client()?, output, &target, child.as_deref()).await,
-        Command::Reboot(reboot) => reboot::reboot(&client()?, output, reboot).await,
-        Command::Shutdown(shutdown) => reboot::shutdown(&client()?, output, shutdown).await,
-        Command::Orchestrations { host, active } => orchestrations::list(&client()?, output, host.as_deref(), active).await,
-        Command::Watch { id } => crate::follow::follow(&client()?, id, output).await,
-        Command::Cancel { id } => orchestrations::cancel(&client()?, output, id).await,
-        Command::Audit(audit) => access::audit(&client()?, output, audit).await,
-        Command::Tokens(tokens) => access::tokens(&client()?, output, tokens).await,
+    }
+}
+
+async fn asked(client: &Client, global: &Global, command: Command) -> Result<Exit, CliError> {
+    let output = global.output;
+    match command {
+        // Answered above, without anybody to ask.
+        Command::Login(_) | Command::Logout | Command::Run(_) | Command::HealthCheck(_) | Command::Sync(_) => Ok(Exit::Done),
+        Command::Hosts { selector } => hosts::list(client, output, selector.as_deref()).await,
+        Command::Approve { host, fingerprint } => hosts::approve(client, output, &host, fingerprint.as_deref()).await,
+        Command::EnrolToken { name, labels, expires_in_secs } => {
+            hosts::enrol_token(client, output, name, labels, expires_in_secs).await
+        }
+        Command::Explain { target, operation } => hosts::explain(client, output, &target, operation).await,
+        Command::Acknowledge { target, child } => hosts::acknowledge(client, output, &target, child.as_deref()).await,
+        Command::Reboot(reboot) => reboot::reboot(client, output, reboot).await,
+        Command::Shutdown(shutdown) => reboot::shutdown(client, output, shutdown).await,
+        Command::Orchestrations { host, active } => orchestrations::list(client, output, host.as_deref(), active).await,
+        Command::Watch { id } => crate::follow::follow(client, id, output).await,
+        Command::Cancel { id } => orchestrations::cancel(client, output, id).await,
+        Command::Pause { id, reason } => rollout::pause(client, output, id, &reason).await,
+        Command::Resume(resume) => rollout::resume(client, output, resume).await,
+        Command::Agree { id } => rollout::agree(client, output, id).await,
+        Command::Retry(retry) => rollout::retry(client, output, &retry).await,
+        Command::Locks => people::locks(client, output).await,
+        Command::Disable { host, reason } => people::disable(client, output, &host, &reason).await,
+        Command::Enable { host } => people::enable(client, output, &host).await,
+        Command::Freeze { reason } => people::freeze(client, output, &reason).await,
+        Command::Thaw => people::thaw(client, output).await,
+        Command::Adopt(adopt) => people::adopt(client, output, adopt).await,
+        Command::Remove { host, yes } => people::remove(client, output, &host, yes).await,
+        Command::Audit(audit) => access::audit(client, output, audit).await,
+        Command::Tokens(tokens) => access::tokens(client, output, tokens).await,
     }
 }

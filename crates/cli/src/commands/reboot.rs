@@ -1,8 +1,8 @@
 //! `reboot` and `shutdown`: show, ask, start, follow.
 
-use model::Operation;
+use model::{Operation, RolloutOptions};
 use protocol::rest::hosts::{Blocker, Host};
-use protocol::rest::orchestrations::{ForceOption, OnTimeout, RebootOptions};
+use protocol::rest::orchestrations::{ForceOption, RebootOptions};
 
 use crate::args::{OnTimeoutArg, Output, Reboot, Run, Shutdown};
 use crate::client::Client;
@@ -12,18 +12,19 @@ use crate::render;
 use crate::{follow, terminal};
 
 pub(super) async fn reboot(client: &Client, output: Output, args: Reboot) -> Result<Exit, CliError> {
+    // One host of a server and nothing said about rolling: its orchestrated reboot (S0). Everything else is a rollout.
+    let alone = match (&args.targets[..], client.is_here(), args.rolling.options() == RolloutOptions::default()) {
+        ([one], false, true) => client.hosts(Some(one)).await?.hosts,
+        _ => Vec::new(),
+    };
+    let [host] = &alone[..] else { return super::rollout::reboot(client, output, &args).await };
     let options = RebootOptions {
         shutdown_timeout_seconds: args.timeout_secs,
-        on_timeout: args.on_timeout.map(|policy| match policy {
-            OnTimeoutArg::Proceed => OnTimeout::Proceed,
-            OnTimeoutArg::ForceStop => OnTimeout::ForceStop,
-            OnTimeoutArg::Abort => OnTimeout::Abort,
-        }),
+        on_timeout: args.on_timeout.map(OnTimeoutArg::word),
         strict: args.strict,
         force: force(&args.run),
     };
-    let host = client.one_host(&args.target).await?;
-    run(client, output, &host, None, options, &args.run).await
+    run(client, output, host, None, options, &args.run).await
 }
 
 pub(super) async fn shutdown(client: &Client, output: Output, args: Shutdown) -> Result<Exit, CliError> {

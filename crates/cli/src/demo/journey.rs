@@ -141,8 +141,8 @@ async fn lose_controller(stage: &mut Stage, client: &Client, before: &Seen, spec
     let pid = stage.start_controller().await?;
     let without = begun.elapsed();
     tell::fact(&format!("The controller is started again, as process {pid}, and reads its journal:"))?;
-    let query = [("action", "controller_started".to_owned()), ("limit", "1".to_owned())];
-    let newest = client.audit(&query).await?.entries.into_iter().next();
+    let query = vec![("action", "controller_started".to_owned()), ("limit", "1".to_owned())];
+    let newest = client.audit(query).await?.entries.into_iter().next();
     let newest = newest.ok_or_else(|| failed("the audit log does not tell of the controller's start"))?;
     tell::line(newest.at, newest.detail.split(';').next().unwrap_or_default())?;
     Ok(without)

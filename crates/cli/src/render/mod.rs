@@ -1,7 +1,9 @@
 //! From documents to text: pure, so that what people are shown can be tested without a server.
 
+pub(crate) mod checks;
 pub(crate) mod orchestration;
 pub(crate) mod plan;
+pub(crate) mod rollout;
 pub(crate) mod tables;
 
 use model::Timestamp;
@@ -19,6 +21,12 @@ pub(crate) fn time(at: Timestamp) -> String {
 /// `03:04:05Z`.
 pub(crate) fn clock(at: Timestamp) -> String {
     time(at).split(' ').next_back().unwrap_or_default().to_owned()
+}
+
+/// What came from elsewhere, without what a terminal would obey.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    console::strip_ansi_codes(text.trim_end_matches('\r')).chars().map(shown).collect()
 }
 
 /// One line per blocker.

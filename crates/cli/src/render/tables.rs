@@ -6,7 +6,7 @@ use protocol::rest::access::{AuditPage, TokenList};
 use protocol::rest::hosts::{Host, HostList};
 use protocol::rest::orchestrations::OrchestrationList;
 
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head.to_vec());
     for row in rows {

@@ -3,5 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod demo;
+mod far;
+mod farm;
+mod local;
 mod sandbox;
 mod server;

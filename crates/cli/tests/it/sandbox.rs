@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use model::{Action, BootIdentity, ChildKind, ChildRef, ChildStatus, Millis, Readable, TargetId};
+use model::{Action, BootIdentity, ChildKind, ChildRef, ChildStatus, Millis, Observed, Readable, TargetId};
 use recipe::{HostKind, Next, Script, Verdict};
 use rustix::process::{Pid, Signal, kill_process};
 

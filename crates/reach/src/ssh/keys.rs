@@ -37,6 +37,11 @@ impl Secret {
         Ok(Self(text))
     }
 
+    /// One that somebody has typed.
+    pub fn typed(text: String) -> Self {
+        Self(text)
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.0
     }

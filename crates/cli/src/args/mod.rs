@@ -1,11 +1,17 @@
 //! The command line.
 
+mod fleet;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::OrchestrationId;
+use protocol::rest::orchestrations::OnTimeout;
+
+pub(crate) use fleet::{Adopt, HealthCheck, Reboot, Resume, Retry, RunCommand, Sync};
 
 const GLOBAL: &str = "Server and output";
+const HERE: &str = "Without a server";
 
 /// Takes things down safely, brings them back, and proves that they came back.
 #[derive(Debug, Parser)]
@@ -29,6 +35,31 @@ pub(crate) struct Global {
     /// How to print answers
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Text, help_heading = GLOBAL)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) here: Here,
+}
+
+/// What an engine in this process needs to know.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Here {
+    /// Work without a server on the hosts of this file: fleet.toml, or an Ansible inventory; may be repeated
+    #[arg(long, short, global = true, value_name = "FILE", help_heading = HERE)]
+    pub(crate) inventory: Vec<PathBuf>,
+    /// Where its journal is kept (default: $XDG_STATE_HOME/reveille)
+    #[arg(long, global = true, value_name = "DIR", help_heading = HERE)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Use this instead of ~/.ssh/config
+    #[arg(long, global = true, value_name = "FILE", help_heading = HERE)]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Take down the keys of hosts that are not known yet; a key that changed stays an error
+    #[arg(long, global = true, help_heading = HERE)]
+    pub(crate) accept_new_keys: bool,
+    /// Ask once for the password that sudo wants on the hosts
+    #[arg(long, global = true, help_heading = HERE)]
+    pub(crate) ask_sudo_password: bool,
+    /// Read that password from this file, `-` for standard input
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "ask_sudo_password", help_heading = HERE)]
+    pub(crate) sudo_password_file: Option<PathBuf>,
 }
 
 /// How answers are printed.
@@ -130,7 +161,7 @@ pub(crate) enum ClientCommand {
         #[arg(long, value_name = "SECONDS")]
         expires_in_secs: Option<u64>,
     },
-    /// Reboot a host safely: stop its children, reboot, start them again, prove it
+    /// Reboot hosts safely, one or a whole fleet: drain, stop, reboot, prove it, start, check, undrain
     Reboot(Reboot),
     /// Shut down a host that has no running children
     Shutdown(Shutdown),
@@ -148,11 +179,28 @@ pub(crate) enum ClientCommand {
         /// Its id
         id: OrchestrationId,
     },
-    /// Cancel an orchestration: what was stopped is started again
+    /// Cancel an orchestration: what was drained or stopped is put back
     Cancel {
         /// Its id
         id: OrchestrationId,
     },
+    /// Start nothing new in a rollout; what has begun is finished
+    Pause {
+        /// Its id
+        id: OrchestrationId,
+        /// Why
+        #[arg(long, default_value = "paused by hand")]
+        reason: String,
+    },
+    /// Go on with a rollout that was paused or interrupted, the failures so far accepted
+    Resume(Resume),
+    /// Agree that the waiting wave of a rollout starts
+    Agree {
+        /// Its id
+        id: OrchestrationId,
+    },
+    /// Take up the hosts that a rollout left undone, and only those
+    Retry(Retry),
     /// Say why a target would not start now
     Explain {
         /// An id, a name, or label=value,…
@@ -171,6 +219,46 @@ pub(crate) enum ClientCommand {
         #[arg(long)]
         child: Option<String>,
     },
+    /// List what keeps hosts from starting: orchestrations, marks of people, slots, stranded hosts
+    Locks,
+    /// Mark a host as out of use: rollouts leave it alone, and it counts as unavailable
+    Disable {
+        /// An id, a name, or label=value,…
+        host: String,
+        /// Why, for everybody who finds it so
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take that mark away
+    Enable {
+        /// An id, a name, or label=value,…
+        host: String,
+    },
+    /// Let nothing start anywhere
+    Freeze {
+        /// Why, for everybody who finds it so
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let things start again
+    Thaw,
+    /// Make hosts that SSH reaches known to a server, without an agent on them
+    Adopt(Adopt),
+    /// Take a host out of the inventory of a server
+    Remove {
+        /// An id, a name, or label=value,…
+        host: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Run a command on hosts over SSH, in batches; its output is shown and kept
+    Run(RunCommand),
+    /// Ask the configured checks
+    #[command(visible_alias = "health_check")]
+    HealthCheck(HealthCheck),
+    /// Bring back what should run on hosts and does not, the configuration first
+    Sync(Sync),
     /// Manage API tokens
     #[command(subcommand)]
     Tokens(Tokens),
@@ -192,23 +280,6 @@ pub(crate) struct Login {
     /// Replace the password by the one in this file; asked for when the password is good for one login only
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Reboot {
-    /// An id, a name, or label=value,…
-    pub(crate) target: String,
-    #[command(flatten)]
-    pub(crate) run: Run,
-    /// How long the children have to stop, in seconds (default: 120)
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) timeout_secs: Option<u64>,
-    /// What happens when they do not stop (default: proceed)
-    #[arg(long, value_enum)]
-    pub(crate) on_timeout: Option<OnTimeoutArg>,
-    /// Any child that does not come back makes the whole fail
-    #[arg(long)]
-    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Args)]
@@ -244,6 +315,17 @@ pub(crate) enum OnTimeoutArg {
     ForceStop,
     /// Start again what was stopped, and give up
     Abort,
+}
+
+impl OnTimeoutArg {
+    /// In a document.
+    pub(crate) fn word(self) -> OnTimeout {
+        match self {
+            Self::Proceed => OnTimeout::Proceed,
+            Self::ForceStop => OnTimeout::ForceStop,
+            Self::Abort => OnTimeout::Abort,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -333,9 +415,21 @@ mod tests {
 
     #[test]
     fn a_password_is_never_an_argument() {
-        for argument in Cli::command().find_subcommand("login").unwrap().get_arguments() {
+        let mut command = Cli::command();
+        command.build();
+        let subcommands = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        for argument in command.get_arguments().chain(subcommands) {
             let name = argument.get_id().as_str();
-            assert!(!name.contains("password") || name.ends_with("_file"), "{name}");
+            let told = argument.get_action().takes_values();
+            assert!(!name.contains("password") || name.ends_with("_file") || !told, "{name}");
+        }
+    }
+
+    #[test]
+    fn s2_19_20_a_target_is_never_left_out() {
+        for line in ["reboot", "run true", "sync"] {
+            let error = Cli::try_parse_from(["reveille"].into_iter().chain(line.split(' '))).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument, "{line}");
         }
     }
 

@@ -1,0 +1,94 @@
+//! What people hold and let go: hosts, the whole fleet; and which hosts there are.
+
+use std::path::PathBuf;
+
+use protocol::rest::rollouts::AdoptHost;
+
+use crate::args::{Adopt, Output};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::{fleet, render, terminal};
+
+pub(super) async fn locks(client: &Client, output: Output) -> Result<Exit, CliError> {
+    let list = client.locks().await?;
+    terminal::answer(output, &list, || render::rollout::locks(&list))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn disable(client: &Client, output: Output, selector: &str, reason: &str) -> Result<Exit, CliError> {
+    let host = client.one_host(selector).await?;
+    client.hold(host.id, reason).await?;
+    done(
+        output,
+        &format!("{} is out of use: rollouts leave it alone. `reveille enable {}` takes that back.", host.name, host.name),
+    )
+}
+
+pub(super) async fn enable(client: &Client, output: Output, selector: &str) -> Result<Exit, CliError> {
+    let host = client.one_host(selector).await?;
+    client.release(host.id).await?;
+    done(output, &format!("{} is in use again.", host.name))
+}
+
+pub(super) async fn freeze(client: &Client, output: Output, reason: &str) -> Result<Exit, CliError> {
+    client.freeze(reason).await?;
+    done(output, "Nothing starts any more, anywhere; what has begun is finished. `reveille thaw` takes that back.")
+}
+
+pub(super) async fn thaw(client: &Client, output: Output) -> Result<Exit, CliError> {
+    client.thaw().await?;
+    done(output, "Things start again.")
+}
+
+pub(super) async fn adopt(client: &Client, output: Output, args: Adopt) -> Result<Exit, CliError> {
+    here_is_a_list(client, "adopt")?;
+    let hosts = match args.name {
+        Some(name) => {
+            let address = args.address.unwrap_or_else(|| name.clone());
+            vec![AdoptHost { name, address, labels: args.labels.into_iter().collect() }]
+        }
+        None => listed(&args.from)?,
+    };
+    let mut adopted = Vec::with_capacity(hosts.len());
+    for host in &hosts {
+        adopted.push(client.adopt(host).await?);
+    }
+    terminal::answer(output, &adopted, || match &adopted[..] {
+        [one] => format!("{} is known; commands reach it over SSH. It has the id {}.\n", one.name, one.id),
+        many => format!("{} hosts are known; commands reach them over SSH.\n", many.len()),
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Without a server the inventory file is the list.
+fn here_is_a_list(client: &Client, word: &str) -> Result<(), CliError> {
+    if client.is_here() {
+        return Err(CliError::usage(format!(
+            "`{word}` is for a server: without one the inventory file says which hosts there are"
+        ))
+        .hint("edit that file"));
+    }
+    Ok(())
+}
+
+fn listed(files: &[PathBuf]) -> Result<Vec<AdoptHost>, CliError> {
+    let hosts = fleet::load(files)?.hosts.into_iter();
+    Ok(hosts.map(|(name, host)| AdoptHost { name, address: host.address.to_string(), labels: host.labels }).collect())
+}
+
+pub(super) async fn remove(client: &Client, output: Output, selector: &str, yes: bool) -> Result<Exit, CliError> {
+    here_is_a_list(client, "remove")?;
+    let host = client.one_host(selector).await?;
+    if !yes {
+        let question = format!("Forget {}? What is under way on it ends as removed.", host.name);
+        tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
+    }
+    client.remove(host.id).await?;
+    done(output, &format!("{} is forgotten.", host.name))
+}
+
+fn done(output: Output, text: &str) -> Result<Exit, CliError> {
+    terminal::answer(output, &serde_json::json!({ "done": text }), || format!("{text}\n"))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,132 @@
+//! A reboot of several hosts: show, ask, start, follow; and what is said to it later.
+
+use model::OrchestrationId;
+use protocol::rest::orchestrations::ForceOption;
+use protocol::rest::rollouts::{NewRollout, Retry as RetryBody, RolloutStarted};
+
+use crate::args::{OnTimeoutArg, Output, Reboot, Resume, Retry};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::render::rollout as text;
+use crate::{follow, terminal};
+
+/// What is asked for, as a document.
+pub(super) fn request(args: &Reboot) -> NewRollout {
+    NewRollout {
+        targets: args.targets.clone(),
+        options: args.rolling.options(),
+        shutdown_timeout_seconds: args.timeout_secs,
+        on_timeout: args.on_timeout.map(OnTimeoutArg::word),
+        strict: args.strict,
+        force: args.run.force.clone().map(|reason| ForceOption { reason }),
+        dry_run: false,
+    }
+}
+
+/// An engine in this process ends with it: nobody would go on.
+fn attached(client: &Client, detach: bool) -> Result<(), CliError> {
+    if detach && client.is_here() {
+        return Err(CliError::usage("--detach needs a server: without one nothing goes on when this process ends"));
+    }
+    Ok(())
+}
+
+pub(super) async fn reboot(client: &Client, output: Output, args: &Reboot) -> Result<Exit, CliError> {
+    attached(client, args.run.detach)?;
+    let request = request(args);
+    let preview = client.preview(&request).await?;
+    if args.run.dry_run {
+        terminal::answer(output, &preview, || text::preview(&preview))?;
+        return Ok(Exit::Done);
+    }
+    if output == Output::Text {
+        terminal::print(&text::preview(&preview))?;
+    }
+    if !args.run.yes {
+        let question = format!("\nReboot {} hosts like this?", preview.targets);
+        tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
+    }
+    let started = client.rollout(&request).await?;
+    started_now(client, output, &started, args.run.detach).await
+}
+
+async fn started_now(client: &Client, output: Output, started: &RolloutStarted, detach: bool) -> Result<Exit, CliError> {
+    let id = started.id;
+    if detach {
+        terminal::answer(output, started, || crate::render::orchestration::detached(id))?;
+        return Ok(Exit::Done);
+    }
+    if output == Output::Text {
+        let hint = if client.is_here() { "lets nothing new start" } else { "detaches and does not cancel it" };
+        terminal::print(&format!("\nOrchestration {id}; Ctrl-C {hint}.\n"))?;
+    }
+    follow::follow(client, id, output).await
+}
+
+pub(super) async fn retry(client: &Client, output: Output, args: &Retry) -> Result<Exit, CliError> {
+    attached(client, args.run.detach)?;
+    if args.run.dry_run {
+        return Err(CliError::usage("a retry has no dry run: it takes up just what is left undone")
+            .hint(format!("`reveille watch {}` shows what that is", args.id)));
+    }
+    if !args.run.yes {
+        let question = format!("Take up the hosts that {} left undone?", args.id);
+        tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
+    }
+    let force = args.run.force.clone().map(|reason| ForceOption { reason });
+    let started = client.retry(args.id, &RetryBody { options: args.rolling.options(), force }).await?;
+    started_now(client, output, &started, args.run.detach).await
+}
+
+/// Goes on: with one that was paused, and, where the engine is in this process, with one that was interrupted.
+pub(super) async fn resume(client: &Client, output: Output, args: Resume) -> Result<Exit, CliError> {
+    attached(client, args.detach)?;
+    let id = match args.id {
+        Some(id) => id,
+        None => only_active(client).await?,
+    };
+    let stands = client.orchestration(id).await?;
+    let over = stands.summary.outcome.is_some();
+    if over && output == Output::Text {
+        eprintln!("{id} is over already; nothing is done again.");
+    }
+    if !over && stands.summary.rollout.as_ref().is_some_and(|progress| progress.paused.is_some()) {
+        client.resume(id).await?;
+    } else if !over && !client.is_here() {
+        return Err(CliError::new(Exit::Refused, "it is not paused").hint(format!("follow it with `reveille watch {id}`")));
+    }
+    if args.detach {
+        terminal::answer(output, &stands, || crate::render::orchestration::detached(id))?;
+        return Ok(Exit::Done);
+    }
+    follow::follow(client, id, output).await
+}
+
+async fn only_active(client: &Client) -> Result<OrchestrationId, CliError> {
+    let active = client.orchestrations(None, true).await?.orchestrations;
+    match &active[..] {
+        [] => Err(CliError::new(Exit::NotFound, "there is nothing to go on with: every orchestration is over")
+            .hint("`reveille orchestrations` lists them")),
+        [one] => Ok(one.id),
+        several => {
+            let ids: Vec<String> = several.iter().map(|one| one.id.to_string()).collect();
+            Err(CliError::usage(format!("{} orchestrations are not over: {}", ids.len(), ids.join(", ")))
+                .hint("name one of them"))
+        }
+    }
+}
+
+pub(super) async fn pause(client: &Client, output: Output, id: OrchestrationId, reason: &str) -> Result<Exit, CliError> {
+    let paused = client.pause(id, reason).await?;
+    terminal::answer(output, &paused, || {
+        format!("Nothing new starts in {id}; what has begun is finished.\n  reveille resume {id}   goes on\n")
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn agree(client: &Client, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
+    let agreed = client.agree(id).await?;
+    terminal::answer(output, &agreed, || format!("Agreed. Follow it with `reveille watch {id}`\n"))?;
+    if client.is_here() { follow::follow(client, id, output).await } else { Ok(Exit::Done) }
+}

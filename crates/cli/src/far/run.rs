@@ -1,0 +1,222 @@
+//! `reveille run` (S2-18 to 29): one command on many hosts, in batches.
+
+use std::time::Instant;
+
+use model::{Amount, Millis};
+use reach::ssh::{Destination, RunEnd, RunEvent, RunNews, RunOptions, RunTarget, run_many};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::checks::{Asked, Asker, planned};
+use super::health::until_healthy;
+use super::kept::Kept;
+use crate::args::{Global, Output, RunCommand};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::{render, session, terminal};
+
+/// News that nobody has printed yet.
+const WAITING: usize = 1024;
+
+/// What is printed with `--output json`, and kept as `result.json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ran {
+    pub(crate) command: String,
+    /// Where the output is kept.
+    pub(crate) kept: std::path::PathBuf,
+    pub(crate) failures: usize,
+    pub(crate) failure_budget: u32,
+    pub(crate) hosts: Vec<RanHost>,
+}
+
+/// How it went on one host.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RanHost {
+    pub(crate) host: String,
+    /// All is well with it.
+    pub(crate) good: bool,
+    /// It was begun.
+    pub(crate) begun: bool,
+    /// Its exit code, where it was heard.
+    pub(crate) exit: Option<i32>,
+    /// In words.
+    pub(crate) result: String,
+    pub(crate) seconds: f64,
+}
+
+pub(crate) async fn run(global: &Global, args: RunCommand) -> Result<Exit, CliError> {
+    let (inventory, _) = super::inventory(&global.here, "run")?;
+    let hosts = super::meant(&inventory, &args.targets)?;
+    let total = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+    let wide = match args.concurrency {
+        Amount::Count(0) | Amount::Percent(0) => {
+            return Err(CliError::usage("--concurrency is 0, so that nothing could ever run: at least 1, or 1%"));
+        }
+        amount => amount.of(total).max(1),
+    };
+    let access = super::access(&global.here, &inventory)?;
+    // Told before anything is done: a check that cannot be asked would stop the run after its first batch.
+    let checks = match args.health_check {
+        true => Some((Asker::new(access.clone())?, planned(&inventory, &hosts, args.check.as_deref())?)),
+        false => None,
+    };
+    let target = |(name, host): &(&str, &inventory::Host)| -> Result<RunTarget, CliError> {
+        let at: Destination = host.address.to_string().parse().map_err(|error| CliError::usage(format!("{name}: {error}")))?;
+        Ok(RunTarget { name: (*name).to_owned(), at })
+    };
+    let targets: Vec<RunTarget> = hosts.iter().map(target).collect::<Result<_, _>>()?;
+    let state = global.here.state_dir.clone().map_or_else(session::state_dir, Ok)?;
+    let budget = args.failure_budget.of(total);
+    let mut batches = Batches {
+        kept: Kept::new(&state)?,
+        output: global.output,
+        ran: Ran { command: args.command, kept: state, failures: 0, failure_budget: budget, hosts: Vec::new() },
+    };
+    batches.ran.kept = batches.kept.dir().to_owned();
+    let options = RunOptions {
+        concurrency: usize::try_from(wide).unwrap_or(1),
+        limit: Some(args.limit.duration()),
+        ..RunOptions::default()
+    };
+    let gate = inventory.config.health_gate;
+    let work = batches.go(&access, &targets, options, checks.as_ref().map(|(asker, asked)| (asker, asked.as_slice())), gate);
+    let interrupted = tokio::select! {
+        done = work => { done?; false }
+        _ = tokio::signal::ctrl_c() => true,
+    };
+    let Batches { kept, ran, .. } = batches;
+    kept.result(&ran)?;
+    if interrupted {
+        eprintln!("Interrupted: no further host is begun; what had begun may go on there. Kept in {}", ran.kept.display());
+        return Ok(Exit::Detached);
+    }
+    terminal::answer(global.output, &ran, || render::checks::ran(&ran))?;
+    let good = ran.hosts.iter().filter(|host| host.good).count();
+    Ok(match (good == ran.hosts.len(), good > 0 && ran.failures <= usize::try_from(budget).unwrap_or(usize::MAX)) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::Partial,
+        (false, false) => Exit::Failed,
+    })
+}
+
+struct Batches {
+    kept: Kept,
+    output: Output,
+    ran: Ran,
+}
+
+impl Batches {
+    /// With checks: batch by batch, and after each its hosts must be healthy again. Without: a host follows when a place is free.
+    async fn go(
+        &mut self,
+        access: &std::sync::Arc<reach::ssh::Access>,
+        targets: &[RunTarget],
+        options: RunOptions,
+        checks: Option<(&Asker, &[Asked<'_>])>,
+        gate: Millis,
+    ) -> Result<(), CliError> {
+        let size = if checks.is_some() { options.concurrency } else { targets.len().max(1) };
+        for batch in targets.chunks(size) {
+            let budget = usize::try_from(self.ran.failure_budget).unwrap_or(usize::MAX);
+            let Some(left) = budget.checked_sub(self.ran.failures) else {
+                self.ran.hosts.extend(batch.iter().map(|target| row(target, &RunEnd::NotBegun, 0.0)));
+                continue;
+            };
+            let from = self.ran.hosts.len();
+            self.batch(access, batch, RunOptions { failures: Some(left), ..options }).await?;
+            if let Some((asker, asked)) = checks {
+                self.check(asker, asked, batch, from, gate).await;
+            }
+            self.ran.failures = self.ran.hosts.iter().filter(|host| host.begun && !host.good).count();
+        }
+        Ok(())
+    }
+
+    async fn batch(
+        &mut self,
+        access: &std::sync::Arc<reach::ssh::Access>,
+        batch: &[RunTarget],
+        options: RunOptions,
+    ) -> Result<(), CliError> {
+        let (news, mut heard) = mpsc::channel(WAITING);
+        let command = self.ran.command.clone();
+        let mut begun = vec![None; batch.len()];
+        let mut took = vec![0.0; batch.len()];
+        let printing = async {
+            while let Some(RunEvent { host, news }) = heard.recv().await {
+                let Some(target) = batch.get(host) else { continue };
+                match (&news, begun.get_mut(host), took.get_mut(host)) {
+                    (RunNews::Begun, Some(begun), _) => *begun = Some(Instant::now()),
+                    (RunNews::Ended(_), Some(Some(begun)), Some(took)) => *took = begun.elapsed().as_secs_f64(),
+                    _ => {}
+                }
+                self.tell(host, &target.name, &news)?;
+            }
+            Ok::<(), CliError>(())
+        };
+        let (ends, printed) = tokio::join!(run_many(access, batch, &command, options, news), printing);
+        printed?;
+        let rows = batch.iter().zip(&ends).zip(&took).map(|((target, end), took)| row(target, end, *took));
+        self.ran.hosts.extend(rows);
+        Ok(())
+    }
+
+    fn tell(&mut self, host: usize, name: &str, news: &RunNews) -> Result<(), CliError> {
+        let text = self.output == Output::Text;
+        match news {
+            RunNews::Said { error, line } => {
+                self.kept.line(host, name, *error, line)?;
+                // What the far end says is shown as text, never obeyed by the terminal.
+                let line = render::plain(line);
+                match (text, error) {
+                    (true, false) => terminal::print(&format!("{name} | {line}\n"))?,
+                    (true, true) => eprintln!("{name} ! {line}"),
+                    (false, _) => {}
+                }
+            }
+            RunNews::Down { why } if text => eprintln!("{name}: down; waiting for it ({why})"),
+            RunNews::Back { took, .. } if text => eprintln!("{name}: back on another boot after {} s", took.as_secs()),
+            RunNews::Ended(_) => self.kept.end(host),
+            RunNews::Begun | RunNews::Down { .. } | RunNews::Back { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The hosts of a batch must pass their checks before the next one.
+    async fn check(&mut self, asker: &Asker, asked: &[Asked<'_>], batch: &[RunTarget], from: usize, gate: Millis) {
+        let good = |name: &str| self.ran.hosts.iter().skip(from).any(|host| host.host == name && host.good);
+        let in_batch = |asked: &&Asked<'_>| batch.iter().any(|target| target.name == asked.name) && good(asked.name);
+        let asked: Vec<Asked<'_>> = asked.iter().filter(in_batch).cloned().collect();
+        if asked.is_empty() {
+            return;
+        }
+        let health = until_healthy(asker, &asked, Some(gate.duration()), self.output).await;
+        for given in health.checks.iter().filter(|given| !given.result.passed) {
+            if let Some(row) = self.ran.hosts.iter_mut().skip(from).find(|row| row.host == given.host) {
+                let seen = format!("check {}: {}", given.result.name, given.result.detail);
+                row.result = if row.good { seen } else { format!("{}; {seen}", row.result) };
+                row.good = false;
+            }
+        }
+    }
+}
+
+fn row(target: &RunTarget, end: &RunEnd, seconds: f64) -> RanHost {
+    let exit = match end {
+        RunEnd::Exit(code) | RunEnd::StayedUp { exit: code } => Some(*code),
+        RunEnd::Rebooted { exit } => *exit,
+        RunEnd::Signal | RunEnd::Limit | RunEnd::Gone { .. } | RunEnd::Failed(_) | RunEnd::NotBegun => None,
+    };
+    let result = match end {
+        RunEnd::Exit(code) => format!("exit {code}"),
+        RunEnd::Signal => "ended by a signal".to_owned(),
+        RunEnd::Limit => "killed at its limit".to_owned(),
+        RunEnd::Rebooted { .. } => "went down and is back on another boot".to_owned(),
+        RunEnd::StayedUp { .. } => "was to go down and is still up on the same boot".to_owned(),
+        RunEnd::Gone { why } => format!("went down and is not back: {why}"),
+        RunEnd::Failed(error) => error.to_string(),
+        RunEnd::NotBegun => "not begun".to_owned(),
+    };
+    let begun = !matches!(end, RunEnd::NotBegun);
+    RanHost { host: target.name.clone(), good: end.is_good(), begun, exit, result, seconds: (seconds * 1000.0).round() / 1000.0 }
+}
