@@ -80,13 +80,15 @@ impl Member {
         web::wait_up(&self.host, PATIENCE)
     }
 
-    /// Whether a unit of it is active.
+    /// Which of these units are active, asked at once.
     ///
     /// # Errors
     ///
     /// When it cannot be asked.
-    pub fn active(&self, unit: &str) -> anyhow::Result<bool> {
-        Ok(self.host.ssh(&format!("systemctl is-active {unit}"), PATIENCE)?.out.trim() == "active")
+    pub fn active<const N: usize>(&self, units: [&str; N]) -> anyhow::Result<[bool; N]> {
+        let said = self.host.ssh(&format!("systemctl is-active {}", units.join(" ")), PATIENCE)?;
+        let active: Vec<bool> = said.out.lines().map(|line| line.trim() == "active").collect();
+        active.try_into().map_err(|_| anyhow::anyhow!("{} says of {units:?}: {}{}", self.host.name(), said.out, said.err))
     }
 
     /// How often it has rebooted, by its power supply.
@@ -184,7 +186,8 @@ impl Fleet {
     pub fn restored(&self, balancer: Option<&Balancer>, without: &[&str]) -> anyhow::Result<()> {
         for member in self.members.iter().filter(|member| !without.contains(&member.host.name())) {
             let name = member.host.name();
-            ensure!(member.active(web::UNIT)?, "the web service of {name} does not run");
+            let [web, work, idle] = member.active([web::UNIT, WORK, IDLE])?;
+            ensure!(web, "the web service of {name} does not run");
             match (member.role, balancer) {
                 (Role::Front, Some(balancer)) => {
                     let word = balancer.word(name)?;
@@ -192,8 +195,8 @@ impl Fleet {
                 }
                 (Role::Front, None) => {}
                 (Role::Worker, _) => {
-                    ensure!(member.active(WORK)?, "{WORK} of {name} was not started again");
-                    ensure!(!member.active(IDLE)?, "{IDLE} of {name} stood still before and runs now");
+                    ensure!(work, "{WORK} of {name} was not started again");
+                    ensure!(!idle, "{IDLE} of {name} stood still before and runs now");
                 }
             }
         }

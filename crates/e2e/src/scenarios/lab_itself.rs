@@ -1,10 +1,12 @@
 //! The lab proves itself before anything of the product is judged by it: its hosts reboot as machines do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
 use super::evidence;
+use crate::fleet::pulse::Pulse;
+use crate::fleet::{self, Fleet, Role};
 use crate::lab::{Host, Kind};
 use crate::traffic::balancer::Balancer;
 use crate::traffic::load::Load;
@@ -36,6 +38,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         limit: LIMIT,
         machines: 4,
         run: children_over_a_bare_reboot,
+    },
+    Scenario {
+        name: "lab_fleet_of_eight",
+        about: "eight hosts at once; a reboot of all of them is seen from outside, and what it does not bring back is, too",
+        limit: LIMIT,
+        machines: 8,
+        run: fleet_of_eight,
     },
     Scenario {
         name: "lab_load_sees_a_careless_reboot",
@@ -169,5 +178,45 @@ fn load_sees_a_careless_reboot(world: &World) -> anyhow::Result<()> {
     let (_, reason) = careless.failed.first().context("no failure")?;
     world.shown(format!("not drained: {}; the first: {reason}", careless.words()));
     ensure!(evidence::served_around_its_reboot(&hosts[0], &seen).is_err(), "two reboots pass for one");
+    Ok(())
+}
+
+fn fleet_of_eight(world: &World) -> anyhow::Result<()> {
+    let fleet = Fleet::make(world, 2, 6)?;
+    let begun = Instant::now();
+    fleet.power_on()?;
+    world.shown(format!("eight hosts and their services up after {:.1} s", begun.elapsed().as_secs_f32()));
+    let balancer = fleet.balancer(world)?;
+    fleet.restored(Some(&balancer), &[])?;
+    ensure!(fleet.rebooted(0, &[])?.contains('8') && fleet.rebooted(1, &[]).is_err(), "reboots are miscounted");
+
+    let pulse = Pulse::start(&fleet);
+    let worker = fleet.of(Role::Worker).next().context("no worker")?;
+    worker.break_web()?;
+    let boots: Vec<_> = fleet.members.iter().map(|member| member.host.boot_id()).collect();
+    fleet.members.iter().try_for_each(|member| ask_for_reboot(&member.host))?;
+    for (member, boot) in fleet.members.iter().zip(boots) {
+        member.host.wait_new_boot(&boot.context("no boot id")?, PATIENCE)?;
+    }
+    fleet.rebooted(1, &[])?;
+    wait::until_true("the servers to be up", PATIENCE, || {
+        let fronts = fleet.of(Role::Front).map(|front| balancer.word(front.host.name()));
+        Ok(fronts.collect::<anyhow::Result<Vec<_>>>()?.iter().all(|word| word == "UP"))
+    })?;
+    let broken = format!("{:#}", fleet.restored(Some(&balancer), &[]).err().context("a broken service passes for well")?);
+    ensure!(broken.contains(&format!("the web service of {}", worker.host.name())), "{broken}");
+    worker.repair_web()?;
+    let down = format!("{:#}", fleet.restored(Some(&balancer), &[]).err().context("units that do not run pass for restored")?);
+    ensure!(down.contains(fleet::WORK), "{down}");
+    for member in fleet.of(Role::Worker) {
+        member.host.sh(&format!("systemctl start {}", fleet::WORK))?;
+    }
+    fleet.restored(Some(&balancer), &[])?;
+    worker.host.sh(&format!("systemctl start {}", fleet::IDLE))?;
+    ensure!(fleet.restored(Some(&balancer), &[]).is_err(), "a unit that stood still and runs passes for restored");
+    let outages = pulse.end()?;
+    let (most, racks) = (outages.most(|_| true), outages.most(|member| member.rack == "a"));
+    ensure!(most >= 3 && racks >= 2, "a reboot of all at once was seen as {most} down at once: {outages:?}");
+    world.shown(format!("rebooted all at once: {most} seen down at once, {racks} of rack a; then {broken}; then {down}"));
     Ok(())
 }
