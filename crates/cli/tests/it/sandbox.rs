@@ -375,7 +375,7 @@ fn the_recipes_drive_a_real_sandbox_host() {
     let id = TargetId(uuid::Uuid::from_u128(7));
     let dir = host.path().to_str().unwrap();
     let kind = HostKind::Sandbox { ctl: [REVEILLE, "sandbox-ctl", "--dir", dir].map(str::to_owned).into() };
-    let run = |action: &Action| perform(recipe::perform(&kind, id, action));
+    let run = |action: &Action| perform(recipe::perform(&kind, id, recipe::HOOKS_DIR, action));
     let read = || perform(recipe::read_host(&kind, id, &Default::default()));
     let child = |name: &str| -> ChildRef {
         let all = read().children;
