@@ -59,11 +59,8 @@ pub(super) fn engine(tree: &Tree) -> Vec<String> {
     compare("engine default", &code.collect(), &page.collect())
 }
 
-/// A default as the reference writes it: `30 s`, `4`, `none`.
+/// A default as the reference writes it: `30 s`, `4`. What is a table of its own is none.
 fn spoken(value: &str) -> Option<String> {
-    if value == "Vec::new()" {
-        return Some("none".to_owned());
-    }
     let (product, unit) = match (value.strip_prefix("Millis::secs("), value.strip_prefix("Millis(")) {
         (Some(inner), _) => (inner.trim_end_matches(')'), " s"),
         (None, Some(inner)) => (inner.trim_end_matches(')'), " ms"),
@@ -75,9 +72,9 @@ fn spoken(value: &str) -> Option<String> {
 
 pub(super) fn exit_codes(tree: &Tree) -> Vec<String> {
     let rows = between(text(tree, EXITS), "TABLE: &[(Exit, u8, &str)] = &[", "];").unwrap_or_default();
-    let code = rows.lines().filter_map(|line| {
-        let number = line.split(", ").nth(1)?;
-        Some(format!("{number} {}", literals(line).next()?))
+    let code = rows.split("Exit::").filter_map(|row| {
+        let number = row.split(',').nth(1)?.trim();
+        Some(format!("{number} {}", literals(row).next()?))
     });
     let page = pairs(tree, "Exit codes").into_iter().map(|(number, meaning)| format!("{number} {meaning}"));
     compare("exit code", &code.collect(), &page.collect())
@@ -193,7 +190,7 @@ pub(super) fn keys(tree: &Tree) -> Vec<String> {
 pub(super) fn places(tree: &Tree) -> Vec<String> {
     let own = ["/etc/reveille", "/var/lib/reveille", "/run/reveille", "/var/cache/reveille"];
     let mut code = BTreeSet::new();
-    for file in in_crates(tree, |name| ["agent", "controller", "cli", "e2e"].contains(&name)) {
+    for file in in_crates(tree, |name| ["agent", "controller", "cli", "e2e", "recipe"].contains(&name)) {
         for (_, line) in file.code() {
             code.extend(literals(line).filter(|text| own.iter().any(|own| text.starts_with(own))).map(str::to_owned));
             if line.contains("const ") && line.contains("PORT") && line.contains("u16") {
