@@ -33,11 +33,7 @@ pub(crate) const TABLE: &[(Exit, u8, &str)] = &[
     (Exit::Failed, 1, "the orchestration failed or was cancelled, or an error without a code of its own"),
     (Exit::Usage, 2, "wrong command line, option or file, or the target is not exactly one host"),
     (Exit::Refused, 3, "refused: something blocks it, a conflict, or the answer to a question was no"),
-    (
-        Exit::Partial,
-        4,
-        "partial: the host is back and proven, some of its children are not; of several hosts, some failed within the budget",
-    ),
+    (Exit::Partial, 4, "partial: proven, but not all children are back; of several hosts, some failed within the budget"),
     (Exit::NotFound, 5, "no such host, orchestration or token"),
     (Exit::Unauthorised, 6, "not logged in, the token is no longer good, or the right is missing"),
     (Exit::Unavailable, 7, "the server cannot be reached, is not ready, or is not the one that was trusted"),

@@ -11,6 +11,7 @@ mod far;
 mod fleet;
 mod follow;
 mod render;
+mod results;
 mod sandbox;
 mod server;
 mod session;

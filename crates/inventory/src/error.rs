@@ -69,15 +69,15 @@ pub enum InventoryError {
     )]
     Twice {
         /// The first name.
-        one: String,
+        one: Box<str>,
         /// Where.
         first: Place,
         /// The second name.
-        other: String,
+        other: Box<str>,
         /// Where.
         second: Place,
         /// What both have.
-        address: String,
+        address: Box<str>,
     },
     /// Two files contradict each other.
     #[error("{second}: {what} is said otherwise in {first}; keep one of them")]

@@ -70,11 +70,11 @@ pub(crate) fn apart(hosts: &BTreeMap<String, Host>) -> Result<(), InventoryError
     for (name, host) in hosts {
         if let Some((other, first)) = reached.insert(host.address.reached(), (name, host)) {
             return Err(InventoryError::Twice {
-                one: other.clone(),
+                one: other.as_str().into(),
                 first: first.place.clone(),
-                other: name.clone(),
+                other: name.as_str().into(),
                 second: host.place.clone(),
-                address: host.address.to_string(),
+                address: host.address.to_string().into(),
             });
         }
     }

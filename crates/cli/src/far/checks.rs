@@ -11,12 +11,12 @@ use model::{
 };
 use reach::own::OwnSite;
 use reach::ssh::{self, Access, Destination, Performer};
-use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::results::Given;
 
 /// So many hosts are asked at once.
 const AT_ONCE: usize = 32;
@@ -29,14 +29,6 @@ pub(super) struct Asked<'a> {
     pub(super) name: &'a str,
     pub(super) host: &'a Host,
     pub(super) checks: Vec<Check>,
-}
-
-/// What one check gave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Given {
-    pub(crate) host: String,
-    #[serde(flatten)]
-    pub(crate) result: CheckResult,
 }
 
 /// The checks of each host, filled in. Names that are not configured, and a host that lacks a label, are errors; so is nothing to
@@ -188,25 +180,7 @@ mod tests {
     use super::*;
     use crate::fleet;
 
-    const FLEET: &str = r#"
-[host.web1]
-address = "ops@10.0.0.1:2222"
-labels = { role = "web", port = "8080" }
-[host.db1]
-labels = { role = "db" }
-[check.api]
-on = "role=web"
-kind = "http"
-url = "http://{address}:{label.port}/{name}"
-[check.ssh]
-on = "*"
-kind = "tcp"
-address = "{address}:22"
-[check.lost]
-on = "role=db"
-kind = "unit"
-unit = "{label.port}.service"
-"#;
+    const FLEET: &str = include_str!("checks-sample.toml");
 
     fn planned_for(words: &[&str], names: Option<&[&str]>) -> Result<Vec<(String, Vec<String>)>, CliError> {
         let inventory = inventory::read(&[Source { name: "fleet.toml".to_owned(), text: FLEET.to_owned() }]).unwrap();

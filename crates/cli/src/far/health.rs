@@ -2,28 +2,17 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::Instant;
 
-use super::checks::{Asked, Asker, Given, planned};
+use super::checks::{Asked, Asker, planned};
 use crate::args::{Global, HealthCheck, Output};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::results::{Given, Health};
 use crate::{render, terminal};
 
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// What is printed with `--output json`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Health {
-    /// All checks have passed.
-    pub(crate) passed: bool,
-    /// Rounds of asking.
-    pub(crate) rounds: u32,
-    /// One row for each check of each host, as last seen.
-    pub(crate) checks: Vec<Given>,
-}
 
 pub(crate) async fn health_check(global: &Global, args: HealthCheck) -> Result<Exit, CliError> {
     let (inventory, _) = super::inventory(&global.here, "health-check")?;

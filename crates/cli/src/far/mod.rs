@@ -7,17 +7,11 @@ mod reach;
 mod run;
 mod sync;
 
-#[cfg(test)]
-pub(crate) use checks::Given;
 pub(crate) use checks::own_site;
-pub(crate) use health::{Health, health_check};
+pub(crate) use health::health_check;
 pub(crate) use reach::access;
-#[cfg(test)]
-pub(crate) use run::RanHost;
-pub(crate) use run::{Ran, run};
-#[cfg(test)]
-pub(crate) use sync::SyncedHost;
-pub(crate) use sync::{Synced, sync};
+pub(crate) use run::run;
+pub(crate) use sync::sync;
 
 use std::path::PathBuf;
 

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use model::{Amount, Millis};
 use reach::ssh::{Destination, RunEnd, RunEvent, RunNews, RunOptions, RunTarget, run_many};
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::checks::{Asked, Asker, planned};
@@ -13,36 +12,11 @@ use super::kept::Kept;
 use crate::args::{Global, Output, RunCommand};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::results::{Ran, RanHost};
 use crate::{render, session, terminal};
 
 /// News that nobody has printed yet.
 const WAITING: usize = 1024;
-
-/// What is printed with `--output json`, and kept as `result.json`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Ran {
-    pub(crate) command: String,
-    /// Where the output is kept.
-    pub(crate) kept: std::path::PathBuf,
-    pub(crate) failures: usize,
-    pub(crate) failure_budget: u32,
-    pub(crate) hosts: Vec<RanHost>,
-}
-
-/// How it went on one host.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct RanHost {
-    pub(crate) host: String,
-    /// All is well with it.
-    pub(crate) good: bool,
-    /// It was begun.
-    pub(crate) begun: bool,
-    /// Its exit code, where it was heard.
-    pub(crate) exit: Option<i32>,
-    /// In words.
-    pub(crate) result: String,
-    pub(crate) seconds: f64,
-}
 
 pub(crate) async fn run(global: &Global, args: RunCommand) -> Result<Exit, CliError> {
     let (inventory, _) = super::inventory(&global.here, "run")?;

@@ -9,40 +9,16 @@ use inventory::{Deploy, Host, Inventory};
 use model::{Action, Check, CheckKind, CheckResult, TargetId, fill};
 use reach::ssh::{Access, Destination, Far};
 use recipe::{HOOKS_DIR, HostKind, Missing, Verdict};
-use serde::Serialize;
 
 use super::checks::{Asked, Asker, vars};
 use crate::args::{Global, Output, Sync};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::results::{Synced, SyncedHost};
 use crate::{render, terminal};
 
 /// A recipe that gets no answer goes on over a new connection for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What is printed with `--output json`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Synced {
-    /// Nothing was changed.
-    pub(crate) dry_run: bool,
-    pub(crate) hosts: Vec<SyncedHost>,
-}
-
-/// How one host stands.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct SyncedHost {
-    pub(crate) host: String,
-    /// All that should run runs, and the generation is the expected one; where something was to be done, it was done.
-    pub(crate) good: bool,
-    /// Generation checks that do not pass, before anything was done.
-    pub(crate) generation: Vec<CheckResult>,
-    /// What should run and does not, before anything was done.
-    pub(crate) missing: Vec<String>,
-    /// What was done.
-    pub(crate) done: Vec<String>,
-    /// Why it is not good.
-    pub(crate) error: Option<String>,
-}
 
 pub(crate) async fn sync(global: &Global, args: Sync) -> Result<Exit, CliError> {
     let (inventory, _) = super::inventory(&global.here, "sync")?;

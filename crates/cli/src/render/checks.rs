@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::far::{Health, Ran, Synced};
+use crate::results::{Health, Ran, Synced};
 
 /// One row for each check, what did not pass first.
 pub(crate) fn health(health: &Health) -> String {
@@ -76,7 +76,7 @@ mod tests {
     use model::CheckResult;
 
     use super::*;
-    use crate::far::{Given, RanHost, SyncedHost};
+    use crate::results::{Given, RanHost, SyncedHost};
 
     fn given(host: &str, name: &str, passed: bool, detail: &str) -> Given {
         let result = CheckResult { name: name.to_owned(), passed, detail: detail.to_owned() };

@@ -30,7 +30,8 @@ fn user() -> String {
 fn keygen(path: &Path) {
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-q", "-t", "ed25519", "-C", "test", "-N", "", "-f"]).arg(path);
-    assert!(keygen.status().expect("ssh-keygen is needed: install openssh-client").success());
+    let made = keygen.status().unwrap_or_else(|error| panic!("ssh-keygen is needed, install openssh-client: {error}"));
+    assert!(made.success());
 }
 
 impl Farm {
@@ -81,7 +82,8 @@ impl Farm {
                 let end = || Stdio::from(std::os::fd::OwnedFd::from(wire.try_clone().unwrap()));
                 let mut sshd = Command::new("/usr/sbin/sshd");
                 sshd.args(["-i", "-e", "-f"]).arg(&config_path).stderr(Stdio::null());
-                let mut sshd = sshd.stdin(end()).stdout(end()).spawn().expect("sshd is needed: install openssh-server");
+                let sshd = sshd.stdin(end()).stdout(end()).spawn();
+                let mut sshd = sshd.unwrap_or_else(|error| panic!("sshd is needed, install openssh-server: {error}"));
                 std::thread::spawn(move || sshd.wait());
             }
         });
