@@ -70,6 +70,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("the reference tells the environment variables", reference::variables),
     ("the reference tells the topics", reference::topics),
     ("the reference tells the routes", reference::routes),
+    ("the reference tells the closed lists of the code", reference::lists),
     ("the reference shows payloads as the samples have them", reference::payloads),
     ("the reference tells the configuration keys", reference::keys),
     ("the reference tells the ports and paths", reference::places),

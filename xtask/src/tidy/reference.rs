@@ -101,6 +101,51 @@ pub(super) fn topics(tree: &Tree) -> Vec<String> {
     compare("topic", &code.collect(), &page.collect())
 }
 
+/// Closed lists of the code that have a table of their own: what they are, where, the type, the heading, and what stands between
+/// the words of a name.
+pub(super) const LISTS: [(&str, &str, &str, &str, char); 8] = [
+    ("command", "crates/cli/src/args/mod.rs", "enum ClientCommand", "Commands", '-'),
+    ("drain", "crates/model/src/drain.rs", "enum Drain", "Drains", '_'),
+    ("check", "crates/model/src/check.rs", "enum CheckKind", "Checks", '_'),
+    ("rollout key", "crates/engine/src/config/rollout.rs", "struct RolloutDefaults", "Rollouts", '_'),
+    ("limit group key", "crates/engine/src/config/group.rs", "struct LimitGroup", "Limit groups", '_'),
+    ("blocker", "crates/engine/src/explain.rs", "enum Why", "Blockers", '_'),
+    ("error code", "crates/model/src/command.rs", "enum ErrorCode", "Error codes", '_'),
+    ("journal entry", "crates/engine/src/journal.rs", "enum FleetEntry, enum Entry", "Journal entries", '_'),
+];
+
+/// Each variant or field has its row, and each row is one.
+pub(super) fn lists(tree: &Tree) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (what, path, types, heading, between_words) in LISTS {
+        let Some(file) = find(tree, path) else { continue };
+        let mut code = BTreeSet::new();
+        for body in types.split(", ").filter_map(|name| between(&file.text, &format!("{name} {{\n"), "\n}")) {
+            let members =
+                body.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| !line.starts_with([' ', '#', '/']));
+            let word = |line: &str| line.trim_start_matches("pub ").split(['(', ',', ':', ' ']).next().map(str::to_owned);
+            let names = members.filter_map(word).filter(|name| name.starts_with(char::is_alphabetic));
+            code.extend(names.map(|name| spelt(&name, between_words)));
+        }
+        let cells = pairs(tree, heading).into_iter().map(|(names, _)| names);
+        let page: BTreeSet<String> = cells.flat_map(|names| names.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect();
+        broken.extend(compare(what, &code, &page));
+    }
+    broken
+}
+
+/// `HostSeen` as `host_seen`.
+fn spelt(name: &str, between_words: char) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push(between_words);
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
 /// Method, path and right of each operation, from the annotations that the router itself is made of.
 pub(super) fn routes(tree: &Tree) -> Vec<String> {
     let mut code = BTreeSet::new();

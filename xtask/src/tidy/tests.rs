@@ -248,7 +248,7 @@ fn rules_about_documents_find_what_they_forbid() {
 #[test]
 fn the_reference_is_held_against_the_code() {
     type Case = (Rule, &'static str, &'static str, &'static str, &'static str);
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
         (
             reference::engine,
             "crates/engine/src/config.rs",
@@ -286,6 +286,13 @@ fn the_reference_is_held_against_the_code() {
             "## Routes\n\n| a | b | c |\n|---|---|---|\n| GET | `/api/v1/hosts` | `VIEW` |\n| POST | `/api/v1/login` | anybody |\n\
              | POST | `/api/v1/logout` | any token |\n",
             "## Routes\n\n| a | b | c |\n|---|---|---|\n| GET | `/api/v1/hosts` | anybody |\n| POST | `/api/v1/login` | anybody |\n",
+        ),
+        (
+            reference::lists,
+            "crates/engine/src/explain.rs",
+            "pub enum Why {\n    /// A.\n    EarlierWave {\n        /// Which.\n        wave: u32,\n    },\n    #[serde(other)]\n    Off,\n}\n",
+            "## Blockers\n\n| blocker | a |\n|---|---|\n| `earlier_wave`, `off` | a |\n",
+            "## Blockers\n\n| blocker | a |\n|---|---|\n| `earlier_wave` | a |\n",
         ),
         (
             reference::payloads,
@@ -329,6 +336,8 @@ fn the_real_tree_is_read() {
     assert!(samples.for_tests, "it is declared under cfg(test)");
     let guard = tree.files.iter().find(|file| file.path == "crates/engine/src/guard.rs").unwrap();
     assert!(guard.product_crate() == Some("engine") && guard.code().count() > 50);
+    let there = |path: &str| tree.files.iter().any(|file| file.path == path);
+    assert!(reference::LISTS.iter().all(|list| there(list.1)));
     let drawn = modules::drawn(&tree, "controller");
     assert!(drawn.iter().any(|one| one == "api -> control") && drawn.iter().any(|one| one == "control -> store"), "{drawn:?}");
 }
