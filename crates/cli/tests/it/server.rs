@@ -249,11 +249,17 @@ fn a_reboot_is_shown_started_and_followed_to_its_proof() {
     assert_eq!(server.says(&["cancel", &id]).0, 3);
     assert!(server.says(&["audit", "--orchestration", &id]).1.contains("admin"));
 
-    // Two hosts: which one?
-    let _other = Sandbox::start(&server, "shop-02", r#"{"name":"db","autostart":true}"#);
-    let (code, _, err) = server.says(&["reboot", "role=web", "--yes"]);
-    assert_eq!(code, 2, "{err}");
-    assert!(err.contains("shop-02, shop-1") && err.contains("not available"), "{err}");
+    // Two hosts: one after the other.
+    let other = Sandbox::start(&server, "shop-02", r#"{"name":"db","autostart":true}"#);
+    let boots = [host.boot().unwrap(), other.boot().unwrap()];
+    let (code, out, err) = server.says(&["reboot", "role=web", "--canary", "1", "--soak", "500ms", "--yes"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("Wave 2: 1 host") && out.contains("Rolling reboot of 2 hosts: completed"), "{out}");
+    assert!(host.boot().unwrap() != boots[0] && other.boot().unwrap() != boots[1]);
+    // Nobody is meant by leaving it out, and a slip of the pen is not everybody.
+    assert_eq!(server.says(&["reboot", "--yes"]).0, 2);
+    let (code, _, err) = server.says(&["reboot", "rloe!=web", "--yes"]);
+    assert!([2, 5].contains(&code) && err.contains("role"), "{code} {err}");
 }
 
 #[test]
