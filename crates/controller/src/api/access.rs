@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::problem::ApiError;
@@ -100,7 +100,11 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let shown = bearer(request.headers()).map(str::to_owned).or_else(|| basic(request.headers()).filter(|_| slot));
     let Some(token) = shown else {
         gate.control.refused(&peer, &action, None, "no token");
-        let text = if slot { "this needs a token as the password of HTTP Basic" } else { "this needs a token: send `Authorization: Bearer TOKEN`" };
+        let text = if slot {
+            "this needs a token as the password of HTTP Basic"
+        } else {
+            "this needs a token: send `Authorization: Bearer TOKEN`"
+        };
         return answer(ControlError::Unauthenticated(text.to_owned()));
     };
     let principal = match gate.control.verify(&token).await {
@@ -134,7 +138,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The password of HTTP Basic; the user name is for people.
 fn basic(headers: &HeaderMap) -> Option<String> {
     let (scheme, word) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let pair = base64::engine::general_purpose::STANDARD.decode(word.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let pair =
+        base64::engine::general_purpose::STANDARD.decode(word.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
     (!password.is_empty()).then(|| password.to_owned())
 }

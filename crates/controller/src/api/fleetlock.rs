@@ -22,7 +22,12 @@ use super::problem::ApiError;
     responses((status = 200, description = "The slot is yours"),
         (status = 404, description = "No such limit group", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "There is no slot now: ask again later", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn pre_reboot(State(api): State<Api>, Who(who): Who, headers: HeaderMap, body: Body) -> Result<StatusCode, ApiError> {
+pub(super) async fn pre_reboot(
+    State(api): State<Api>,
+    Who(who): Who,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
     let client = client(&headers, &body).map_err(ApiError::for_fleet_lock)?;
     api.control.take_slot(&who, &client.group, &client.id).await.map_err(|error| ApiError::from(error).for_fleet_lock())?;
     Ok(StatusCode::OK)
@@ -49,7 +54,9 @@ pub(super) async fn steady_state(
 
 fn client(headers: &HeaderMap, body: &Body) -> Result<FleetLockClient, ApiError> {
     if headers.get("fleet-lock-protocol").is_none_or(|value| value.as_bytes() != b"true") {
-        return Err(ApiError::bad_request("the header `fleet-lock-protocol: true` is missing: this is no request of a FleetLock client"));
+        return Err(ApiError::bad_request(
+            "the header `fleet-lock-protocol: true` is missing: this is no request of a FleetLock client",
+        ));
     }
     // Its clients say nothing of the kind of their body.
     let sent: FleetLock = body.json_of_any_kind()?;

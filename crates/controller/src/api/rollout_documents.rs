@@ -4,8 +4,8 @@ use engine::{Counts, MarkView, Preview, TrackPhase, TrackView, View};
 use model::{Request, Rollout};
 use protocol::rest::orchestrations::Outcome;
 use protocol::rest::rollouts::{
-    EndedCount, Lock, LockKind, Paused, PlannedTrack, PlannedWave, RolloutDocument, RolloutPreview, RolloutProgress, Track, TrackDetails,
-    TrackState,
+    EndedCount, Lock, LockKind, Paused, PlannedTrack, PlannedWave, RolloutDocument, RolloutPreview, RolloutProgress, Track,
+    TrackDetails, TrackState,
 };
 
 use super::documents;

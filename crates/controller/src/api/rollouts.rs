@@ -109,7 +109,11 @@ pub(super) async fn pause_rollout(
     security(("bearer" = ["REBOOT_HOST"])),
     responses((status = 200, body = Orchestration),
         (status = 409, description = "It is over, or not paused", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn resume_rollout(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Orchestration>, ApiError> {
+pub(super) async fn resume_rollout(
+    State(api): State<Api>,
+    Who(who): Who,
+    path: PathIds,
+) -> Result<Json<Orchestration>, ApiError> {
     let id = id(&path)?;
     api.control.resume(&who, id).await?;
     shown(&api, &who, id).await
@@ -133,7 +137,11 @@ pub(super) async fn agree_rollout(State(api): State<Api>, Who(who): Who, path: P
     security(("bearer" = ["REBOOT_HOST"])),
     responses((status = 200, body = Orchestration),
         (status = 409, description = "It is over, or every reboot was issued already", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn cancel_rollout(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Orchestration>, ApiError> {
+pub(super) async fn cancel_rollout(
+    State(api): State<Api>,
+    Who(who): Who,
+    path: PathIds,
+) -> Result<Json<Orchestration>, ApiError> {
     let id = id(&path)?;
     api.control.cancel(&who, id).await?;
     shown(&api, &who, id).await
@@ -148,7 +156,12 @@ pub(super) async fn cancel_rollout(State(api): State<Api>, Who(who): Who, path: 
     security(("bearer" = ["REBOOT_HOST"])),
     responses((status = 201, description = "It was accepted", body = RolloutStarted),
         (status = 409, description = "It goes on, or has left nothing", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn retry_rollout(State(api): State<Api>, Who(who): Who, path: PathIds, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn retry_rollout(
+    State(api): State<Api>,
+    Who(who): Who,
+    path: PathIds,
+    body: Body,
+) -> Result<Response, ApiError> {
     let id = id(&path)?;
     api.control.authorize(&who, Permission::RebootHost, None).await?;
     let sent: Retry = body.json_or_default()?;

@@ -1,5 +1,6 @@
 //! The whole controller: from its configuration to running tasks, and back.
 
+mod fleet;
 mod https;
 mod keys;
 
@@ -21,6 +22,7 @@ use crate::control::{self, Addresses, Clock, Control, ControlConfig, ControlErro
 use crate::store::{Database, OpenError, OpenOptions};
 use crate::transport::{Broker, BrokerConfig, BrokerError, Identity, TlsError, install_crypto_provider};
 
+pub use fleet::FleetError;
 use https::{Certificate, HttpsListener};
 pub use keys::KeyFileError;
 
@@ -52,6 +54,9 @@ pub enum AppError {
     /// The journals.
     #[error(transparent)]
     Start(#[from] driver::StartError),
+    /// Hosts without an agent.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// The broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -159,9 +164,14 @@ impl Running {
             key,
             licensing: licensing(&config),
             one_time_password_file: Some(password_file.clone()),
-            reach: None,
+            reach: Some(fleet::reach(&config)?),
         };
+        // Read before anything is started: a list that cannot be read must not take the fleet apart.
+        let listed = config.fleet.as_deref().map(fleet::listed).transpose()?;
         let (control, task) = Control::start(control_config, database.clone()).await?;
+        if let Some(hosts) = listed {
+            fleet::adopt(&control, &hosts).await?;
+        }
         let broker_config = BrokerConfig {
             listen: config.mqtt.listen.clone(),
             max_connections: config.mqtt.max_connections,

@@ -29,6 +29,25 @@ pub struct ServerConfig {
     pub engine: engine::Config,
     /// Licensing (ruling 3).
     pub licensing: LicensingConfig,
+    /// How hosts without an agent are reached.
+    pub ssh: SshConfig,
+    /// A list of hosts without an agent (`fleet.toml`, or an Ansible inventory): adopted at the start; those that are not in it any
+    /// more are removed.
+    pub fleet: Option<PathBuf>,
+}
+
+/// How hosts without an agent are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SshConfig {
+    /// The `ssh_config` that counts, known hosts and all. Without it: that of the user who runs the server, and the system's.
+    pub config: Option<PathBuf>,
+    /// Key files that are tried before those of the configuration.
+    pub identity_files: Vec<PathBuf>,
+    /// The password for `sudo`; its first line, and nobody else may read it. Without it `sudo` must ask for none.
+    pub sudo_password_file: Option<PathBuf>,
+    /// How often each host is asked how it is. Without it: `engine.heartbeat`.
+    pub survey: Option<Millis>,
 }
 
 /// The HTTPS API.
@@ -96,6 +115,8 @@ impl Default for ServerConfig {
             commands: CommandsConfig::default(),
             engine: engine::Config::default(),
             licensing: LicensingConfig::default(),
+            ssh: SshConfig::default(),
+            fleet: None,
         }
     }
 }
@@ -200,6 +221,10 @@ impl ServerConfig {
         must(https, "api.url", "must begin with https:// and name a host")?;
         must(self.commands.resend >= Millis(100), "commands.resend", "must be at least 100 ms")?;
         engine.check().map_err(|error| ConfigError::Value { key: format!("engine.{}", error.key), detail: error.detail })?;
+        let survey = self.ssh.survey.unwrap_or(engine.heartbeat);
+        must(survey >= Millis(100), "ssh.survey", "must be at least 100 ms")?;
+        let detail = "must be shorter than engine.active_limit, or every host is silent between two surveys";
+        must(survey < engine.active_limit, "ssh.survey", detail)?;
         let license = &self.licensing;
         let complete = !license.required || (license.license_file.is_some() && license.issuer_key.is_some());
         must(complete, "licensing.required", "needs licensing.license_file and licensing.issuer_key beside it")?;

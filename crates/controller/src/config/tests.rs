@@ -55,6 +55,8 @@ fn values_that_make_no_sense_name_their_key() {
         ("engine.wait_limit = 0", "engine.wait_limit"),
         ("[[engine.limit_group]]\nname = \"a\"\non = \"a=b\"\nmax_unavailable = 0", "engine.limit_group.max_unavailable"),
         ("[[engine.limit_group]]\nname = \"a\"\nmax_unavailable = 1", "engine.limit_group"),
+        ("ssh.survey = 10", "ssh.survey"),
+        ("ssh.survey = \"2m\"", "ssh.survey"),
         ("licensing.required = true", "licensing.required"),
         ("licensing.issuer_key = \"x\"", "licensing.issuer_key"),
     ];

@@ -117,7 +117,13 @@ impl Control {
         }
     }
 
-    pub(super) fn engine_refused(&self, by: &Principal, action: &str, target: Option<TargetId>, refusal: Refusal) -> ControlError {
+    pub(super) fn engine_refused(
+        &self,
+        by: &Principal,
+        action: &str,
+        target: Option<TargetId>,
+        refusal: Refusal,
+    ) -> ControlError {
         self.refused(&by.name, action, target, &refusal.to_string());
         ControlError::Refused(refusal)
     }

@@ -50,7 +50,8 @@ impl Control {
                 return Err(error);
             }
             if directory.hosts.iter().any(|(other, known)| *other != id && known.name == host.name) {
-                let text = format!("there is a host {:?} with an agent already: remove it first, or take another name", host.name);
+                let text =
+                    format!("there is a host {:?} with an agent already: remove it first, or take another name", host.name);
                 return Err(ControlError::Conflict(text));
             }
             if known.is_none_or(|known| known.address.as_ref() != Some(&host.address) || known.labels != host.labels) {
@@ -62,6 +63,14 @@ impl Control {
         });
         adopted.buffer_unordered(ADOPTED_AT_ONCE).try_collect::<Vec<()>>().await?;
         Ok(ids)
+    }
+
+    /// All hosts without an agent.
+    ///
+    /// # Errors
+    /// [`ControlError::Unavailable`] before the first start.
+    pub fn adopted(&self) -> Result<Vec<TargetId>, ControlError> {
+        Ok(self.directory()?.hosts.iter().filter(|(_, known)| known.address.is_some()).map(|(host, _)| *host).collect())
     }
 
     /// Takes a host out of the fleet: its tracks end, and what held it lets go (pain 1). Needs [`Permission::ManageHosts`].
@@ -165,12 +174,20 @@ impl Control {
                     Holder::Slot { group, holder } => (LockKind::Slot, holder, Some(group)),
                 };
                 let name = group.or(lock.name).or_else(|| lock.host.map(|host| host.to_string())).unwrap_or_default();
-                Lock { kind, host: lock.host, name, holder, since: lock.since, reason: Some(lock.reason).filter(|r| !r.is_empty()) }
+                Lock {
+                    kind,
+                    host: lock.host,
+                    name,
+                    holder,
+                    since: lock.since,
+                    reason: Some(lock.reason).filter(|r| !r.is_empty()),
+                }
             })
             .collect();
         for host in hosts.into_iter().filter(|host| seen(Some(host.id))) {
             // Where the host itself is stranded its alarm says since when; an unreadable journal has none.
-            let since = host.alarms.iter().find(|alarm| alarm.target == host.id && alarm.ended_at.is_none()).map(|alarm| alarm.since);
+            let since =
+                host.alarms.iter().find(|alarm| alarm.target == host.id && alarm.ended_at.is_none()).map(|alarm| alarm.since);
             if let (Some(reason), Some(since)) = (host.stranded, since) {
                 let (kind, holder) = (LockKind::Stranded, "system".to_owned());
                 all.push(Lock { kind, host: Some(host.id), name: host.name, holder, since, reason: Some(reason) });
@@ -208,7 +225,8 @@ impl Control {
     async fn authorize_slot(&self, who: &Principal, group: &str, holder: &str) -> Result<Option<TargetId>, ControlError> {
         self.authorize(who, Permission::TakeSlot, None).await?;
         let host = self.holder(holder)?;
-        let mut labels = host.and_then(|host| self.directory().ok()?.hosts.get(&host).map(|known| known.labels.clone())).unwrap_or_default();
+        let mut labels =
+            host.and_then(|host| self.directory().ok()?.hosts.get(&host).map(|known| known.labels.clone())).unwrap_or_default();
         labels.insert("fleetlock.group".to_owned(), group.to_owned());
         labels.insert("fleetlock.id".to_owned(), holder.to_owned());
         if who.scope.covers(&labels) {
@@ -224,7 +242,9 @@ impl Control {
 pub(super) fn checked_reason(reason: &str) -> Result<String, ControlError> {
     match reason.trim() {
         "" => Err(ControlError::Invalid("say why: the reason is shown to everybody who finds it so".to_owned())),
-        long if long.chars().count() > REASON_MAX => Err(ControlError::Invalid(format!("the reason has more than {REASON_MAX} characters"))),
+        long if long.chars().count() > REASON_MAX => {
+            Err(ControlError::Invalid(format!("the reason has more than {REASON_MAX} characters")))
+        }
         reason => Ok(reason.to_owned()),
     }
 }

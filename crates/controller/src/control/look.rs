@@ -63,7 +63,9 @@ impl Control {
             Some((sequence, view)) if self.sees(who, &view).await? => Some((sequence, view)),
             _ => None,
         };
-        seen.ok_or_else(|| ControlError::NotFound(format!("there is no orchestration {id}; `reveille orchestrations` lists them")))
+        seen.ok_or_else(|| {
+            ControlError::NotFound(format!("there is no orchestration {id}; `reveille orchestrations` lists them"))
+        })
     }
 
     /// An orchestration is seen by whoever may see all of its hosts.

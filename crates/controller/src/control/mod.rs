@@ -44,11 +44,12 @@ pub use hosts::Adopt;
 pub use license::{License, Licensing};
 pub use performer::{Performer, Reached};
 pub use records::{
-    EnrolmentToken, Followed, JournalLine, Lock, LockKind, LoggedIn, Module, NewEnrolment, NewRollout, NewToken, NewUser, Ready, Started,
-    TokenInfo, TokenMade, UserInfo, Watched,
+    EnrolmentToken, Followed, JournalLine, Lock, LockKind, LoggedIn, Module, NewEnrolment, NewRollout, NewToken, NewUser, Ready,
+    Started, TokenInfo, TokenMade, UserInfo, Watched,
 };
 pub(crate) use secret::random;
 pub use survey::{Unread, Watchful};
+pub(crate) use worker::own_boot;
 
 use crate::store::Database;
 pub use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page, TrackFilter, TrackPage};

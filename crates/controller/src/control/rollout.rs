@@ -39,7 +39,13 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::Conflict`] when it is neither ended nor paused, or has left nothing; else as [`Control::start_rollout`].
-    pub async fn retry(&self, by: &Principal, id: OrchestrationId, said: &RolloutOptions, force: Option<model::Force>) -> Result<Started, ControlError> {
+    pub async fn retry(
+        &self,
+        by: &Principal,
+        id: OrchestrationId,
+        said: &RolloutOptions,
+        force: Option<model::Force>,
+    ) -> Result<Started, ControlError> {
         let view = self.orchestration(by, id).await?;
         let Some(before) = view.rollout else {
             return Err(ControlError::Conflict("this is no rollout: ask for the reboot of its host again".to_owned()));
@@ -50,14 +56,18 @@ impl Control {
         let left = self.shared.database.track_hosts(id).await.map_err(unavailable)?;
         let undone = |outcome: &Option<String>| !matches!(outcome.as_deref(), Some("completed" | "not_needed"));
         let known = self.directory()?;
-        let targets: Vec<TargetId> =
-            left.into_iter().filter(|(host, outcome)| undone(outcome) && known.hosts.contains_key(host)).map(|(host, _)| host).collect();
+        let targets: Vec<TargetId> = left
+            .into_iter()
+            .filter(|(host, outcome)| undone(outcome) && known.hosts.contains_key(host))
+            .map(|(host, _)| host)
+            .collect();
         if targets.is_empty() {
             return Err(ControlError::Conflict("it has left nothing undone".to_owned()));
         }
         self.authorize_all(by, &targets, force.as_ref()).await?;
         let rollout = self.shared.engine.rollout_of(&filled(said, &before), Some(id));
-        let options = Options { shutdown_timeout: view.shutdown_timeout, on_timeout: view.on_timeout, strict: view.strict, force };
+        let options =
+            Options { shutdown_timeout: view.shutdown_timeout, on_timeout: view.on_timeout, strict: view.strict, force };
         let request = Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() };
         self.submit_rollout(by, request).await
     }
@@ -103,7 +113,12 @@ impl Control {
     ///
     /// # Errors
     /// As [`Control::orchestration`]; [`ControlError::NotFound`].
-    pub async fn track(&self, who: &Principal, id: OrchestrationId, index: u32) -> Result<(TrackView, Vec<engine::Blocker>), ControlError> {
+    pub async fn track(
+        &self,
+        who: &Principal,
+        id: OrchestrationId,
+        index: u32,
+    ) -> Result<(TrackView, Vec<engine::Blocker>), ControlError> {
         self.orchestration(who, id).await?;
         let track = self.shared.database.track(id, index).await.map_err(unavailable)?;
         let track = track.ok_or_else(|| ControlError::NotFound(format!("orchestration {id} has no track {index}")))?;
@@ -132,7 +147,12 @@ impl Control {
         Ok(view)
     }
 
-    async fn authorize_all(&self, by: &Principal, targets: &[TargetId], force: Option<&model::Force>) -> Result<(), ControlError> {
+    async fn authorize_all(
+        &self,
+        by: &Principal,
+        targets: &[TargetId],
+        force: Option<&model::Force>,
+    ) -> Result<(), ControlError> {
         for target in targets {
             self.authorize(by, Permission::RebootHost, Some(*target)).await?;
         }
@@ -150,9 +170,9 @@ impl Control {
                 let view = self.orchestration(by, id).await?;
                 Ok(Started { id, targets: view.counts.total, waves: view.waves })
             }
-            Reply::Noted => {
-                Err(ControlError::Unavailable("the engine did not say whether it accepted: look at the orchestrations".to_owned()))
-            }
+            Reply::Noted => Err(ControlError::Unavailable(
+                "the engine did not say whether it accepted: look at the orchestrations".to_owned(),
+            )),
             Reply::Refused(refusal) => Err(self.engine_refused(by, "submit", None, refusal)),
         }
     }
@@ -180,10 +200,12 @@ impl Control {
     /// for a word that names nobody.
     pub async fn named(&self, who: &Principal, words: &[String]) -> Result<Vec<HostView>, ControlError> {
         if words.iter().all(|word| word.trim().is_empty()) {
-            let text = "no host is named: give names, label=value, or '*' for all of them; nothing is ever meant by leaving it out";
+            let text =
+                "no host is named: give names, label=value, or '*' for all of them; nothing is ever meant by leaving it out";
             return Err(ControlError::Invalid(text.to_owned()));
         }
-        let selector = Selector::parse(words.iter().map(String::as_str)).map_err(|error| ControlError::Invalid(error.to_string()))?;
+        let selector =
+            Selector::parse(words.iter().map(String::as_str)).map_err(|error| ControlError::Invalid(error.to_string()))?;
         let hosts = self.selected(who, Some(selector)).await?;
         // A pattern may well meet what a name means too; two names for one host are a slip.
         let mut meant: BTreeMap<TargetId, &str> = BTreeMap::new();

@@ -165,7 +165,9 @@ impl Worker {
         if inputs.is_empty() {
             return Ok(());
         }
-        let changes_hosts = inputs.iter().any(|input| matches!(input, Input::Enrol { .. } | Input::Approve { .. } | Input::Adopt { .. } | Input::Remove { .. }));
+        let changes_hosts = inputs.iter().any(|input| {
+            matches!(input, Input::Enrol { .. } | Input::Approve { .. } | Input::Adopt { .. } | Input::Remove { .. })
+        });
         match driver.turn(inputs, now).await {
             Ok(replies) => {
                 self.shared.set_ahead(driver.engine(), now);
@@ -218,7 +220,7 @@ impl TurnInputs {
 }
 
 /// The boot of the machine that this runs on, where it can be read: its own host goes last in a rollout.
-fn own_boot() -> Option<model::BootIdentity> {
+pub(crate) fn own_boot() -> Option<model::BootIdentity> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     recipe::boot::of_kernel(&read(recipe::boot::BOOT_ID_PATH)?, &read(recipe::boot::STAT_PATH)?).ok()
 }

@@ -33,7 +33,8 @@ pub struct TrackPage {
 }
 
 pub(super) async fn put(connection: &mut SqliteConnection, id: OrchestrationId, track: &TrackView) -> Result<(), StoreError> {
-    let json = serde_json::to_string(track).map_err(|error| StoreError::Other(format!("a track cannot be written as JSON: {error}")))?;
+    let json =
+        serde_json::to_string(track).map_err(|error| StoreError::Other(format!("a track cannot be written as JSON: {error}")))?;
     let upsert = sqlx::query(
         "INSERT INTO track (orchestration, number, host, open, outcome, view) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (orchestration, number) DO UPDATE SET open = excluded.open, outcome = excluded.outcome, view = excluded.view",
@@ -56,7 +57,12 @@ pub(super) async fn put(connection: &mut SqliteConnection, id: OrchestrationId, 
 
 /// Lets go of one host of an orchestration that nobody can read. When it was the last one, the orchestration is over. One that an
 /// older program wrote has no tracks, and one host.
-pub(super) async fn let_go(connection: &mut SqliteConnection, id: OrchestrationId, host: TargetId, at: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn let_go(
+    connection: &mut SqliteConnection,
+    id: OrchestrationId,
+    host: TargetId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let close = sqlx::query("UPDATE track SET open = 0 WHERE orchestration = $1 AND host = $2 AND open = 1");
     close.bind(id.to_string()).bind(host.to_string()).execute(&mut *connection).await.map_err(store_error)?;
     let over = sqlx::query(

@@ -10,10 +10,12 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use controller::api::router;
-use controller::control::{Addresses, Control, ControlConfig, ControlTask, Licensing, Publisher, ensure_administrator};
+use controller::control::{
+    Addresses, Control, ControlConfig, ControlTask, Licensing, Performer, Publisher, ReachConfig, Watchful, ensure_administrator,
+};
 use controller::store::{Database, OpenOptions};
 use controller::transport::{BoxFuture, InboundMessage, InboundVerdict};
-use engine::Config;
+use engine::{Config, LimitGroup};
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
     CommandId, ErrorCode, InstanceId, Millis, Observed, RateState, Readable, Report, TargetId, Timestamp,
@@ -105,6 +107,24 @@ impl Stage {
     }
 
     pub(crate) async fn with(licensing: Licensing) -> Self {
+        Self::made(licensing, config(), None).await
+    }
+
+    /// With hosts that have no agent, and a limit group of one for those with the role `web`.
+    pub(crate) async fn reaching(performer: Arc<dyn Performer>) -> Self {
+        let group = LimitGroup {
+            name: "web".to_owned(),
+            on: Some("role=web".parse().unwrap()),
+            per: None,
+            children: Vec::new(),
+            max_unavailable: model::Amount::Count(1),
+        };
+        let engine = Config { limit_groups: vec![group], probe_limit: Millis::secs(2), ..config() };
+        let reach = ReachConfig { performer, survey: Millis::secs(1), watchful: Watchful::All };
+        Self::made(Licensing::default(), engine, Some(reach)).await
+    }
+
+    async fn made(licensing: Licensing, engine: Config, reach: Option<ReachConfig>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let now = Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap());
@@ -117,8 +137,7 @@ impl Stage {
         assert!(ensure_administrator(&database, now, false, keep).await.unwrap());
         let key = Arc::new(ControllerKey::from_seed(&[7; 32]).unwrap());
         let controller_key = key.public();
-        let config =
-            ControlConfig { engine: config(), resend: Millis(500), key, licensing, one_time_password_file: None, reach: None };
+        let config = ControlConfig { engine, resend: Millis(500), key, licensing, one_time_password_file: None, reach };
         let (control, task) = Control::start(config, database).await.unwrap();
         let (post, mut letters) = mpsc::unbounded_channel();
         let addresses = Addresses {
@@ -230,7 +249,7 @@ impl Stage {
             stop_priority: 0,
         };
         let report = Report {
-            boot: boot(1),
+            boot: boot(id, 1),
             instance: InstanceId(Uuid::from_u128(1)),
             sequence: 0,
             taken_at: self.control.now(),
@@ -281,8 +300,9 @@ impl Stage {
     }
 }
 
-fn boot(number: u128) -> BootIdentity {
-    BootIdentity::new(&Uuid::from_u128(0xb007 + (number << 64)).to_string(), 3).unwrap()
+/// No two hosts are on one boot.
+fn boot(host: TargetId, number: u128) -> BootIdentity {
+    BootIdentity::new(&Uuid::from_u128(host.0.as_u128() ^ (number << 64)).to_string(), 7).unwrap()
 }
 
 impl Device {
@@ -395,7 +415,7 @@ impl Device {
         {
             let mut state = self.state.lock().unwrap();
             state.boots += 1;
-            state.report.boot = boot(state.boots);
+            state.report.boot = boot(self.id, state.boots);
             state.report.instance = InstanceId(Uuid::from_u128(state.boots));
             state.report.sequence = 0;
             if let Readable::Known(children) = &mut state.report.children {

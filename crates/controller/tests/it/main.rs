@@ -5,6 +5,7 @@
 mod api_document;
 mod api_native;
 mod api_rights;
+mod api_rollouts;
 mod api_s0;
 mod api_stage;
 mod app;

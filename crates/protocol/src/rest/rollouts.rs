@@ -1,6 +1,8 @@
 //! Rollouts: a whole fleet, gone through in waves.
 
-use model::{Amount, Approval, BootIdentity, DrainPolicy, Labels, OrchestrationId, Proof, RolloutOptions, Route, TargetId, Timestamp};
+use model::{
+    Amount, Approval, BootIdentity, DrainPolicy, Labels, OrchestrationId, Proof, RolloutOptions, Route, TargetId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use super::hosts::Blocker;

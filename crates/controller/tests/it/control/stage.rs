@@ -265,7 +265,8 @@ impl Device {
         let actions =
             [ActionKind::Probe, ActionKind::StopChild, ActionKind::StartChild, ActionKind::Reboot, ActionKind::Shutdown];
         Report {
-            boot: BootIdentity::new("0d4f3a52-5c1d-4a39-8ad5-5e0f5f1f9a11", 3).unwrap(),
+            // No two hosts are on one boot.
+            boot: BootIdentity::new(&Uuid::from_u128(self.host.0.as_u128() | 1).to_string(), 3).unwrap(),
             instance: InstanceId(Uuid::from_u128(5)),
             sequence,
             taken_at: Timestamp::from_millis(1_700_000_000_000),
