@@ -9,8 +9,10 @@ use super::{File, Tree};
 type Uses = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What the controller's modules may use of each other. What stands in no row uses nothing of them.
-const CONTROLLER: [(&str, &[&str]); 6] = [
-    ("app", &["api", "ui", "config", "control", "store", "transport", "notify"]),
+const CONTROLLER: [(&str, &[&str]); 8] = [
+    ("app", &["api", "ui", "config", "control", "hands", "store", "transport", "notify"]),
+    ("local", &["control", "store"]),
+    ("hands", &["control", "transport"]),
     ("api", &["control"]),
     ("ui", &["control"]),
     ("control", &["store", "transport", "notify"]),

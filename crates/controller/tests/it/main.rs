@@ -11,4 +11,5 @@ mod api_stage;
 mod app;
 mod broker;
 mod control;
+mod local;
 mod store;
