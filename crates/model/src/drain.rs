@@ -84,6 +84,12 @@ impl Drain {
         }
     }
 
+    /// Whether it stops what runs on the host. That must run again before the host can be healthy; all other kinds only keep work
+    /// away from it, and are undrained when it is healthy (G7).
+    pub fn stops_work(&self) -> bool {
+        matches!(self, Self::Units { .. } | Self::Containers { .. })
+    }
+
     /// With every `{…}` filled in.
     ///
     /// # Errors

@@ -189,10 +189,12 @@ impl<'a> Lists<'a> {
                 parallel: 0,
             });
         }
+        // What was stopped on the host runs again before the host is asked whether it is healthy; only then does it get work.
+        let undrain = |drain: &Drain| on_target(StepAction::Undrain { drain: drain.clone() }, rollout.drain_limit);
+        let (own, others): (Vec<&Drain>, Vec<&Drain>) = drains.iter().rev().partition(|drain| drain.stops_work());
+        steps.extend(own.into_iter().map(undrain));
         steps.push(probe(Recheck::Restored, config.health_gate, &checks, config.health_hold));
-        steps.extend(
-            drains.iter().rev().map(|drain| on_target(StepAction::Undrain { drain: drain.clone() }, rollout.drain_limit)),
-        );
+        steps.extend(others.into_iter().map(undrain));
         // A probe that fails begins the soak anew, for as long as a host may take to get healthy.
         let soak = Millis(rollout.soak.0.saturating_add(config.health_gate.0));
         steps.push(probe(Recheck::Soak, soak, &checks, rollout.soak));

@@ -208,6 +208,33 @@ fn s2_4_s2_32_a_track_drains_stops_reboots_proves_verifies_puts_back_in_reverse_
 }
 
 #[test]
+fn s2_11_s2_17_units_run_again_before_the_checks_and_work_comes_after_them() {
+    let rules = r#"
+[drain.lb]
+on = "*"
+kind = "http"
+url = "http://lb/{name}"
+
+[drain.units]
+on = "*"
+kind = "units"
+units = ["web.service"]
+
+[check.web]
+on = "*"
+kind = "unit"
+unit = "web.service"
+"#;
+    let plan = planned(rules, "", &fleet("web1")).unwrap();
+    let steps = plan.steps(plan.tracks().next().unwrap());
+    let place = |is: &dyn Fn(&StepAction) -> bool| steps.iter().position(|s| is(&s.action)).unwrap();
+    let units = place(&|a| matches!(a, StepAction::Undrain { drain } if drain.stops_work()));
+    let healthy = place(&|a| matches!(a, StepAction::Probe { recheck: Recheck::Restored, .. }));
+    let lb = place(&|a| matches!(a, StepAction::Undrain { drain } if !drain.stops_work()));
+    assert!(units < healthy && healthy < lb);
+}
+
+#[test]
 fn s2_18_s2_24_without_a_drain_a_track_only_stops_what_runs_on_the_host_reboots_and_verifies() {
     let plan = planned(RULES, "drains = []\nchecks = []", &fleet("web1 role=web\nweb2")).unwrap();
     assert_eq!(
