@@ -113,6 +113,28 @@ counted! {
         HostClockStep = "host clock stepped",
         /// A host started with its clock at 1970.
         Clock1970 = "host clock at 1970",
+        /// A host without agent could not be surveyed.
+        SurveyFails = "host could not be surveyed over SSH",
+        /// A host did not drain when asked.
+        DrainHangs = "host did not drain",
+        /// A host could not be put back into service.
+        UndrainFails = "undrain failed",
+        /// A person or another program put a drained host back into service.
+        DrainUndone = "somebody undrained a host that we had drained",
+        /// A person had drained a host before.
+        DrainedBefore = "host drained by a person before",
+        /// A service did not come back with its host.
+        ComesUpSick = "service did not come back after a reboot",
+        /// A check failed.
+        CheckFails = "check failed",
+        /// A service failed for a while.
+        ServiceFlaps = "service flapped",
+        /// A person paused a rollout.
+        Pause = "rollout paused by an operator",
+        /// A person froze the fleet.
+        Freeze = "fleet frozen by an operator",
+        /// A person held a host.
+        Hold = "host held by an operator",
         /// A person cancelled.
         Cancel = "cancelled by an operator",
         /// A second request came for a busy host.
@@ -181,6 +203,20 @@ counted! {
         StrandedEnded = "stranded target proved to be back",
         /// Work was taken back.
         Unwound = "track taken back",
+        /// A rollout was paused because its failure budget was spent.
+        BudgetSpent = "rollout paused: failure budget spent",
+        /// A paused rollout went on.
+        Resumed = "paused rollout resumed",
+        /// What a rollout left undone was taken up by another one.
+        Retried = "rollout retried",
+        /// A wave waited until a person agreed.
+        Agreed = "wave agreed to by a person",
+        /// A target needed no reboot.
+        NotNeeded = "target needed no reboot",
+        /// A target was left out, because it did not drain.
+        Skipped = "target skipped",
+        /// A rollout of many hosts ended well.
+        FleetDone = "rollout of five or more hosts completed",
         /// Children were cut off.
         ForceStopped = "children cut off",
         /// A shutdown came to its end and the host is off.

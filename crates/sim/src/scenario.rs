@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Config, LimitGroup};
-use model::{Amount, Labels, Millis, TimeoutPolicy};
+use engine::{CheckRule, Config, DrainRule, LimitGroup};
+use model::{Approval, CheckKind, Drain, DrainPolicy, Rollout, Amount, Labels, Millis, TimeoutPolicy};
 
 use crate::fault::Fault;
 use crate::rng::Rng;
@@ -26,6 +26,25 @@ pub struct HostPlan {
     pub labels: Labels,
     /// Names of its children.
     pub children: Vec<String>,
+    /// It has no agent and is reached over SSH.
+    pub ssh: bool,
+    /// Jobs run on it that a drain knows.
+    pub jobs: bool,
+}
+
+/// A rollout as somebody asks for it.
+#[derive(Clone, Debug)]
+pub struct RolloutPlan {
+    /// Which hosts, by index.
+    pub hosts: Vec<usize>,
+    /// How.
+    pub rollout: Rollout,
+    /// How long children have to stop.
+    pub timeout: Millis,
+    /// What happens then.
+    pub policy: TimeoutPolicy,
+    /// Forced.
+    pub force: bool,
 }
 
 /// One thing that a person does.
@@ -55,6 +74,8 @@ pub enum What {
         /// Forced.
         force: bool,
     },
+    /// A rollout.
+    Rollout(Box<RolloutPlan>),
     /// Cancel what is open on the host.
     Cancel,
     /// Acknowledge every alarm of the host.
@@ -86,6 +107,10 @@ pub struct Scenario {
     pub sealed: bool,
     /// The broker lives in the controller's process.
     pub broker_embedded: bool,
+    /// The maintenance window that there is: minutes of the day, in UTC.
+    pub window: Option<(i64, i64)>,
+    /// A fleet, with rollouts.
+    pub fleet: bool,
     /// Nothing goes wrong at all: then everything must end well.
     pub healthy: bool,
     /// One request in a healthy world, and the run is over when it is.
@@ -97,6 +122,7 @@ impl Scenario {
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5eed_0000);
         let healthy = rng.per_mille(40);
+        let fleet = rng.per_mille(300);
         let heat = rng.pick(&[150, 300, 500]);
         let enabled = Fault::ALL.iter().map(|_| rng.per_mille(heat) && !healthy).collect();
         let mut it = Self {
@@ -111,11 +137,17 @@ impl Scenario {
             faults_end: START + rng.between(8, 45) as i64 * MINUTE,
             sealed: rng.per_mille(30),
             broker_embedded: rng.per_mille(500),
+            window: None,
+            fleet,
             healthy,
             calm: false,
         };
         it.make_hosts(&mut rng);
         it.make_groups(&mut rng);
+        if it.fleet {
+            it.make_tables(&mut rng);
+            it.make_rollouts(&mut rng);
+        }
         it.make_asks(&mut rng);
         it
     }
@@ -154,14 +186,25 @@ impl Scenario {
     }
 
     fn make_hosts(&mut self, rng: &mut Rng) {
-        let count = rng.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
+        let count = if self.fleet {
+            if rng.per_mille(20) { rng.pick(&[60, 120, 200]) } else { rng.pick(&[5, 5, 6, 8, 12, 20]) }
+        } else {
+            rng.pick(&[1, 2, 2, 3, 3, 4, 5, 6])
+        };
         for i in 0..count {
             let mut labels = BTreeMap::from([("site".to_owned(), rng.pick(&["north", "south"]).to_owned())]);
             if rng.per_mille(600) {
                 labels.insert("role".to_owned(), "web".to_owned());
             }
             let children = (0..rng.pick(&[0, 0, 1, 2, 2, 3, 4])).map(|c| format!("c{}{}", i + 1, (b'a' + c) as char)).collect();
-            self.hosts.push(HostPlan { name: format!("host-{}", i + 1), labels, children });
+            let children: Vec<String> = if self.fleet && rng.per_mille(700) { Vec::new() } else { children };
+            let ssh = self.fleet && rng.per_mille(500);
+            labels.insert("route".to_owned(), if ssh { "ssh" } else { "agent" }.to_owned());
+            let jobs = ssh && rng.per_mille(700);
+            if jobs {
+                labels.insert("jobs".to_owned(), "yes".to_owned());
+            }
+            self.hosts.push(HostPlan { name: format!("host-{}", i + 1), labels, children, ssh, jobs });
         }
     }
 
@@ -194,6 +237,70 @@ impl Scenario {
                     max_unavailable: Amount::Count(max_unavailable),
                 });
             }
+        }
+    }
+
+    /// Drains, checks and a window for a fleet.
+    fn make_tables(&mut self, rng: &mut Rng) {
+        let on = |text: &str| text.parse().unwrap_or_else(|error| unreachable!("{text:?}: {error}"));
+        let drains = &mut self.config.drains;
+        drains.insert("jobs".to_owned(), DrainRule { on: on("jobs=yes"), drain: Drain::Units { units: vec!["jobs.service".to_owned()] } });
+        let servers = vec!["web/{name}".to_owned()];
+        drains.insert("place".to_owned(), DrainRule { on: on("role=web"), drain: Drain::Haproxy { address: "lb:9999".to_owned(), servers } });
+        let limit = Millis::secs(10);
+        let unit = CheckKind::Unit { unit: "jobs.service".to_owned() };
+        let page = CheckKind::Http { url: "http://{name}/".to_owned(), status: 200, contains: None };
+        self.config.checks.insert("jobs".to_owned(), CheckRule { on: on("jobs=yes"), limit, kind: unit });
+        self.config.checks.insert("page".to_owned(), CheckRule { on: on("role=web"), limit, kind: page });
+        if rng.per_mille(200) {
+            let (from, to) = (rng.between(0, 20) as i64, rng.between(40, 150) as i64);
+            let text = |minute: i64| format!("{:02}:{:02}", minute / 60, minute % 60);
+            let window = format!("{{\"from\": \"{}\", \"to\": \"{}\"}}", text(from), text(to));
+            if let Ok(window) = serde_json::from_str(&window) {
+                self.config.windows.insert("night".to_owned(), window);
+                self.window = Some((from, to));
+            }
+        }
+        if rng.per_mille(700) {
+            let max_unavailable = rng.pick(&[Amount::Count(1), Amount::Count(2), Amount::Percent(50)]);
+            let per = Some("site".to_owned());
+            self.config.limit_groups.push(LimitGroup { name: "sites".to_owned(), on: None, per, children: Vec::new(), max_unavailable });
+        }
+    }
+
+    fn make_rollouts(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.pick(&[1, 1, 2, 3]) {
+            let some = rng.pick(&[1000, 1000, 600, 400]);
+            let hosts: Vec<usize> = (0..self.hosts.len()).filter(|_| rng.per_mille(some)).collect();
+            if hosts.is_empty() {
+                continue;
+            }
+            let names = |list: &[&str], rng: &mut Rng| list.iter().filter(|_| rng.per_mille(700)).map(|n| (*n).to_owned()).collect();
+            let mut rollout = self.config.rollout_of(&model::RolloutOptions::default(), None);
+            rollout.canary = Amount::Count(rng.pick(&[0, 0, 1, 2]));
+            rollout.stages = if rng.per_mille(500) { vec![Amount::Percent(50)] } else { Vec::new() };
+            rollout.concurrency = rng.pick(&[Amount::Count(1), Amount::Count(2), Amount::Count(4), Amount::Percent(50)]);
+            rollout.failure_budget = rng.pick(&[Amount::Count(0), Amount::Count(1), Amount::Count(3), Amount::Percent(30)]);
+            rollout.approval = rng.pick(&[Approval::Never, Approval::Never, Approval::AfterCanary, Approval::EachWave]);
+            rollout.drains = names(&["jobs", "place"], rng);
+            rollout.checks = names(&["jobs", "page"], rng);
+            rollout.on_drain_timeout = rng.pick(&[DrainPolicy::Abort, DrainPolicy::Skip, DrainPolicy::Force]);
+            rollout.soak = Millis::secs(rng.pick(&[0, 30, 60]));
+            rollout.stagger = Millis::secs(rng.pick(&[0, 0, 20]));
+            rollout.jitter = Millis::secs(rng.pick(&[0, 0, 60]));
+            rollout.only_if_required = rng.per_mille(200);
+            if self.window.is_some() && rng.per_mille(700) {
+                rollout.windows = vec!["night".to_owned()];
+            }
+            let plan = RolloutPlan {
+                hosts,
+                rollout,
+                timeout: Millis::secs(rng.pick(&[30, 60])),
+                policy: rng.pick(&[TimeoutPolicy::Abort, TimeoutPolicy::Proceed, TimeoutPolicy::ForceStop]),
+                force: self.has(Fault::Forced) && rng.per_mille(200),
+            };
+            let at = START + MINUTE + rng.below(6 * 60_000) as i64;
+            self.asks.push(Ask { at, host: 0, what: What::Rollout(Box::new(plan)) });
         }
     }
 

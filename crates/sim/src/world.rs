@@ -1,7 +1,9 @@
 //! The truth: hosts, their boots, their children. Nothing here decides anything; it only happens.
 
+use std::collections::BTreeSet;
+
 use model::{
-    BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, CommandId, Labels, Listing, PendingShutdown, Readable, TargetId,
+    BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, CommandId, ItemState, Labels, Listing, PendingShutdown, Readable, TargetId,
     Timestamp,
 };
 use uuid::Uuid;
@@ -49,6 +51,38 @@ pub(crate) struct Pending {
     pub(crate) off: bool,
     /// Tells two shutdowns apart.
     pub(crate) number: u64,
+}
+
+/// Something that a drain takes out of service: the jobs on a host, or its place behind a balancer.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    /// In the tool's word.
+    pub(crate) state: String,
+    /// It takes work.
+    pub(crate) in_service: bool,
+    /// It does not drain when asked.
+    pub(crate) hangs: bool,
+    /// Who brought it to its state, and when.
+    pub(crate) changed: (Cause, Time),
+}
+
+impl Service {
+    /// As it is without anybody's doing.
+    pub(crate) fn new() -> Self {
+        Self { state: "ready".to_owned(), in_service: true, hangs: false, changed: (Cause::Itself, 0) }
+    }
+
+    /// Change it.
+    pub(crate) fn set(&mut self, state: &str, in_service: bool, cause: Cause, now: Time) {
+        state.clone_into(&mut self.state);
+        self.in_service = in_service;
+        self.changed = (cause, now);
+    }
+
+    /// As a performer sees it.
+    pub(crate) fn item(&self) -> ItemState {
+        ItemState { name: "it".to_owned(), state: self.state.clone(), in_service: self.in_service }
+    }
 }
 
 /// Whether a host runs.
@@ -120,6 +154,18 @@ pub(crate) struct Host {
     pub(crate) lost: bool,
     /// True time of the last step of its clock.
     pub(crate) clock_stepped_at: Option<Time>,
+    /// It has no agent and is reached over SSH.
+    pub(crate) ssh: bool,
+    /// Commands that the compare-and-claim script has claimed on it.
+    pub(crate) far_claims: BTreeSet<CommandId>,
+    /// Its jobs, where it has any that a drain knows.
+    pub(crate) jobs: Option<Service>,
+    /// Its place behind the balancer.
+    pub(crate) place: Service,
+    /// Its service runs and does not do what it is for.
+    pub(crate) sick: bool,
+    /// Whether it says that it needs a reboot; `None`: it cannot tell.
+    pub(crate) needs_reboot: Option<bool>,
 }
 
 impl Host {

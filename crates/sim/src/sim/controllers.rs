@@ -1,13 +1,13 @@
 //! A controller's process: runs the production driver, hears devices and people, dies and starts again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use driver::{Driver, StartError, StoreError};
 use engine::{Input, Refusal, Reply, RestoreError, Why};
-use model::{Actor, Force, Operation, Options, OrchestrationId, Report, Request, TargetId, Timestamp};
+use model::{Ack, Actor, CommandId, Force, InstanceId, Operation, Options, OrchestrationId, Report, Request, TargetId, Timestamp};
 use protocol::native::{ControllerBody, DeviceBody};
 
 use crate::backend::{Db, SimStore, SimTransport};
@@ -34,6 +34,11 @@ pub(crate) struct Controller {
     pub(crate) heard: BTreeMap<TargetId, Time>,
     /// The newest report that it was given.
     pub(crate) reports: BTreeMap<TargetId, Report>,
+    /// The run of the performers in its process, and how many reports they gave.
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) said: u64,
+    /// Commands that those performers are at work on.
+    pub(crate) taken: BTreeSet<CommandId>,
     /// It is meant to run.
     pub(crate) wanted: bool,
     spins: u32,
@@ -75,6 +80,7 @@ impl Sim {
             Some(Ok(driver)) => {
                 it.driver = Some(driver);
                 self.enrol_hosts(controller);
+                self.remotes_start(controller);
                 self.after_turn(controller);
             }
             Some(Err(StartError::Restore(RestoreError::FleetJournal { position, reason }))) => {
@@ -96,7 +102,7 @@ impl Sim {
         let known: Vec<TargetId> = {
             let backend = self.backend.lock();
             let entries = backend.db.fleet.iter().filter_map(|r| match &r.entry {
-                engine::FleetEntry::HostApproved { host } => Some(*host),
+                engine::FleetEntry::HostApproved { host } | engine::FleetEntry::HostAdopted { host, .. } => Some(*host),
                 _ => None,
             });
             entries.collect()
@@ -104,6 +110,15 @@ impl Sim {
         for (host, key) in self.hosts.iter().zip(&self.device_keys) {
             if !known.contains(&host.id) {
                 let inbox = &mut self.controllers[controller].inbox;
+                if host.ssh {
+                    inbox.push(Input::Adopt {
+                        host: host.id,
+                        name: host.name.clone(),
+                        address: host.name.clone(),
+                        labels: host.labels.clone(),
+                    });
+                    continue;
+                }
                 inbox.push(Input::Enrol {
                     host: host.id,
                     name: host.name.clone(),
@@ -168,7 +183,7 @@ impl Sim {
     }
 
     /// One production turn; the replies, if it became durable.
-    fn turn(&mut self, controller: usize, inputs: Vec<Input>) -> Option<Vec<Reply>> {
+    pub(crate) fn turn(&mut self, controller: usize, inputs: Vec<Input>) -> Option<Vec<Reply>> {
         let wall = self.wall(controller);
         self.backend.lock().running = controller;
         let driver = self.controllers[controller].driver.as_mut()?;
@@ -223,7 +238,11 @@ impl Sim {
             self.check_commit(controller, commit);
         }
         for command in commands {
-            self.send_command(command);
+            if self.is_remote(&command) {
+                self.perform_remote(controller, command);
+            } else {
+                self.send_command(command);
+            }
         }
     }
 
@@ -375,6 +394,18 @@ impl Sim {
         self.wake_controller(controller, delay);
     }
 
+    /// A performer in its own process has read a host.
+    pub(crate) fn controller_is_told(&mut self, controller: usize, host: TargetId, report: Report) {
+        self.controller_hears(controller, host, DeviceBody::Report { report });
+    }
+
+    /// A performer in its own process answers a command.
+    pub(crate) fn remote_said(&mut self, controller: usize, host: usize, ack: Ack) {
+        self.note(|s| format!("for {}: {}", s.hosts[host].name, words_of(&DeviceBody::Ack { ack: ack.clone() })));
+        let target = self.checks.issued.get(&ack.command).map_or(self.hosts[host].id, |i| i.command.target);
+        self.controller_hears(controller, target, DeviceBody::Ack { ack });
+    }
+
     /// The newest by the truth, whatever the order of arrival.
     fn remember_report(&mut self, controller: usize, host: TargetId, report: &Report) {
         let age = |r: &Report| (self.checks.instances.get(&r.instance).copied().unwrap_or_default(), r.sequence);
@@ -409,6 +440,7 @@ impl Sim {
                 let request = Request { targets: vec![self.hosts[host].id], operation, options, rollout: None, by };
                 self.submit(controller, host, request);
             }
+            What::Rollout(plan) => self.ask_rollout(controller, &plan),
             What::Cancel => {
                 let Some(id) = self.checks.active_on(host) else { return };
                 self.counts.fault(Fault::Cancel);

@@ -4,6 +4,8 @@ mod agents;
 pub(crate) mod check;
 mod controllers;
 mod net;
+mod people;
+mod remote;
 mod strikes;
 mod tools;
 
@@ -21,8 +23,9 @@ use crate::sim::agents::Agent;
 use crate::sim::check::{Checks, Guarantee, Violation};
 use crate::sim::controllers::Controller;
 use crate::sim::net::{Down, Up};
+use crate::sim::remote::Remote;
 use crate::sim::tools::Done;
-use crate::world::{Boot, Cause, Host, Power, Time, new_boot};
+use crate::world::{Boot, Cause, Host, Power, Service, Time, new_boot};
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -57,6 +60,10 @@ pub(crate) enum Event {
     Heal { fault: Fault, host: usize },
     /// A person asks for something.
     Ask { index: usize, tries: u32 },
+    /// A performer in a controller's process goes on.
+    Remote { controller: usize, run: u64, host: usize, remote: Box<Remote> },
+    /// A person looks after a rollout.
+    Tend { id: OrchestrationId },
     /// No more faults from here on.
     FaultsEnd,
 }
@@ -252,8 +259,10 @@ impl Sim {
     fn schedule_everything(&mut self) {
         self.start_controller_in(0, 0);
         for host in 0..self.hosts.len() {
-            let delay = self.rng.below(5_000) as i64;
-            self.after(delay, Event::AgentStart { host, boot: 0 });
+            if !self.hosts[host].ssh {
+                let delay = self.rng.below(5_000) as i64;
+                self.after(delay, Event::AgentStart { host, boot: 0 });
+            }
         }
         for index in 0..self.scenario.asks.len() {
             let at = self.scenario.asks[index].at;
@@ -306,6 +315,8 @@ impl Sim {
             Event::Strike { fault, host } => self.strike(fault, host),
             Event::Heal { fault, host } => self.heal(fault, host),
             Event::Ask { index, tries } => self.ask(index, tries),
+            Event::Remote { controller, run, host, remote } => self.remote(controller, run, host, *remote),
+            Event::Tend { id } => self.tend(id),
             Event::FaultsEnd => self.faults_end(),
         }
     }
@@ -371,8 +382,22 @@ impl Sim {
             let status = ChildStatus::Running;
             self.after(delay, Event::ChildChanges { host, boot, child, status, cause: Cause::Boot });
         }
-        let delay = self.rng.between(500, 12_000) as i64;
-        self.after(delay, Event::AgentStart { host, boot });
+        self.jobs_start(host);
+        if !self.hosts[host].ssh {
+            let delay = self.rng.between(500, 12_000) as i64;
+            self.after(delay, Event::AgentStart { host, boot });
+        }
+    }
+
+    /// Jobs that ran before start with the host; it may come up sick.
+    fn jobs_start(&mut self, host: usize) {
+        let sick = !self.faults_over && self.scenario.has(Fault::ComesUpSick) && self.rng.per_mille(300);
+        if sick {
+            self.counts.fault(Fault::ComesUpSick);
+            self.hosts[host].sick = true;
+            self.note(|s| format!("{} came up, and its service does not answer", s.hosts[host].name));
+        }
+        self.hosts[host].needs_reboot = self.hosts[host].needs_reboot.map(|_| false);
     }
 
     fn child_changes(&mut self, host: usize, boot: usize, child: TargetId, status: ChildStatus, cause: Cause) {
@@ -472,6 +497,12 @@ fn make_host(plan: &HostPlan, rng: &mut Rng) -> Host {
         listing_bad: None,
         lost: false,
         clock_stepped_at: None,
+        ssh: plan.ssh,
+        far_claims: BTreeSet::new(),
+        jobs: plan.jobs.then(Service::new),
+        place: Service::new(),
+        sick: false,
+        needs_reboot: rng.pick(&[Some(true), Some(true), Some(false), None]),
     };
     for name in &plan.children {
         let child = host.new_child(name, rng);

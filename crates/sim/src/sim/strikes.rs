@@ -34,6 +34,12 @@ const TIMED: &[(Fault, u64)] = &[
     (Fault::ChildAppears, 2),
     (Fault::ChildDies, 2),
     (Fault::ChildStarts, 2),
+    (Fault::DrainHangs, 3),
+    (Fault::DrainUndone, 2),
+    (Fault::DrainedBefore, 2),
+    (Fault::ServiceFlaps, 3),
+    (Fault::Freeze, 1),
+    (Fault::Hold, 2),
     (Fault::ControllerClockStep, 1),
     (Fault::HostClockStep, 2),
 ];
@@ -146,8 +152,43 @@ impl Sim {
                 self.hosts[host].clock_stepped_at = Some(self.now);
                 self.note(|s| format!("{}: the clock is stepped by {} s", s.hosts[host].name, step / 1000));
             }
+            Fault::DrainHangs | Fault::DrainUndone | Fault::DrainedBefore | Fault::ServiceFlaps => self.strike_service(fault, host),
+            Fault::Freeze | Fault::Hold => {
+                self.people_hold(fault, host, true);
+                let delay = self.rng.between(30_000, 900_000) as i64;
+                self.after(delay, Event::Heal { fault, host });
+            }
             _ => self.strike_child(fault, host),
         }
+    }
+
+    fn strike_service(&mut self, fault: Fault, host: usize) {
+        let now = self.now;
+        let jobs = self.rng.per_mille(500) && self.hosts[host].jobs.is_some();
+        let busy = self.checks_working_on(host);
+        let it = &mut self.hosts[host];
+        let service = if jobs { it.jobs.as_mut() } else { None }.unwrap_or(&mut it.place);
+        match fault {
+            // Counted when a tool meets it.
+            Fault::DrainHangs => service.hangs = true,
+            Fault::DrainUndone if service.state == "drained" => {
+                service.set("ready", true, Cause::Foreign, now);
+                self.counts.fault(fault);
+            }
+            // A person takes it out, and not in the middle of our work: then nobody could tell whose it is.
+            Fault::DrainedBefore if service.in_service && !busy => {
+                service.set("maint", false, Cause::Foreign, now);
+                self.counts.fault(fault);
+            }
+            Fault::ServiceFlaps => {
+                it.sick = true;
+                self.counts.fault(fault);
+                let delay = self.rng.between(1_000, 60_000) as i64;
+                self.after(delay, Event::Heal { fault, host });
+            }
+            _ => return,
+        }
+        self.note(|s| format!("{}: {}", s.hosts[host].name, fault.words()));
     }
 
     fn strike_child(&mut self, fault: Fault, host: usize) {
@@ -212,6 +253,8 @@ impl Sim {
             Fault::ControllerDiskFull => self.backend.lock().full = false,
             Fault::AgentDiskFull => self.hosts[host].disk.full = false,
             Fault::Inhibitor => self.hosts[host].inhibitors.clear(),
+            Fault::ServiceFlaps => self.hosts[host].sick = false,
+            Fault::Freeze | Fault::Hold => return self.people_hold(fault, host, false),
             Fault::ChildHangs => self.hosts[host].children.iter_mut().for_each(|c| c.hangs = false),
             Fault::ChildUnstoppable => self.hosts[host].children.iter_mut().for_each(|c| c.unstoppable = false),
             Fault::ChildFails => self.hosts[host].children.iter_mut().for_each(|c| c.fails = false),
@@ -234,6 +277,9 @@ impl Sim {
         for host in &mut self.hosts {
             host.disk.full = false;
             host.inhibitors.clear();
+            host.sick = false;
+            host.place.hangs = false;
+            host.jobs.iter_mut().for_each(|s| s.hangs = false);
             for child in &mut host.children {
                 child.hangs = false;
                 child.unstoppable = false;

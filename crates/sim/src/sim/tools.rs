@@ -33,7 +33,7 @@ impl Sim {
             children: h.list(self.now),
             pending_shutdown: h.pending_shutdown(),
             inhibitors: Readable::Known(h.inhibitors.clone()),
-            reboot_required: Readable::Unknown("not simulated".to_owned()),
+            reboot_required: crate::sim::remote::required(h),
             needs_restarting: None,
         }
     }
@@ -74,7 +74,7 @@ impl Sim {
         }
     }
 
-    fn stop_child(&mut self, host: usize, id: CommandId, child: &ChildRef, grace: Millis, force: bool) -> (u64, Verdict) {
+    pub(crate) fn stop_child(&mut self, host: usize, id: CommandId, child: &ChildRef, grace: Millis, force: bool) -> (u64, Verdict) {
         let wait = match self.listing_wait(host, grace) {
             Ok(wait) => wait,
             Err(answer) => return answer,
@@ -94,7 +94,7 @@ impl Sim {
         self.child_op(host, id, child, ChildStatus::Stopped, wait + takes, grace)
     }
 
-    fn start_child(&mut self, host: usize, id: CommandId, child: &ChildRef, frozen: bool, limit: Millis) -> (u64, Verdict) {
+    pub(crate) fn start_child(&mut self, host: usize, id: CommandId, child: &ChildRef, frozen: bool, limit: Millis) -> (u64, Verdict) {
         let wait = match self.listing_wait(host, limit) {
             Ok(wait) => wait,
             Err(answer) => return answer,
@@ -116,7 +116,7 @@ impl Sim {
     }
 
     /// Where nothing goes wrong, tools are fast enough for every limit.
-    fn slowest(&self, most: u64) -> u64 {
+    pub(crate) fn slowest(&self, most: u64) -> u64 {
         if self.scenario.healthy { 3_000 } else { most }
     }
 
@@ -139,7 +139,7 @@ impl Sim {
         (takes + 30, Verdict::Completed { observed: Some(Observed::Child(status)), already: false })
     }
 
-    fn end_boot(&mut self, host: usize, id: CommandId, off: bool, ignore_inhibitors: bool) -> (u64, Verdict) {
+    pub(crate) fn end_boot(&mut self, host: usize, id: CommandId, off: bool, ignore_inhibitors: bool) -> (u64, Verdict) {
         let answer = self.rng.between(50, 1_500);
         if !ignore_inhibitors && !self.hosts[host].inhibitors.is_empty() {
             return (answer, failed(ErrorCode::Refused, "operation inhibited"));

@@ -6,6 +6,7 @@ mod budget;
 mod gates;
 mod outcome;
 mod replay;
+mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,8 +14,8 @@ use std::rc::Rc;
 
 use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
 use model::{
-    ActionKind, Command, CommandId, Direction, Fence, InstanceId, Operation, OrchestrationId, Place, Plan, Recheck, Report,
-    Request, StepAction, TargetId, Timestamp, Track,
+    ActionKind, Actor, Command, CommandId, Direction, Fence, InstanceId, Millis, Operation, OrchestrationId, Place, Plan, Recheck, Report,
+    Request, StepAction, TargetId, Timestamp, Track, Unfinished,
 };
 
 use crate::backend::Commit;
@@ -32,6 +33,8 @@ pub enum Guarantee {
     G2,
     /// Proof.
     G3,
+    /// Failure budget.
+    G4,
     /// Gates.
     G5,
     /// End.
@@ -54,6 +57,7 @@ impl fmt::Display for Guarantee {
             Self::G1 => "G1 budget",
             Self::G2 => "G2 at most once",
             Self::G3 => "G3 proof",
+            Self::G4 => "G4 failure budget",
             Self::G5 => "G5 gates",
             Self::G6 => "G6 end",
             Self::G7 => "G7 restoration",
@@ -89,6 +93,13 @@ pub(crate) struct Run {
     pub(crate) plan: Plan,
     pub(crate) accepted_at: Time,
     pub(crate) ended: Option<Outcome>,
+    /// The wave of each track.
+    pub(crate) waves: Vec<usize>,
+    pub(crate) paused: bool,
+    /// Failures that a person accepted by resuming.
+    pub(crate) accepted_failures: u32,
+    pub(crate) agreed: BTreeSet<usize>,
+    pub(crate) last_start: Option<Timestamp>,
 }
 
 /// One track: its orchestration and its number.
@@ -126,6 +137,11 @@ pub(crate) struct Watch {
     /// Since when every probe after the reboot found everything as before, and until when.
     pub(crate) healthy: Option<(Timestamp, Timestamp)>,
     pub(crate) last_probe: Option<Report>,
+    pub(crate) unfinished: Option<Unfinished>,
+    pub(crate) only_if_required: bool,
+    /// How long the soak of its plan is.
+    pub(crate) soak: Option<Millis>,
+    pub(crate) service: rollout::Service,
     pub(crate) ended: Option<Outcome>,
 }
 
@@ -171,6 +187,8 @@ pub(crate) struct Checks {
     pub(crate) rogue: BTreeSet<CommandId>,
     /// Runs of agents in their true order.
     pub(crate) instances: BTreeMap<InstanceId, Time>,
+    pub(crate) frozen: bool,
+    pub(crate) held: BTreeSet<TargetId>,
     pub(crate) explained: Option<(OrchestrationId, Vec<Blocker>)>,
 }
 
@@ -205,6 +223,8 @@ impl Checks {
             controller_clock_stepped: false,
             rogue: BTreeSet::new(),
             instances: BTreeMap::new(),
+            frozen: false,
+            held: BTreeSet::new(),
             explained: None,
         }
     }
@@ -216,6 +236,8 @@ impl Checks {
         self.stranded.clear();
         self.off.clear();
         self.boot_ends.clear();
+        self.frozen = false;
+        self.held.clear();
     }
 
     /// The orchestration that has begun or waits on a host.
@@ -277,6 +299,14 @@ impl Sim {
                     self.check_stranded_ended(*target);
                 }
             }
+            FleetEntry::Frozen { .. } => checks.frozen = true,
+            FleetEntry::Thawed => checks.frozen = false,
+            FleetEntry::Held { host, .. } => {
+                checks.held.insert(*host);
+            }
+            FleetEntry::Released { host } => {
+                checks.held.remove(host);
+            }
             // A person's word let go of what an unreadable orchestration held.
             FleetEntry::Unlocked { orchestration, .. } if self.forgotten.contains(orchestration) => {
                 checks.runs.remove(orchestration);
@@ -291,14 +321,38 @@ impl Sim {
             return self.watch(id, request, plan);
         }
         let now = self.now;
+        if let Some(run) = self.checks.runs.get_mut(&id) {
+            match &record.entry {
+                Entry::Paused { .. } => {
+                    run.paused = true;
+                    if record.by == Actor::System {
+                        self.counts.end(End::BudgetSpent);
+                    }
+                }
+                Entry::Resumed { accepted } => {
+                    run.paused = false;
+                    run.accepted_failures = *accepted;
+                    self.counts.end(End::Resumed);
+                }
+                Entry::Agreed { wave } => {
+                    run.agreed.insert(*wave as usize);
+                    self.counts.end(End::Agreed);
+                }
+                _ => {}
+            }
+        }
         if let Entry::Ended { outcome, .. } = &record.entry {
             if let Some(run) = self.checks.runs.get_mut(&id) {
                 run.ended = Some(*outcome);
+                let fleet = run.plan.tracks().count() >= 5 && *outcome == Outcome::Completed;
                 self.counts.end(end_of(*outcome));
+                if fleet {
+                    self.counts.end(End::FleetDone);
+                }
             }
             return;
         }
-        let Some(track) = track_of(&record.entry) else { return };
+        let Some(track) = record.entry.track() else { return };
         let id = TrackId(id, track);
         let Some(watch) = self.checks.watched.get_mut(&id) else { return };
         match &record.entry {
@@ -308,6 +362,7 @@ impl Sim {
                 }
                 watch.started_at = Some(now);
                 self.check_start(controller, id, record.at);
+                self.check_gates(id, record.at);
             }
             Entry::CommandIssued { place, command } => {
                 let kind = command.action.kind();
@@ -326,11 +381,13 @@ impl Sim {
                 if kind.ends_boot() {
                     self.check_late_children(id);
                 }
+                self.check_service_command(id, place.direction, command);
                 if first {
                     self.check_first_disruption(id, command);
                 }
             }
-            Entry::Acked { place, ack, .. } => {
+            Entry::Acked { place, subject, ack, .. } => {
+                let steps = Rc::clone(&watch.steps);
                 if let Some(StepAction::Reboot { .. }) = watch.step(place.step) {
                     watch.reboot_done |= ack.status == model::AckStatus::Completed;
                 }
@@ -347,9 +404,13 @@ impl Sim {
                         self.note_health(id, record.at);
                     }
                 }
+                let step = steps.get(place.step as usize).filter(|_| place.direction == Direction::Do);
+                self.note_service(id, step, *subject, ack, record.at);
             }
             Entry::StepStarted { place, round, subjects, .. } => {
                 let stops = matches!(watch.step(place.step), Some(StepAction::Stop { .. }));
+                watch.service.results.clear();
+                watch.service.soak = None;
                 if stops && place.direction == Direction::Do {
                     watch.stop_rounds = watch.stop_rounds.max(*round);
                     watch.stop_subjects.extend(subjects);
@@ -360,6 +421,7 @@ impl Sim {
             Entry::TrackEnded { outcome, reason, .. } => {
                 watch.ended = Some(*outcome);
                 self.check_end(controller, id, *outcome, reason.as_deref().unwrap_or_default());
+                self.check_service_end(id, *outcome);
             }
             _ => {}
         }
@@ -368,7 +430,8 @@ impl Sim {
     fn watch(&mut self, id: OrchestrationId, request: &Request, plan: &Plan) {
         let lists: Vec<Rc<[StepAction]>> =
             plan.lists.iter().map(|list| list.iter().map(|step| step.action.clone()).collect()).collect();
-        let run = Run { request: request.clone(), plan: plan.clone(), accepted_at: self.now, ended: None };
+        let waves = (0..).zip(&plan.waves).flat_map(|(w, wave)| wave.tracks.iter().map(move |_| w)).collect();
+        let run = Run { request: request.clone(), plan: plan.clone(), accepted_at: self.now, ended: None, waves, paused: false, accepted_failures: 0, agreed: BTreeSet::new(), last_start: None };
         self.checks.runs.insert(id, run);
         for (number, track) in (0..).zip(plan.tracks()) {
             self.watch_track(TrackId(id, number), request, track, &lists);
@@ -396,6 +459,13 @@ impl Sim {
             reboot_done: false,
             healthy: None,
             last_probe: None,
+            unfinished: track.unfinished.clone(),
+            only_if_required: request.rollout.as_ref().is_some_and(|r| r.only_if_required),
+            soak: steps.iter().find_map(|s| match s {
+                StepAction::Probe { recheck: Recheck::Soak, hold, .. } => Some(*hold),
+                _ => None,
+            }),
+            service: rollout::Service::default(),
             ended: None,
         };
         self.checks.watched.insert(id, watch);
@@ -449,6 +519,11 @@ impl Sim {
         }
     }
 
+    /// Whether a track works on a host.
+    pub(crate) fn checks_working_on(&self, host: usize) -> bool {
+        self.checks.watched.values().any(|w| w.host == host && w.started_at.is_some() && w.ended.is_none())
+    }
+
     /// A child that starts with the host was started by a boot.
     pub(crate) fn checks_boot_started(&mut self, host: usize, child: TargetId) {
         let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.host == host && !w.boot_commands.is_empty());
@@ -462,23 +537,6 @@ impl Sim {
 impl Watch {
     fn step(&self, step: u32) -> Option<&StepAction> {
         self.steps.get(step as usize)
-    }
-}
-
-/// The track that an entry is about.
-fn track_of(entry: &Entry) -> Option<u32> {
-    match entry {
-        Entry::TrackStarted { track }
-        | Entry::HostGone { track }
-        | Entry::UnwindStarted { track, .. }
-        | Entry::TrackEnded { track, .. } => Some(*track),
-        Entry::StepStarted { place, .. }
-        | Entry::CommandIssued { place, .. }
-        | Entry::Acked { place, .. }
-        | Entry::DeadlinePassed { place }
-        | Entry::ForceStarted { place, .. }
-        | Entry::StepEnded { place } => Some(place.track),
-        _ => None,
     }
 }
 

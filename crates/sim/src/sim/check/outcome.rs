@@ -19,7 +19,8 @@ impl Sim {
     /// G3.
     fn check_proof(&mut self, id: TrackId, outcome: Outcome) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
-        if !matches!(outcome, Outcome::Completed | Outcome::Partial) {
+        let proven_before = watch.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+        if !matches!(outcome, Outcome::Completed | Outcome::Partial) || proven_before {
             return;
         }
         let host = &self.hosts[watch.host];
@@ -69,7 +70,7 @@ impl Sim {
 
     /// E12: a child that came late is asked to stop before the host goes down; once more, and then the policy decides.
     pub(super) fn check_late_children(&mut self, id: TrackId) {
-        let Some(watch) = self.checks.watched.get(&id).filter(|w| w.operation == Operation::OrchestratedReboot) else {
+        let Some(watch) = self.checks.watched.get(&id).filter(|w| matches!(w.operation, Operation::OrchestratedReboot | Operation::RollingReboot)) else {
             return;
         };
         let Some(report) = watch.last_probe.as_ref().filter(|_| watch.stop_rounds < 2) else { return };
@@ -114,6 +115,9 @@ impl Sim {
     fn check_restored(&mut self, controller: usize, id: TrackId, outcome: Outcome, message: &str) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let host = &self.hosts[watch.host];
+        if watch.started_at.is_none() {
+            return;
+        }
         if self.checks.stranded.contains_key(&host.id) {
             if !message.contains(&host.name) {
                 let words = format!("{id} ends {outcome}: {} is stranded and not named in {message:?}", host.name);
@@ -121,7 +125,7 @@ impl Sim {
             }
             return;
         }
-        if watch.started_at.is_none() || watch.operation == Operation::Shutdown && outcome == Outcome::Completed {
+        if watch.operation == Operation::Shutdown && outcome == Outcome::Completed {
             return;
         }
         let report = self.controllers[controller].reports.get(&host.id);
@@ -157,7 +161,7 @@ impl Sim {
     /// Without any fault what was begun ends well.
     fn check_journey(&mut self, id: TrackId, outcome: Outcome, message: &str) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
-        if watch.started_at.is_some() && outcome != Outcome::Completed {
+        if watch.started_at.is_some() && !matches!(outcome, Outcome::Completed | Outcome::NotNeeded) {
             let words = format!("nothing went wrong, and {id} on {} ends {outcome}: {message}", self.hosts[watch.host].name);
             self.fail(Guarantee::Journey, words);
         }

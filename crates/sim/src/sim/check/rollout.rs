@@ -1,0 +1,224 @@
+//! What holds for rollouts: gates and budgets at each start, restoration of what was drained, and no host put back into
+//! service that is not healthy.
+
+use std::collections::BTreeMap;
+
+use engine::Outcome;
+use model::{AckStatus, Action, Command, Direction, Drain, ItemState, Observed, OrchestrationId, Readable, Recheck, StepAction, TargetId, Timestamp};
+
+use super::{Guarantee, TrackId};
+use crate::fault::End;
+use crate::sim::Sim;
+use crate::world::Cause;
+
+/// What the checks remember of a track's drains and probes.
+#[derive(Default)]
+pub(crate) struct Service {
+    /// Whether jobs and place took work when the track began, by the truth.
+    pub(crate) before: Option<(bool, bool)>,
+    /// What the first observation of each drain told.
+    pub(crate) observed: BTreeMap<String, Vec<ItemState>>,
+    /// Last result of the checks at each place, in the present step.
+    pub(crate) results: BTreeMap<TargetId, bool>,
+    /// Since when, and until when, the soak saw only good answers.
+    pub(crate) soak: Option<(Timestamp, Timestamp)>,
+    /// Something was drained by it.
+    pub(crate) drained: bool,
+}
+
+impl super::Checks {
+    /// Hosts of a run whose tracks did not end well, or did not begin.
+    pub(crate) fn left_undone(&self, id: OrchestrationId) -> Vec<usize> {
+        let tracks = self.watched.iter().filter(|(TrackId(run, _), _)| *run == id);
+        let undone = |o: Option<Outcome>| !matches!(o, Some(Outcome::Completed | Outcome::NotNeeded));
+        tracks.filter(|(_, w)| undone(w.ended)).map(|(_, w)| w.host).collect()
+    }
+}
+
+fn key(drain: &Drain) -> String {
+    format!("{drain:?}")
+}
+
+impl Sim {
+    /// A track of a rollout begins: every gate is open (G4, G5).
+    pub(super) fn check_gates(&mut self, id: TrackId, at: Timestamp) {
+        if let Some(words) = self.shut_gate(id, at) {
+            self.fail(words.0, format!("{id} begins on {}: {}", self.host_of(id), words.1));
+        }
+        let host = self.checks.watched.get(&id).map(|w| w.host);
+        if let Some(host) = host {
+            let it = &self.hosts[host];
+            let before = (it.jobs.as_ref().is_none_or(|s| s.in_service), it.place.in_service);
+            if let Some(watch) = self.checks.watched.get_mut(&id) {
+                watch.service.before = Some(before);
+            }
+        }
+        if let Some(run) = self.checks.runs.get_mut(&id.0) {
+            run.last_start = Some(at);
+        }
+    }
+
+    fn host_of(&self, id: TrackId) -> String {
+        self.checks.watched.get(&id).map_or_else(String::new, |w| self.hosts[w.host].name.clone())
+    }
+
+    fn shut_gate(&self, id: TrackId, at: Timestamp) -> Option<(Guarantee, String)> {
+        let run = self.checks.runs.get(&id.0)?;
+        let rollout = run.request.rollout.as_ref()?;
+        let total = u32::try_from(run.request.targets.len()).unwrap_or(u32::MAX);
+        let own: Vec<(&TrackId, &super::Watch)> = self.checks.watched.iter().filter(|(t, _)| t.0 == id.0).collect();
+        let failures = own.iter().filter(|(_, w)| matches!(w.ended, Some(Outcome::Failed | Outcome::Partial))).count() as u32;
+        let budget = rollout.failure_budget.of(total).max(run.accepted_failures);
+        if failures > budget {
+            return Some((Guarantee::G4, format!("{failures} have failed, and the budget is {budget}")));
+        }
+        let running = own.iter().filter(|(t, w)| **t != id && w.started_at.is_some() && w.ended.is_none()).count() as u32;
+        let limit = rollout.concurrency.of(total).max(1);
+        if running >= limit {
+            return Some((Guarantee::G5, format!("{running} are worked on, and the concurrency is {limit}")));
+        }
+        if run.paused {
+            return Some((Guarantee::G5, "the rollout is paused".to_owned()));
+        }
+        let wave_of = |track: u32| run.waves.get(track as usize).copied().unwrap_or_default();
+        let wave = wave_of(id.1);
+        if own.iter().any(|(t, w)| wave_of(t.1) < wave && w.ended.is_none()) {
+            return Some((Guarantee::G5, "an earlier wave is not over".to_owned()));
+        }
+        if run.plan.waves.get(wave).is_some_and(|w| w.approval) && !run.agreed.contains(&wave) {
+            return Some((Guarantee::G5, format!("nobody agreed to wave {wave}")));
+        }
+        if run.last_start.is_some_and(|last| at < last + rollout.stagger) {
+            return Some((Guarantee::G5, "closer to the last start than the stagger".to_owned()));
+        }
+        let forced = run.request.options.force.is_some();
+        if self.checks.frozen && !forced {
+            return Some((Guarantee::G5, "the fleet is frozen".to_owned()));
+        }
+        let host = self.checks.watched.get(&id)?.host;
+        if self.checks.held.contains(&self.hosts[host].id) && !forced {
+            return Some((Guarantee::G5, "a person holds the host".to_owned()));
+        }
+        if let Some((from, to)) = self.scenario.window.filter(|_| !rollout.windows.is_empty() && !forced) {
+            let minute = at.millis().rem_euclid(24 * 3_600_000) / 60_000;
+            if minute < from || minute >= to {
+                return Some((Guarantee::G5, format!("the window is from minute {from} to {to}, and it is minute {minute}")));
+            }
+        }
+        None
+    }
+
+    /// A command of a rollout's own kinds was journaled.
+    pub(super) fn check_service_command(&mut self, id: TrackId, direction: Direction, command: &Command) {
+        let Some(watch) = self.checks.watched.get_mut(&id) else { return };
+        let host = self.hosts[watch.host].name.clone();
+        match &command.action {
+            Action::Drain { drain, .. } => {
+                watch.service.drained = true;
+                if !watch.service.observed.contains_key(&key(drain)) && watch.unfinished.is_none() {
+                    self.fail(Guarantee::G7, format!("{id} drains {host} before it knows what is in service there"));
+                }
+            }
+            Action::Undrain { drain, prior, .. } => {
+                let known = watch.service.observed.get(&key(drain));
+                let left = watch.unfinished.as_ref().and_then(|u| u.drained.iter().find(|d| d.drain == *drain)).map(|d| &d.prior);
+                if left.or(known) != Some(prior) {
+                    return self.fail(Guarantee::G7, format!("{id} puts {host} back to something else than it was"));
+                }
+                let came_back = watch.reboot_done || watch.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+                let healthy = watch.healthy.is_some() && watch.service.results.values().all(|passed| *passed);
+                if direction == Direction::Do && came_back && !healthy && !drain.stops_work() {
+                    self.fail(Guarantee::G3, format!("{id} puts {host} back into service, and it was not seen healthy"));
+                }
+            }
+            Action::Reboot { .. } => {
+                let required = watch.admission.as_ref().is_some_and(|r| matches!(r.reboot_required, Readable::Known(Some(_))));
+                if watch.only_if_required && !required {
+                    self.fail(Guarantee::G5, format!("{id} reboots {host}, which did not say that it needs it"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a performer answered, beside its report.
+    pub(super) fn note_service(&mut self, id: TrackId, step: Option<&StepAction>, subject: TargetId, ack: &model::Ack, at: Timestamp) {
+        let Some(watch) = self.checks.watched.get_mut(&id) else { return };
+        let done = ack.status == AckStatus::Completed;
+        match step {
+            Some(StepAction::Observe { .. }) => {
+                let drain = self.checks.issued.get(&ack.command).and_then(|i| match &i.command.action {
+                    Action::Observe { drain } => Some(key(drain)),
+                    _ => None,
+                });
+                if let (Some(drain), Some(Observed::Items(items)), true) = (drain, &ack.observed, done) {
+                    watch.service.observed.entry(drain).or_insert_with(|| items.clone());
+                }
+            }
+            Some(StepAction::Probe { recheck: recheck @ (Recheck::Restored | Recheck::Soak), checks, .. }) if ack.status.is_final() => {
+                let results = match &ack.observed {
+                    Some(Observed::Checks(results)) => results.iter().all(|r| r.passed),
+                    _ => checks.is_empty() || subject != TargetId::CONTROLLER && !checks.iter().any(|c| c.site() == model::Site::Target),
+                };
+                let good = done && results;
+                watch.service.results.insert(subject, good);
+                if *recheck == Recheck::Soak {
+                    let all = watch.service.results.values().all(|passed| *passed);
+                    let since = watch.service.soak.map_or(at, |(since, _)| since);
+                    watch.service.soak = (good && all).then_some((since, at));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A track of a rollout is over: what it took out of service is back, as it was, or the host is stranded (G7).
+    pub(super) fn check_service_end(&mut self, id: TrackId, outcome: Outcome) {
+        let Some(watch) = self.checks.watched.get(&id) else { return };
+        match outcome {
+            Outcome::NotNeeded => self.counts.end(End::NotNeeded),
+            Outcome::Skipped if watch.started_at.is_some() => self.counts.end(End::Skipped),
+            _ => {}
+        }
+        let host = &self.hosts[watch.host];
+        let Some((jobs, place)) = watch.service.before.filter(|_| watch.service.drained) else { return };
+        if self.checks.stranded.contains_key(&host.id) {
+            return;
+        }
+        let is_ours = |cause: Cause| matches!(cause, Cause::Command(c) if self.checks.issued.get(&c).is_some_and(|i| i.command.orchestration == id.0));
+        let mut wrong = Vec::new();
+        let pairs = [("jobs", host.jobs.as_ref(), jobs), ("place behind the balancer", Some(&host.place), place)];
+        for (what, service, before) in pairs {
+            if let Some(service) = service
+                && service.in_service != before
+                && is_ours(service.changed.0)
+                && watch.unfinished.is_none()
+            {
+                wrong.push(format!("its {what} is {}", service.state));
+            }
+        }
+        if !wrong.is_empty() {
+            let words = format!("{id} ends {outcome}, and {} is not as it was: {}", host.name, wrong.join(", "));
+            return self.fail(Guarantee::G7, words);
+        }
+        if outcome == Outcome::Completed
+            && let Some(hold) = watch.soak
+            && watch.service.soak.is_none_or(|(since, until)| until < since + hold)
+        {
+            let words = format!("{id} is completed, and {} was not seen healthy for the whole soak", host.name);
+            self.fail(Guarantee::G3, words);
+        }
+    }
+
+    /// An undrain is performed: only of what is ours to put back.
+    pub(crate) fn checks_undrains(&mut self, host: usize, command: &Command) {
+        let it = &self.hosts[host];
+        let service = if command.target == TargetId::CONTROLLER { Some(&it.place) } else { it.jobs.as_ref() };
+        let Action::Undrain { prior, .. } = &command.action else { return };
+        let by_person = service.is_some_and(|s| !s.in_service && s.changed.0 == Cause::Foreign);
+        if by_person && prior.iter().any(|i| i.in_service) {
+            // Drained by a person while ours was out too: nobody can tell; counted, not judged.
+            self.mix(host as u64);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! What is performed without an agent: over SSH on a host, and where the engine runs. The performer lives in the controller's
+//! process and dies with it; what it left on the far end stays: the claim of the compare-and-claim script.
+
+use model::{
+    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Check, CheckKind, CheckResult, Command, ErrorCode,
+    InstanceId, ItemState, Observed, RateState, Readable, Report, TargetId,
+};
+use recipe::Verdict;
+
+use crate::fault::Fault;
+use crate::scenario::MINUTE;
+use crate::sim::check::{Claim, TrackId};
+use crate::sim::{Event, Sim};
+use crate::world::{Cause, Service, Time};
+
+/// Proof over SSH is read twice, so far apart.
+const TWICE: i64 = 2_000;
+/// Pause between two looks at a host that is to come back.
+const LOOK: i64 = 5_000;
+/// A host that does not answer costs so much.
+const CONNECT_LIMIT: i64 = 10_000;
+
+/// Something that a performer in a controller's process goes on with.
+#[derive(Debug)]
+pub(crate) enum Remote {
+    /// A command that was handed to it begins.
+    Begin(Box<Command>),
+    /// The ack of a command is ready.
+    Say(Box<Ack>),
+    /// Look whether the host is back.
+    Look { command: Box<Command>, until: Time, seen: Option<(BootIdentity, Time)> },
+    /// Read a host for the fleet.
+    Survey,
+}
+
+impl Sim {
+    /// Hands a command over to the performer in this controller's process.
+    pub(crate) fn perform_remote(&mut self, controller: usize, command: Command) {
+        // Checks from here name nobody: they are for the host of their track.
+        let of_track = |place: model::Place| self.checks.watched.get(&TrackId(command.orchestration, place.track)).map(|w| w.host);
+        let place = self.checks.issued.get(&command.id).and_then(|i| i.place);
+        let host = self.host_index(command.subject).or_else(|| place.and_then(of_track));
+        let Some(host) = host.filter(|_| self.controllers[controller].taken.insert(command.id)) else { return };
+        let delay = self.rng.between(5, 400) as i64;
+        self.remote_later(controller, host, delay, Remote::Begin(Box::new(command)));
+    }
+
+    pub(crate) fn remote_later(&mut self, controller: usize, host: usize, delay: i64, remote: Remote) {
+        let run = self.controllers[controller].run;
+        self.after(delay, Event::Remote { controller, run, host, remote: Box::new(remote) });
+    }
+
+    pub(crate) fn remote(&mut self, controller: usize, run: u64, host: usize, remote: Remote) {
+        let it = &self.controllers[controller];
+        if it.run != run || it.driver.is_none() {
+            return;
+        }
+        match remote {
+            Remote::Begin(command) => self.remote_begins(controller, host, &command),
+            Remote::Say(ack) => {
+                if ack.status.is_final() {
+                    self.controllers[controller].taken.remove(&ack.command);
+                }
+                self.remote_said(controller, host, *ack);
+            }
+            Remote::Look { command, until, seen } => self.remote_looks(controller, host, command, until, seen),
+            Remote::Survey => {
+                if self.is_reachable(host) {
+                    let report = self.remote_report(controller, host);
+                    self.controller_is_told(controller, self.hosts[host].id, report);
+                } else {
+                    self.counts.fault(Fault::SurveyFails);
+                }
+                self.remote_later(controller, host, 30_000, Remote::Survey);
+            }
+        }
+    }
+
+    fn is_reachable(&self, host: usize) -> bool {
+        self.hosts[host].is_up() && !self.is_cut_off(host)
+    }
+
+    fn remote_report(&mut self, controller: usize, host: usize) -> Report {
+        let reading = self.read_host(host);
+        let own = &mut self.controllers[controller];
+        own.said += 1;
+        let (instance, sequence) = (own.instance.unwrap_or(InstanceId(uuid::Uuid::nil())), own.said);
+        Report {
+            boot: self.hosts[host].boot().identity,
+            instance,
+            sequence,
+            taken_at: self.hosts[host].wall(self.now),
+            agent_version: "ssh".to_owned(),
+            protocol_version: 1,
+            actions: [
+                ActionKind::Probe,
+                ActionKind::Check,
+                ActionKind::Observe,
+                ActionKind::Drain,
+                ActionKind::Undrain,
+                ActionKind::StopChild,
+                ActionKind::StartChild,
+                ActionKind::Reboot,
+                ActionKind::Shutdown,
+            ]
+            .into(),
+            engines: reading.engines,
+            children: reading.children,
+            pending_shutdown: reading.pending_shutdown,
+            inhibitors: reading.inhibitors,
+            rate: RateState::default(),
+            reboot_required: required(&self.hosts[host]),
+        }
+    }
+
+    fn ack(&self, host: usize, command: &Command, status: AckStatus) -> Ack {
+        Ack {
+            command: command.id,
+            status,
+            error: None,
+            boot: self.hosts[host].boot().identity,
+            observed: None,
+            already: false,
+            report: None,
+        }
+    }
+
+    fn say_later(&mut self, controller: usize, host: usize, delay: i64, ack: Ack) {
+        self.remote_later(controller, host, delay, Remote::Say(Box::new(ack)));
+    }
+
+    fn say_failed(&mut self, controller: usize, host: usize, delay: i64, command: &Command, code: ErrorCode, message: &str) {
+        let error = Some(AckError { code, message: message.to_owned() });
+        let ack = Ack { error, ..self.ack(host, command, AckStatus::Failed) };
+        self.say_later(controller, host, delay, ack);
+    }
+
+    fn remote_begins(&mut self, controller: usize, host: usize, command: &Command) {
+        self.note(|s| {
+            let where_ = if command.target == TargetId::CONTROLLER { "here, for" } else { "over SSH on" };
+            format!("{} {where_} {}", command.action.kind(), s.hosts[host].name)
+        });
+        if self.wall(controller) > command.expires_at {
+            return self.say_failed(controller, host, 0, command, ErrorCode::Expired, "it had expired");
+        }
+        if command.target != TargetId::CONTROLLER && !self.is_reachable(host) {
+            let delay = self.rng.between(500, CONNECT_LIMIT as u64) as i64;
+            return self.say_failed(controller, host, delay, command, ErrorCode::Unreachable, "no connection");
+        }
+        match &command.action {
+            Action::Probe { checks } => {
+                let report = self.remote_report(controller, host);
+                let observed = (!checks.is_empty()).then(|| Observed::Checks(self.make_checks(host, checks)));
+                let ack = Ack { report: Some(report), observed, ..self.ack(host, command, AckStatus::Completed) };
+                self.say_later(controller, host, 60, ack);
+            }
+            Action::Check { checks } => {
+                let observed = Some(Observed::Checks(self.make_checks(host, checks)));
+                let ack = Ack { observed, ..self.ack(host, command, AckStatus::Completed) };
+                self.say_later(controller, host, 60, ack);
+            }
+            Action::Observe { .. } => {
+                let items = vec![self.service_of(host, command).item()];
+                let ack = Ack { observed: Some(Observed::Items(items)), ..self.ack(host, command, AckStatus::Completed) };
+                self.say_later(controller, host, 40, ack);
+            }
+            Action::Drain { grace, force, .. } => self.remote_drain(controller, host, command, *grace, *force),
+            Action::Undrain { prior, .. } => self.remote_undrain(controller, host, command, prior),
+            Action::Reboot { .. } | Action::Shutdown { .. } => self.remote_boot_end(controller, host, command),
+            Action::StopChild { child, grace, force } => {
+                let (delay, verdict) = self.stop_child(host, command.id, child, *grace, *force);
+                self.say_verdict(controller, host, delay, command, verdict);
+            }
+            Action::StartChild { child, frozen, limit } => {
+                let (delay, verdict) = self.start_child(host, command.id, child, *frozen, *limit);
+                self.say_verdict(controller, host, delay, command, verdict);
+            }
+        }
+    }
+
+    fn say_verdict(&mut self, controller: usize, host: usize, delay: u64, command: &Command, verdict: Verdict) {
+        let delay = i64::try_from(delay).unwrap_or(MINUTE);
+        match verdict {
+            Verdict::Completed { observed, already } => {
+                let ack = Ack { observed, already, ..self.ack(host, command, AckStatus::Completed) };
+                self.say_later(controller, host, delay, ack);
+            }
+            Verdict::Failed { code, message } => self.say_failed(controller, host, delay, command, code, &message),
+            Verdict::Ordered => {}
+        }
+    }
+
+    /// All checks of a host find the same thing: whether its service does what it is for.
+    fn make_checks(&mut self, host: usize, checks: &[Check]) -> Vec<CheckResult> {
+        let it = &self.hosts[host];
+        let runs = it.is_up() && it.jobs.as_ref().is_none_or(|s| s.in_service);
+        let works = it.is_up() && !it.sick;
+        let result = |check: &Check| {
+            let passed = works && (runs || !matches!(check.kind, CheckKind::Unit { .. }));
+            let detail = if passed { "fine" } else { "it does not answer" };
+            CheckResult { name: check.name.clone(), passed, detail: detail.to_owned() }
+        };
+        let results: Vec<CheckResult> = checks.iter().map(result).collect();
+        if results.iter().any(|r| !r.passed) {
+            self.counts.fault(Fault::CheckFails);
+        }
+        results
+    }
+
+    /// What a drain is about: at the target its jobs, here its place behind the balancer.
+    fn service_of(&mut self, host: usize, command: &Command) -> &mut Service {
+        let it = &mut self.hosts[host];
+        if command.target == TargetId::CONTROLLER { &mut it.place } else { it.jobs.get_or_insert_with(Service::new) }
+    }
+
+    fn remote_drain(&mut self, controller: usize, host: usize, command: &Command, grace: model::Millis, force: bool) {
+        let service = self.service_of(host, command).clone();
+        if !service.in_service {
+            let observed = Some(Observed::Items(vec![service.item()]));
+            let ack = Ack { observed, already: true, ..self.ack(host, command, AckStatus::Completed) };
+            return self.say_later(controller, host, 40, ack);
+        }
+        if service.hangs && !force {
+            self.counts.fault(Fault::DrainHangs);
+            let delay = i64::try_from(grace.0).unwrap_or(MINUTE);
+            return self.say_failed(controller, host, delay, command, ErrorCode::NotDrained, "1 session is left");
+        }
+        let now = self.now;
+        self.service_of(host, command).set("drained", false, Cause::Command(command.id), now);
+        let delay = self.rng.between(100, self.slowest(20_000)) as i64;
+        let observed = Some(Observed::Items(vec![self.service_of(host, command).item()]));
+        let ack = Ack { observed, ..self.ack(host, command, AckStatus::Completed) };
+        self.say_later(controller, host, delay, ack);
+    }
+
+    fn remote_undrain(&mut self, controller: usize, host: usize, command: &Command, prior: &[ItemState]) {
+        self.checks_undrains(host, command);
+        if self.strikes_now(Fault::UndrainFails) {
+            self.counts.fault(Fault::UndrainFails);
+            return self.say_failed(controller, host, 500, command, ErrorCode::ToolFailed, "the balancer said no");
+        }
+        let now = self.now;
+        if let Some(before) = prior.first() {
+            let service = self.service_of(host, command);
+            if service.state != before.state {
+                service.set(&before.state, before.in_service, Cause::Command(command.id), now);
+            }
+        }
+        let observed = Some(Observed::Items(vec![self.service_of(host, command).item()]));
+        let ack = Ack { observed, ..self.ack(host, command, AckStatus::Completed) };
+        let delay = self.rng.between(50, 2_000) as i64;
+        self.say_later(controller, host, delay, ack);
+    }
+
+    /// The compare-and-claim script.
+    fn remote_boot_end(&mut self, controller: usize, host: usize, command: &Command) {
+        let Some(expected) = command.action.expect_boot() else { return };
+        let present = self.hosts[host].boot().identity;
+        let claimed = self.hosts[host].far_claims.contains(&command.id);
+        let until = self.now + 2 * MINUTE + 10_000;
+        if present != expected {
+            if claimed {
+                let look = Remote::Look { command: Box::new(command.clone()), until, seen: None };
+                return self.remote_later(controller, host, 100, look);
+            }
+            return self.say_failed(controller, host, 80, command, ErrorCode::BootDiffers, "the host is on another boot");
+        }
+        if !claimed {
+            if self.hosts[host].disk.full {
+                self.counts.fault(Fault::AgentDiskFull);
+                return self.say_failed(controller, host, 80, command, ErrorCode::LedgerFailed, "no space left on the far end");
+            }
+            let ignore = matches!(
+                command.action,
+                Action::Reboot { ignore_inhibitors: true, .. } | Action::Shutdown { ignore_inhibitors: true, .. }
+            );
+            if !ignore && !self.hosts[host].inhibitors.is_empty() {
+                return self.say_failed(controller, host, 80, command, ErrorCode::Refused, "operation inhibited");
+            }
+            self.hosts[host].far_claims.insert(command.id);
+            let claim = Claim {
+                host,
+                boot: self.hosts[host].boots.len() - 1,
+                at: self.now,
+                ends_boot: true,
+                subject: command.subject,
+                fence: command.fence,
+            };
+            self.checks.claims.entry(command.id).or_insert(claim);
+            let off = command.action.kind() == ActionKind::Shutdown;
+            let _ = self.end_boot(host, command.id, off, ignore);
+            // The answer of the order is often lost with the connection.
+            if self.rng.per_mille(700) {
+                self.say_later(controller, host, 50, self.ack(host, command, AckStatus::Accepted));
+            }
+        }
+        self.say_later(controller, host, 120, self.ack(host, command, AckStatus::ExecutionStarted));
+        if command.action.kind() == ActionKind::Reboot {
+            let look = Remote::Look { command: Box::new(command.clone()), until, seen: None };
+            self.remote_later(controller, host, 1_000, look);
+        }
+    }
+
+    fn remote_looks(
+        &mut self,
+        controller: usize,
+        host: usize,
+        command: Box<Command>,
+        until: Time,
+        seen: Option<(BootIdentity, Time)>,
+    ) {
+        if !self.is_reachable(host) {
+            return self.remote_later(controller, host, LOOK, Remote::Look { command, until, seen: None });
+        }
+        let boot = self.hosts[host].boot().identity;
+        if command.action.expect_boot() == Some(boot) {
+            if self.now > until && self.hosts[host].pending.is_none() {
+                // Closed on the far end: no order of this command can happen any more.
+                let words = "still on the same boot, and no shutdown is pending";
+                return self.say_failed(controller, host, 50, &command, ErrorCode::NotBegun, words);
+            }
+            return self.remote_later(controller, host, LOOK, Remote::Look { command, until, seen: None });
+        }
+        match seen {
+            Some((first, at)) if first == boot && self.now >= at + TWICE => {
+                let report = self.remote_report(controller, host);
+                let ack = Ack { report: Some(report), ..self.ack(host, &command, AckStatus::Completed) };
+                self.say_later(controller, host, 50, ack);
+            }
+            _ => {
+                let seen = Some((boot, self.now));
+                self.remote_later(controller, host, TWICE, Remote::Look { command, until, seen });
+            }
+        }
+    }
+
+    /// What a controller's own performers know of is gone with it.
+    pub(crate) fn remotes_start(&mut self, controller: usize) {
+        let instance = InstanceId(self.rng.uuid());
+        self.checks.instances.insert(instance, self.now);
+        let it = &mut self.controllers[controller];
+        it.instance = Some(instance);
+        it.said = 0;
+        it.taken.clear();
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].ssh {
+                let delay = self.rng.below(2_000) as i64;
+                self.remote_later(controller, host, delay, Remote::Survey);
+            }
+        }
+    }
+
+    /// Whether a command is performed without an agent.
+    pub(crate) fn is_remote(&self, command: &Command) -> bool {
+        command.target == TargetId::CONTROLLER || self.host_index(command.target).is_some_and(|h| self.hosts[h].ssh)
+    }
+}
+
+/// What a host tells that cannot say whether it needs a reboot.
+pub(crate) fn required(host: &crate::world::Host) -> Readable<Option<String>> {
+    match host.needs_reboot {
+        Some(true) => Readable::Known(Some("a new kernel is installed".to_owned())),
+        Some(false) => Readable::Known(None),
+        None => Readable::Unknown("no tool tells".to_owned()),
+    }
+}
