@@ -200,7 +200,7 @@ impl Scenario {
             let children: Vec<String> = if self.fleet && rng.per_mille(700) { Vec::new() } else { children };
             let ssh = self.fleet && rng.per_mille(500);
             labels.insert("route".to_owned(), if ssh { "ssh" } else { "agent" }.to_owned());
-            let jobs = ssh && rng.per_mille(700);
+            let jobs = self.fleet && rng.per_mille(500);
             if jobs {
                 labels.insert("jobs".to_owned(), "yes".to_owned());
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use agent::ledger::{self, Record};
 use agent::machine::{Clock, Config, Effect, Input, Machine, Reading, Token};
-use model::{Ack, AckStatus, ActionKind, InstanceId, Millis};
+use model::{Ack, AckStatus, Action, ActionKind, InstanceId, Millis};
 use protocol::native::DeviceBody;
 
 use crate::fault::{CrashPoint, Fault};
@@ -61,6 +61,10 @@ impl Sim {
         let instance = InstanceId(self.rng.uuid());
         let actions = BTreeSet::from([
             ActionKind::Probe,
+            ActionKind::Check,
+            ActionKind::Observe,
+            ActionKind::Drain,
+            ActionKind::Undrain,
             ActionKind::StopChild,
             ActionKind::StartChild,
             ActionKind::Reboot,
@@ -299,8 +303,10 @@ impl Sim {
                 Effect::Look { command, action } => {
                     let delay = self.rng.between(20, 900) as i64;
                     let run = self.agents[host].run;
-                    let message = format!("simulated hosts cannot {}", action.kind());
-                    let verdict = recipe::Verdict::Failed { code: model::ErrorCode::Unsupported, message };
+                    let (_, verdict) = match &*action {
+                        Action::Probe { checks } => self.serve(host, false, command, &Action::Check { checks: checks.clone() }),
+                        action => self.serve(host, false, command, action),
+                    };
                     self.after(delay, Event::AgentDone { host, run, done: Box::new(Done::Looked { command, verdict }) });
                 }
                 Effect::Read(reading) => {

@@ -6,6 +6,7 @@ mod controllers;
 mod net;
 mod people;
 mod remote;
+mod service;
 mod strikes;
 mod tools;
 

@@ -2,8 +2,7 @@
 //! process and dies with it; what it left on the far end stays: the claim of the compare-and-claim script.
 
 use model::{
-    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Check, CheckKind, CheckResult, Command, ErrorCode,
-    InstanceId, ItemState, Observed, RateState, Readable, Report, TargetId,
+    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Command, ErrorCode, InstanceId, Observed, RateState, Readable, Report, TargetId,
 };
 use recipe::Verdict;
 
@@ -11,7 +10,7 @@ use crate::fault::Fault;
 use crate::scenario::MINUTE;
 use crate::sim::check::{Claim, TrackId};
 use crate::sim::{Event, Sim};
-use crate::world::{Cause, Service, Time};
+use crate::world::Time;
 
 /// Proof over SSH is read twice, so far apart.
 const TWICE: i64 = 2_000;
@@ -140,7 +139,9 @@ impl Sim {
             let where_ = if command.target == TargetId::CONTROLLER { "here, for" } else { "over SSH on" };
             format!("{} {where_} {}", command.action.kind(), s.hosts[host].name)
         });
-        if self.wall(controller) > command.expires_at {
+        // What ends a boot may have been ordered by an earlier copy: that is looked at even when this one has expired.
+        let looks = self.hosts[host].far_claims.contains(&command.id);
+        if self.wall(controller) > command.expires_at && !looks && (!command.action.kind().ends_boot() || self.is_reachable(host)) {
             return self.say_failed(controller, host, 0, command, ErrorCode::Expired, "it had expired");
         }
         if command.target != TargetId::CONTROLLER && !self.is_reachable(host) {
@@ -154,18 +155,11 @@ impl Sim {
                 let ack = Ack { report: Some(report), observed, ..self.ack(host, command, AckStatus::Completed) };
                 self.say_later(controller, host, 60, ack);
             }
-            Action::Check { checks } => {
-                let observed = Some(Observed::Checks(self.make_checks(host, checks)));
-                let ack = Ack { observed, ..self.ack(host, command, AckStatus::Completed) };
-                self.say_later(controller, host, 60, ack);
+            Action::Check { .. } | Action::Observe { .. } | Action::Drain { .. } | Action::Undrain { .. } => {
+                let here = command.target == TargetId::CONTROLLER;
+                let (delay, verdict) = self.serve(host, here, command.id, &command.action);
+                self.say_verdict(controller, host, delay, command, verdict);
             }
-            Action::Observe { .. } => {
-                let items = vec![self.service_of(host, command).item()];
-                let ack = Ack { observed: Some(Observed::Items(items)), ..self.ack(host, command, AckStatus::Completed) };
-                self.say_later(controller, host, 40, ack);
-            }
-            Action::Drain { grace, force, .. } => self.remote_drain(controller, host, command, *grace, *force),
-            Action::Undrain { prior, .. } => self.remote_undrain(controller, host, command, prior),
             Action::Reboot { .. } | Action::Shutdown { .. } => self.remote_boot_end(controller, host, command),
             Action::StopChild { child, grace, force } => {
                 let (delay, verdict) = self.stop_child(host, command.id, child, *grace, *force);
@@ -188,68 +182,6 @@ impl Sim {
             Verdict::Failed { code, message } => self.say_failed(controller, host, delay, command, code, &message),
             Verdict::Ordered => {}
         }
-    }
-
-    /// All checks of a host find the same thing: whether its service does what it is for.
-    fn make_checks(&mut self, host: usize, checks: &[Check]) -> Vec<CheckResult> {
-        let it = &self.hosts[host];
-        let runs = it.is_up() && it.jobs.as_ref().is_none_or(|s| s.in_service);
-        let works = it.is_up() && !it.sick;
-        let result = |check: &Check| {
-            let passed = works && (runs || !matches!(check.kind, CheckKind::Unit { .. }));
-            let detail = if passed { "fine" } else { "it does not answer" };
-            CheckResult { name: check.name.clone(), passed, detail: detail.to_owned() }
-        };
-        let results: Vec<CheckResult> = checks.iter().map(result).collect();
-        if results.iter().any(|r| !r.passed) {
-            self.counts.fault(Fault::CheckFails);
-        }
-        results
-    }
-
-    /// What a drain is about: at the target its jobs, here its place behind the balancer.
-    fn service_of(&mut self, host: usize, command: &Command) -> &mut Service {
-        let it = &mut self.hosts[host];
-        if command.target == TargetId::CONTROLLER { &mut it.place } else { it.jobs.get_or_insert_with(Service::new) }
-    }
-
-    fn remote_drain(&mut self, controller: usize, host: usize, command: &Command, grace: model::Millis, force: bool) {
-        let service = self.service_of(host, command).clone();
-        if !service.in_service {
-            let observed = Some(Observed::Items(vec![service.item()]));
-            let ack = Ack { observed, already: true, ..self.ack(host, command, AckStatus::Completed) };
-            return self.say_later(controller, host, 40, ack);
-        }
-        if service.hangs && !force {
-            self.counts.fault(Fault::DrainHangs);
-            let delay = i64::try_from(grace.0).unwrap_or(MINUTE);
-            return self.say_failed(controller, host, delay, command, ErrorCode::NotDrained, "1 session is left");
-        }
-        let now = self.now;
-        self.service_of(host, command).set("drained", false, Cause::Command(command.id), now);
-        let delay = self.rng.between(100, self.slowest(20_000)) as i64;
-        let observed = Some(Observed::Items(vec![self.service_of(host, command).item()]));
-        let ack = Ack { observed, ..self.ack(host, command, AckStatus::Completed) };
-        self.say_later(controller, host, delay, ack);
-    }
-
-    fn remote_undrain(&mut self, controller: usize, host: usize, command: &Command, prior: &[ItemState]) {
-        self.checks_undrains(host, command);
-        if self.strikes_now(Fault::UndrainFails) {
-            self.counts.fault(Fault::UndrainFails);
-            return self.say_failed(controller, host, 500, command, ErrorCode::ToolFailed, "the balancer said no");
-        }
-        let now = self.now;
-        if let Some(before) = prior.first() {
-            let service = self.service_of(host, command);
-            if service.state != before.state {
-                service.set(&before.state, before.in_service, Cause::Command(command.id), now);
-            }
-        }
-        let observed = Some(Observed::Items(vec![self.service_of(host, command).item()]));
-        let ack = Ack { observed, ..self.ack(host, command, AckStatus::Completed) };
-        let delay = self.rng.between(50, 2_000) as i64;
-        self.say_later(controller, host, delay, ack);
     }
 
     /// The compare-and-claim script.

@@ -44,11 +44,8 @@ impl Sim {
         let boot = self.hosts[host].boots.len() - 1;
         self.tools_run.entry(command.id).or_default().push((host, boot, self.now));
         let (delay, verdict) = match &command.action {
-            Action::Probe { .. }
-            | Action::Check { .. }
-            | Action::Observe { .. }
-            | Action::Drain { .. }
-            | Action::Undrain { .. } => return,
+            Action::Probe { .. } | Action::Check { .. } | Action::Observe { .. } => return,
+            Action::Drain { .. } | Action::Undrain { .. } => self.serve(host, false, command.id, &command.action),
             Action::StopChild { child, grace, force } => self.stop_child(host, command.id, child, *grace, *force),
             Action::StartChild { child, frozen, limit } => self.start_child(host, command.id, child, *frozen, *limit),
             Action::Reboot { ignore_inhibitors, .. } => self.end_boot(host, command.id, false, *ignore_inhibitors),

@@ -209,16 +209,4 @@ impl Sim {
             self.fail(Guarantee::G3, words);
         }
     }
-
-    /// An undrain is performed: only of what is ours to put back.
-    pub(crate) fn checks_undrains(&mut self, host: usize, command: &Command) {
-        let it = &self.hosts[host];
-        let service = if command.target == TargetId::CONTROLLER { Some(&it.place) } else { it.jobs.as_ref() };
-        let Action::Undrain { prior, .. } = &command.action else { return };
-        let by_person = service.is_some_and(|s| !s.in_service && s.changed.0 == Cause::Foreign);
-        if by_person && prior.iter().any(|i| i.in_service) {
-            // Drained by a person while ours was out too: nobody can tell; counted, not judged.
-            self.mix(host as u64);
-        }
-    }
 }
