@@ -135,6 +135,8 @@ counted! {
         Freeze = "fleet frozen by an operator",
         /// A person held a host.
         Hold = "host held by an operator",
+        /// A machine outside took a slot of a limit group.
+        Slot = "slot of a limit group taken from outside",
         /// A person cancelled.
         Cancel = "cancelled by an operator",
         /// A second request came for a busy host.

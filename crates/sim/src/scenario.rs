@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use engine::{CheckRule, Config, DrainRule, LimitGroup};
-use model::{Approval, CheckKind, Drain, DrainPolicy, Rollout, Amount, Labels, Millis, TimeoutPolicy};
+use model::{Amount, Approval, CheckKind, Drain, DrainPolicy, Labels, Millis, Rollout, TimeoutPolicy};
 
 use crate::fault::Fault;
 use crate::rng::Rng;
@@ -244,9 +244,15 @@ impl Scenario {
     fn make_tables(&mut self, rng: &mut Rng) {
         let on = |text: &str| text.parse().unwrap_or_else(|error| unreachable!("{text:?}: {error}"));
         let drains = &mut self.config.drains;
-        drains.insert("jobs".to_owned(), DrainRule { on: on("jobs=yes"), drain: Drain::Units { units: vec!["jobs.service".to_owned()] } });
+        drains.insert(
+            "jobs".to_owned(),
+            DrainRule { on: on("jobs=yes"), drain: Drain::Units { units: vec!["jobs.service".to_owned()] } },
+        );
         let servers = vec!["web/{name}".to_owned()];
-        drains.insert("place".to_owned(), DrainRule { on: on("role=web"), drain: Drain::Haproxy { address: "lb:9999".to_owned(), servers } });
+        drains.insert(
+            "place".to_owned(),
+            DrainRule { on: on("role=web"), drain: Drain::Haproxy { address: "lb:9999".to_owned(), servers } },
+        );
         let limit = Millis::secs(10);
         let unit = CheckKind::Unit { unit: "jobs.service".to_owned() };
         let page = CheckKind::Http { url: "http://{name}/".to_owned(), status: 200, contains: None };
@@ -264,7 +270,13 @@ impl Scenario {
         if rng.per_mille(700) {
             let max_unavailable = rng.pick(&[Amount::Count(1), Amount::Count(2), Amount::Percent(50)]);
             let per = Some("site".to_owned());
-            self.config.limit_groups.push(LimitGroup { name: "sites".to_owned(), on: None, per, children: Vec::new(), max_unavailable });
+            self.config.limit_groups.push(LimitGroup {
+                name: "sites".to_owned(),
+                on: None,
+                per,
+                children: Vec::new(),
+                max_unavailable,
+            });
         }
     }
 
@@ -275,7 +287,8 @@ impl Scenario {
             if hosts.is_empty() {
                 continue;
             }
-            let names = |list: &[&str], rng: &mut Rng| list.iter().filter(|_| rng.per_mille(700)).map(|n| (*n).to_owned()).collect();
+            let names =
+                |list: &[&str], rng: &mut Rng| list.iter().filter(|_| rng.per_mille(700)).map(|n| (*n).to_owned()).collect();
             let mut rollout = self.config.rollout_of(&model::RolloutOptions::default(), None);
             rollout.canary = Amount::Count(rng.pick(&[0, 0, 1, 2]));
             rollout.stages = if rng.per_mille(500) { vec![Amount::Percent(50)] } else { Vec::new() };

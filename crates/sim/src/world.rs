@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use model::{
-    BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, CommandId, ItemState, Labels, Listing, PendingShutdown, Readable, TargetId,
-    Timestamp,
+    BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, CommandId, ItemState, Labels, Listing, PendingShutdown,
+    Readable, TargetId, Timestamp,
 };
 use uuid::Uuid;
 

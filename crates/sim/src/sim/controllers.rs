@@ -7,7 +7,9 @@ use std::task::{Context, Poll, Waker};
 
 use driver::{Driver, StartError, StoreError};
 use engine::{Input, Refusal, Reply, RestoreError, Why};
-use model::{Ack, Actor, CommandId, Force, InstanceId, Operation, Options, OrchestrationId, Report, Request, TargetId, Timestamp};
+use model::{
+    Ack, Actor, CommandId, Force, InstanceId, Operation, Options, OrchestrationId, Report, Request, TargetId, Timestamp,
+};
 use protocol::native::{ControllerBody, DeviceBody};
 
 use crate::backend::{Db, SimStore, SimTransport};

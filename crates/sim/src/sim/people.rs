@@ -124,7 +124,14 @@ impl Sim {
         let by = bert();
         let reason = "works on it".to_owned();
         let target = self.hosts[host].id;
+        let group = self.checks.groups.get(host % self.checks.groups.len().max(1)).map(|g| g.name.clone());
+        let holder = "outsider".to_owned();
         let input = match (fault, begin) {
+            (Fault::Slot, begin) => match group {
+                Some(group) if begin => Input::TakeSlot { group, holder, by },
+                Some(group) => Input::GiveSlot { group, holder, by },
+                None => return,
+            },
             (Fault::Freeze, true) => Input::Freeze { by, reason },
             (Fault::Freeze, false) => Input::Thaw { by },
             (_, true) => Input::Hold { host: target, by, reason },

@@ -2,7 +2,8 @@
 //! process and dies with it; what it left on the far end stays: the claim of the compare-and-claim script.
 
 use model::{
-    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Command, ErrorCode, InstanceId, Observed, RateState, Readable, Report, TargetId,
+    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Command, ErrorCode, InstanceId, Observed, RateState, Readable,
+    Report, TargetId,
 };
 use recipe::Verdict;
 
@@ -36,7 +37,8 @@ impl Sim {
     /// Hands a command over to the performer in this controller's process.
     pub(crate) fn perform_remote(&mut self, controller: usize, command: Command) {
         // Checks from here name nobody: they are for the host of their track.
-        let of_track = |place: model::Place| self.checks.watched.get(&TrackId(command.orchestration, place.track)).map(|w| w.host);
+        let of_track =
+            |place: model::Place| self.checks.watched.get(&TrackId(command.orchestration, place.track)).map(|w| w.host);
         let place = self.checks.issued.get(&command.id).and_then(|i| i.place);
         let host = self.host_index(command.subject).or_else(|| place.and_then(of_track));
         let Some(host) = host.filter(|_| self.controllers[controller].taken.insert(command.id)) else { return };
@@ -141,7 +143,8 @@ impl Sim {
         });
         // What ends a boot may have been ordered by an earlier copy: that is looked at even when this one has expired.
         let looks = self.hosts[host].far_claims.contains(&command.id);
-        if self.wall(controller) > command.expires_at && !looks && (!command.action.kind().ends_boot() || self.is_reachable(host)) {
+        if self.wall(controller) > command.expires_at && !looks && (!command.action.kind().ends_boot() || self.is_reachable(host))
+        {
             return self.say_failed(controller, host, 0, command, ErrorCode::Expired, "it had expired");
         }
         if command.target != TargetId::CONTROLLER && !self.is_reachable(host) {

@@ -40,6 +40,7 @@ const TIMED: &[(Fault, u64)] = &[
     (Fault::ServiceFlaps, 3),
     (Fault::Freeze, 1),
     (Fault::Hold, 2),
+    (Fault::Slot, 3),
     (Fault::ControllerClockStep, 1),
     (Fault::HostClockStep, 2),
 ];
@@ -152,8 +153,10 @@ impl Sim {
                 self.hosts[host].clock_stepped_at = Some(self.now);
                 self.note(|s| format!("{}: the clock is stepped by {} s", s.hosts[host].name, step / 1000));
             }
-            Fault::DrainHangs | Fault::DrainUndone | Fault::DrainedBefore | Fault::ServiceFlaps => self.strike_service(fault, host),
-            Fault::Freeze | Fault::Hold => {
+            Fault::DrainHangs | Fault::DrainUndone | Fault::DrainedBefore | Fault::ServiceFlaps => {
+                self.strike_service(fault, host)
+            }
+            Fault::Freeze | Fault::Hold | Fault::Slot => {
                 self.people_hold(fault, host, true);
                 let delay = self.rng.between(30_000, 900_000) as i64;
                 self.after(delay, Event::Heal { fault, host });
@@ -254,7 +257,7 @@ impl Sim {
             Fault::AgentDiskFull => self.hosts[host].disk.full = false,
             Fault::Inhibitor => self.hosts[host].inhibitors.clear(),
             Fault::ServiceFlaps => self.hosts[host].sick = false,
-            Fault::Freeze | Fault::Hold => return self.people_hold(fault, host, false),
+            Fault::Freeze | Fault::Hold | Fault::Slot => return self.people_hold(fault, host, false),
             Fault::ChildHangs => self.hosts[host].children.iter_mut().for_each(|c| c.hangs = false),
             Fault::ChildUnstoppable => self.hosts[host].children.iter_mut().for_each(|c| c.unstoppable = false),
             Fault::ChildFails => self.hosts[host].children.iter_mut().for_each(|c| c.fails = false),

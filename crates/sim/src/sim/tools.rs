@@ -71,7 +71,14 @@ impl Sim {
         }
     }
 
-    pub(crate) fn stop_child(&mut self, host: usize, id: CommandId, child: &ChildRef, grace: Millis, force: bool) -> (u64, Verdict) {
+    pub(crate) fn stop_child(
+        &mut self,
+        host: usize,
+        id: CommandId,
+        child: &ChildRef,
+        grace: Millis,
+        force: bool,
+    ) -> (u64, Verdict) {
         let wait = match self.listing_wait(host, grace) {
             Ok(wait) => wait,
             Err(answer) => return answer,
@@ -91,7 +98,14 @@ impl Sim {
         self.child_op(host, id, child, ChildStatus::Stopped, wait + takes, grace)
     }
 
-    pub(crate) fn start_child(&mut self, host: usize, id: CommandId, child: &ChildRef, frozen: bool, limit: Millis) -> (u64, Verdict) {
+    pub(crate) fn start_child(
+        &mut self,
+        host: usize,
+        id: CommandId,
+        child: &ChildRef,
+        frozen: bool,
+        limit: Millis,
+    ) -> (u64, Verdict) {
         let wait = match self.listing_wait(host, limit) {
             Ok(wait) => wait,
             Err(answer) => return answer,

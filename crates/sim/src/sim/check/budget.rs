@@ -33,6 +33,8 @@ impl Sim {
                     adds.push(name);
                 }
             }
+            let slots = self.checks.slots.get(&group.name).copied().unwrap_or_default();
+            down.extend((0..slots).map(|_| "a slot".to_owned()));
             if !adds.is_empty() && down.len() + adds.len() > group.limit as usize {
                 over = Some(format!(
                     "{id} begins on {}: group {} has {} unavailable, and {} goes down with it; its limit is {}",

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
+use engine::{Blocker, Entry, Fact, FleetEntry, LimitGroup, Outcome, Record};
 use model::{
-    ActionKind, Actor, Command, CommandId, Direction, Fence, InstanceId, Millis, Operation, OrchestrationId, Place, Plan, Recheck, Report,
-    Request, StepAction, TargetId, Timestamp, Track, Unfinished,
+    ActionKind, Actor, Command, CommandId, Direction, Fence, InstanceId, Millis, Operation, OrchestrationId, Place, Plan,
+    Recheck, Report, Request, StepAction, TargetId, Timestamp, Track, Unfinished,
 };
 
 use crate::backend::Commit;
@@ -187,26 +187,42 @@ pub(crate) struct Checks {
     pub(crate) rogue: BTreeSet<CommandId>,
     /// Runs of agents in their true order.
     pub(crate) instances: BTreeMap<InstanceId, Time>,
+    /// What FleetLock clients hold, by group.
+    pub(crate) slots: BTreeMap<String, u32>,
+    pub(crate) locked: BTreeMap<TargetId, OrchestrationId>,
+    /// Stranded hosts on which something is left to finish.
+    pub(crate) unfinished: BTreeSet<TargetId>,
     pub(crate) frozen: bool,
     pub(crate) held: BTreeSet<TargetId>,
     pub(crate) explained: Option<(OrchestrationId, Vec<Blocker>)>,
 }
 
+/// The groups that a configured one means, one for each value of its label.
+fn groups_of(group: &LimitGroup, hosts: &[Host]) -> Vec<Group> {
+    let value = |h: &Host| group.per.as_ref().and_then(|key| h.labels.get(key)).cloned().unwrap_or_default();
+    let everyone = group.on.is_none() && group.children.is_empty();
+    let mut by_value: BTreeMap<String, Vec<(usize, Option<String>)>> = BTreeMap::new();
+    for (index, h) in hosts.iter().enumerate() {
+        if everyone || group.on.as_ref().is_some_and(|on| on.matches(h.id, &h.name, &h.labels)) {
+            by_value.entry(value(h)).or_default().push((index, None));
+        }
+    }
+    for (name, child) in group.children.iter().filter_map(|path| path.split_once('/')) {
+        if let Some(index) = hosts.iter().position(|h| h.name == name) {
+            by_value.entry(value(&hosts[index])).or_default().push((index, Some(child.to_owned())));
+        }
+    }
+    let of = |(value, members): (String, Vec<(usize, Option<String>)>)| Group {
+        name: if group.per.is_some() { format!("{}/{value}", group.name) } else { group.name.clone() },
+        limit: group.max_unavailable.of(u32::try_from(members.len()).unwrap_or(u32::MAX)),
+        members,
+    };
+    by_value.into_iter().map(of).collect()
+}
+
 impl Checks {
     pub(crate) fn new(hosts: &[Host], scenario: &Scenario) -> Self {
-        let groups = scenario.config.limit_groups.iter().map(|g| {
-            let named = |h: &Host| g.on.as_ref().is_some_and(|on| on.matches(h.id, &h.name, &h.labels));
-            let by_label = hosts.iter().enumerate().filter(|(_, h)| named(h));
-            let by_name = g.children.iter().filter_map(|path| {
-                let (host, child) = path.split_once('/')?;
-                Some((hosts.iter().position(|h| h.name == host)?, Some(child.to_owned())))
-            });
-            Group {
-                name: g.name.clone(),
-                limit: g.max_unavailable.of(0),
-                members: by_label.map(|(i, _)| (i, None)).chain(by_name).collect(),
-            }
-        });
+        let groups = scenario.config.limit_groups.iter().flat_map(|g| groups_of(g, hosts));
         Self {
             groups: groups.collect(),
             runs: BTreeMap::new(),
@@ -223,6 +239,9 @@ impl Checks {
             controller_clock_stepped: false,
             rogue: BTreeSet::new(),
             instances: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            locked: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
             frozen: false,
             held: BTreeSet::new(),
             explained: None,
@@ -238,6 +257,9 @@ impl Checks {
         self.boot_ends.clear();
         self.frozen = false;
         self.held.clear();
+        self.slots.clear();
+        self.locked.clear();
+        self.unfinished.clear();
     }
 
     /// The orchestration that has begun or waits on a host.
@@ -269,6 +291,13 @@ impl Sim {
                 }
             }
         }
+        for fact in &commit.facts {
+            if let Fact::Orchestration(id, record) = fact
+                && let Entry::TrackEnded { track, .. } = &record.entry
+            {
+                self.check_let_go(TrackId(*id, *track));
+            }
+        }
         if let Some((id, blockers)) = explained {
             self.check_explained(id, &blockers, started);
         }
@@ -288,12 +317,33 @@ impl Sim {
                 checks.off.remove(host);
             }
             FleetEntry::BootEndCommanded { host, .. } => checks.boot_ends.entry(*host).or_default().push(record.at),
-            FleetEntry::Stranded { target, reason, .. } => {
+            FleetEntry::Locked { host, orchestration } => {
+                checks.locked.insert(*host, *orchestration);
+            }
+            FleetEntry::SlotTaken { group, .. } => {
+                *checks.slots.entry(group.clone()).or_default() += 1;
+                self.check_slot(group);
+            }
+            FleetEntry::SlotGiven { group, .. } => {
+                if let Some(taken) = checks.slots.get_mut(group) {
+                    *taken = taken.saturating_sub(1);
+                }
+            }
+            FleetEntry::Stranded { target, reason, unfinished, .. } => {
+                if unfinished.is_some() {
+                    checks.unfinished.insert(*target);
+                } else {
+                    checks.unfinished.remove(target);
+                }
                 checks.stranded.insert(*target, reason.clone());
                 self.counts.end(End::Stranded);
             }
             FleetEntry::StrandedEnded { target, proven, .. } => {
                 checks.stranded.remove(target);
+                let left = checks.unfinished.remove(target);
+                if *proven && left {
+                    self.check_finished(*target);
+                }
                 if *proven {
                     self.counts.end(End::StrandedEnded);
                     self.check_stranded_ended(*target);
@@ -307,8 +357,12 @@ impl Sim {
             FleetEntry::Released { host } => {
                 checks.held.remove(host);
             }
+            FleetEntry::Unlocked { host, orchestration, .. } if !self.forgotten.contains(orchestration) => {
+                checks.locked.remove(host);
+            }
             // A person's word let go of what an unreadable orchestration held.
-            FleetEntry::Unlocked { orchestration, .. } if self.forgotten.contains(orchestration) => {
+            FleetEntry::Unlocked { host, orchestration, .. } => {
+                checks.locked.remove(host);
                 checks.runs.remove(orchestration);
                 checks.watched.retain(|TrackId(id, _), _| id != orchestration);
             }
@@ -400,7 +454,8 @@ impl Sim {
                         watch.admission = Some(report.clone());
                     }
                     watch.last_probe = Some(report.clone());
-                    if recheck == Some(Recheck::Restored) && watch.reboot_done {
+                    let proven = watch.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+                    if recheck == Some(Recheck::Restored) && (watch.reboot_done || proven) {
                         self.note_health(id, record.at);
                     }
                 }
@@ -409,6 +464,9 @@ impl Sim {
             }
             Entry::StepStarted { place, round, subjects, .. } => {
                 let stops = matches!(watch.step(place.step), Some(StepAction::Stop { .. }));
+                if let Some(StepAction::Probe { recheck: Recheck::ChildrenDown, .. }) = watch.step(place.step) {
+                    watch.service.looked_at = Some(now);
+                }
                 watch.service.results.clear();
                 watch.service.soak = None;
                 if stops && place.direction == Direction::Do {
@@ -431,7 +489,17 @@ impl Sim {
         let lists: Vec<Rc<[StepAction]>> =
             plan.lists.iter().map(|list| list.iter().map(|step| step.action.clone()).collect()).collect();
         let waves = (0..).zip(&plan.waves).flat_map(|(w, wave)| wave.tracks.iter().map(move |_| w)).collect();
-        let run = Run { request: request.clone(), plan: plan.clone(), accepted_at: self.now, ended: None, waves, paused: false, accepted_failures: 0, agreed: BTreeSet::new(), last_start: None };
+        let run = Run {
+            request: request.clone(),
+            plan: plan.clone(),
+            accepted_at: self.now,
+            ended: None,
+            waves,
+            paused: false,
+            accepted_failures: 0,
+            agreed: BTreeSet::new(),
+            last_start: None,
+        };
         self.checks.runs.insert(id, run);
         for (number, track) in (0..).zip(plan.tracks()) {
             self.watch_track(TrackId(id, number), request, track, &lists);

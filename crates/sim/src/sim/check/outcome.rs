@@ -70,7 +70,12 @@ impl Sim {
 
     /// E12: a child that came late is asked to stop before the host goes down; once more, and then the policy decides.
     pub(super) fn check_late_children(&mut self, id: TrackId) {
-        let Some(watch) = self.checks.watched.get(&id).filter(|w| matches!(w.operation, Operation::OrchestratedReboot | Operation::RollingReboot)) else {
+        let Some(watch) = self
+            .checks
+            .watched
+            .get(&id)
+            .filter(|w| matches!(w.operation, Operation::OrchestratedReboot | Operation::RollingReboot))
+        else {
             return;
         };
         let Some(report) = watch.last_probe.as_ref().filter(|_| watch.stop_rounds < 2) else { return };

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use engine::Outcome;
-use model::{AckStatus, Action, Command, Direction, Drain, ItemState, Observed, OrchestrationId, Readable, Recheck, StepAction, TargetId, Timestamp};
+use model::{
+    AckStatus, Action, Command, Direction, Drain, ItemState, Observed, OrchestrationId, Readable, Recheck, Site, StepAction,
+    TargetId, Timestamp,
+};
 
 use super::{Guarantee, TrackId};
 use crate::fault::End;
 use crate::sim::Sim;
-use crate::world::Cause;
+use crate::world::{Cause, Time};
 
 /// What the checks remember of a track's drains and probes.
 #[derive(Default)]
@@ -22,6 +25,8 @@ pub(crate) struct Service {
     pub(crate) results: BTreeMap<TargetId, bool>,
     /// Since when, and until when, the soak saw only good answers.
     pub(crate) soak: Option<(Timestamp, Timestamp)>,
+    /// When it was last looked whether anybody is up before the reboot.
+    pub(crate) looked_at: Option<Time>,
     /// Something was drained by it.
     pub(crate) drained: bool,
 }
@@ -55,6 +60,39 @@ impl Sim {
         }
         if let Some(run) = self.checks.runs.get_mut(&id.0) {
             run.last_start = Some(at);
+        }
+    }
+
+    /// G6: a track that is over holds its host no more.
+    pub(super) fn check_let_go(&mut self, id: TrackId) {
+        let Some(host) = self.checks.watched.get(&id).map(|w| w.host) else { return };
+        if self.checks.locked.get(&self.hosts[host].id) == Some(&id.0) {
+            self.fail(Guarantee::G6, format!("{id} is over and still holds {}", self.hosts[host].name));
+        }
+    }
+
+    /// G7: what is left to finish on a stranded host is finished by a retry, or a person says so.
+    pub(super) fn check_finished(&mut self, target: TargetId) {
+        let Some(host) = self.host_index(target) else { return };
+        let mut tracks = self.checks.watched.values().filter(|w| w.host == host && w.started_at.is_some() && w.ended.is_none());
+        if !tracks.any(|w| w.unfinished.is_some()) {
+            let words = format!("{} is called back, and what was drained on it was never put back", self.hosts[host].name);
+            self.fail(Guarantee::G7, words);
+        }
+    }
+
+    /// G1: a slot is one unavailable member more.
+    pub(super) fn check_slot(&mut self, name: &str) {
+        let Some(group) = self.checks.groups.iter().find(|g| g.name == name) else { return };
+        let working = group.members.iter().filter(|(host, _)| self.checks_working_on(*host)).count() as u32;
+        let stranded = group.members.iter().filter(|(host, child)| {
+            child.is_none() && !self.checks_working_on(*host) && self.checks.stranded.contains_key(&self.hosts[*host].id)
+        });
+        let down = working + stranded.count() as u32 + self.checks.slots.get(name).copied().unwrap_or_default();
+        if down > group.limit {
+            let words =
+                format!("a slot of group {name} is given away: {down} are unavailable then, and its limit is {}", group.limit);
+            self.fail(Guarantee::G1, words);
         }
     }
 
@@ -132,6 +170,17 @@ impl Sim {
                 }
             }
             Action::Reboot { .. } => {
+                let it = &self.hosts[watch.host];
+                let drains =
+                    |site| watch.steps.iter().any(|s| matches!(s, StepAction::Drain { drain, .. } if drain.site() == site));
+                let open = [(Site::Target, it.jobs.as_ref()), (Site::Controller, Some(&it.place))];
+                let looked_at = watch.service.looked_at.unwrap_or(0);
+                let still = open
+                    .into_iter()
+                    .filter_map(|(site, s)| s.filter(|s| drains(site) && s.in_service && s.changed.1 < looked_at));
+                if still.count() > 0 {
+                    return self.fail(Guarantee::G7, format!("{id} reboots {host}, which is in service"));
+                }
                 let required = watch.admission.as_ref().is_some_and(|r| matches!(r.reboot_required, Readable::Known(Some(_))));
                 if watch.only_if_required && !required {
                     self.fail(Guarantee::G5, format!("{id} reboots {host}, which did not say that it needs it"));
@@ -142,7 +191,14 @@ impl Sim {
     }
 
     /// What a performer answered, beside its report.
-    pub(super) fn note_service(&mut self, id: TrackId, step: Option<&StepAction>, subject: TargetId, ack: &model::Ack, at: Timestamp) {
+    pub(super) fn note_service(
+        &mut self,
+        id: TrackId,
+        step: Option<&StepAction>,
+        subject: TargetId,
+        ack: &model::Ack,
+        at: Timestamp,
+    ) {
         let Some(watch) = self.checks.watched.get_mut(&id) else { return };
         let done = ack.status == AckStatus::Completed;
         match step {
@@ -155,10 +211,15 @@ impl Sim {
                     watch.service.observed.entry(drain).or_insert_with(|| items.clone());
                 }
             }
-            Some(StepAction::Probe { recheck: recheck @ (Recheck::Restored | Recheck::Soak), checks, .. }) if ack.status.is_final() => {
+            Some(StepAction::Probe { recheck: recheck @ (Recheck::Restored | Recheck::Soak), checks, .. })
+                if ack.status.is_final() =>
+            {
                 let results = match &ack.observed {
                     Some(Observed::Checks(results)) => results.iter().all(|r| r.passed),
-                    _ => checks.is_empty() || subject != TargetId::CONTROLLER && !checks.iter().any(|c| c.site() == model::Site::Target),
+                    _ => {
+                        checks.is_empty()
+                            || subject != TargetId::CONTROLLER && !checks.iter().any(|c| c.site() == model::Site::Target)
+                    }
                 };
                 let good = done && results;
                 watch.service.results.insert(subject, good);
