@@ -37,7 +37,7 @@ const TIMED: &[(Fault, u64)] = &[
     (Fault::DrainHangs, 8),
     (Fault::DrainUndone, 5),
     (Fault::DrainedBefore, 2),
-    (Fault::ServiceFlaps, 3),
+    (Fault::ServiceFlaps, 12),
     (Fault::Freeze, 1),
     (Fault::Hold, 2),
     (Fault::Slot, 3),
@@ -67,6 +67,11 @@ impl Sim {
         }
         let ask = self.rng.index(self.scenario.asks.len());
         let (at, host) = (self.scenario.asks[ask].at, self.scenario.asks[ask].host);
+        // A rollout goes on for long, on all its hosts.
+        if self.scenario.fleet && matches!(fault, Fault::ServiceFlaps | Fault::DrainUndone | Fault::DrainHangs | Fault::DrainedBefore) {
+            let at = self.scenario.asks[0].at + self.rng.below(25 * 60_000) as i64;
+            return (at.min(self.scenario.faults_end - 1), any_host);
+        }
         let early = matches!(fault, Fault::ChildHangs | Fault::ChildUnstoppable | Fault::ChildFails);
         let offset = if early { -(self.rng.below(60_000) as i64) } else { self.rng.pick(&[5_000, 40_000, 120_000, 400_000]) };
         let spread = if offset > 0 { self.rng.below(offset as u64) as i64 } else { offset };

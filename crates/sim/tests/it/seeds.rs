@@ -27,14 +27,33 @@ fn no_guarantee_fails_on_the_first_seeds() {
     assert_eq!(found.seeds, 250);
 }
 
+/// So many seeds are searched for a rule whose kept seed has moved: any change of engine, agent or simulator moves seeds.
+const SEARCHED: u64 = 6_000;
+
 #[test]
 fn each_broken_rule_is_caught() {
-    for (rule, guarantee, seed) in KEPT {
-        let whole = run_one(*seed, None, Mode::default());
-        assert!(whole.violation.is_none(), "seed {seed}, kept for {rule:?}, fails unbroken: {:?}", whole.violation);
-        let broken = run_one(*seed, Some(*rule), Mode::default());
-        let found = broken.violation.as_ref().map(|v| v.guarantee);
-        assert_eq!(found, Some(*guarantee), "seed {seed}, {rule:?} broken: {:?}", broken.violation);
+    for (rule, guarantee, kept) in KEPT {
+        let shows = |seed: u64| {
+            let broken = run_one(seed, Some(*rule), Mode::default()).violation.map(|v| v.guarantee);
+            broken == Some(*guarantee) && run_one(seed, None, Mode::default()).violation.is_none()
+        };
+        if shows(*kept) {
+            continue;
+        }
+        let mut from = 1;
+        let found = loop {
+            let part = sweep(from, SEARCHED + 1 - from, Some(*rule), 2, StopAt::First(*guarantee));
+            let candidates = part.violations.iter().filter(|(_, v)| v.guarantee == *guarantee).map(|(seed, _)| *seed);
+            if let Some(seed) = candidates.clone().find(|seed| shows(*seed)) {
+                break Some(seed);
+            }
+            match candidates.max() {
+                Some(seed) if seed < SEARCHED => from = seed + 1,
+                _ => break None,
+            }
+        };
+        let seed = found.unwrap_or_else(|| panic!("{rule:?} broken breaks no {guarantee} on {SEARCHED} seeds"));
+        println!("the kept seed of {rule:?} has moved to {seed}");
     }
 }
 
