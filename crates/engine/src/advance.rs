@@ -73,7 +73,7 @@ fn within_step(
     }
     for id in slots(view, step, track, place, run, &open) {
         let subject = run.subjects.get(&id)?;
-        if may_issue(view, step, place, subject) {
+        if may_issue(view, step, track, place, id, subject) {
             if let Some(out) = out_of_budget(view, plan, track, place.track).filter(|_| disruptive) {
                 return Some(out);
             }
@@ -173,15 +173,16 @@ fn classes(step: &Step, track: &TrackState, place: Place, run: &StepRun) -> Vec<
     by_priority.into_values().rev().enumerate().map(|(n, class)| (class, stops.then(|| share(n)))).collect()
 }
 
-fn may_issue(view: &View<'_>, step: &Step, place: Place, subject: &SubjectRun) -> bool {
+fn may_issue(view: &View<'_>, step: &Step, track: &TrackState, place: Place, id: TargetId, subject: &SubjectRun) -> bool {
+    let pause = || pause(view.config, step, track.health.is_good(id));
     match subject.standing() {
         Standing::Idle => true,
         // While it soaks, an answer that does not come counts as a bad one.
         Standing::Open => soaks(step, place) && view.now >= subject.issued_at + view.config.probe_limit,
         Standing::TimedOut => false,
         // A probe that did not show what it must, or a failed attempt: again after a pause.
-        Standing::Done(_) => subject.last_ack.as_ref().is_some_and(|(at, _)| view.now >= *at + pause(view.config, step)),
-        Standing::Failed(_, at) => view.now >= at + longer(pause(view.config, step), subject.tries),
+        Standing::Done(_) => subject.last_ack.as_ref().is_some_and(|(at, _)| view.now >= *at + pause()),
+        Standing::Failed(_, at) => view.now >= at + longer(pause(), subject.tries),
     }
 }
 
@@ -193,14 +194,14 @@ fn longer(pause: Millis, tries: u32) -> Millis {
 /// A soak is looked at so many times.
 const SOAK_LOOKS: u64 = 12;
 
-fn pause(config: &Config, step: &Step) -> Millis {
-    match step.action {
-        StepAction::Probe { recheck: Recheck::Restored, hold, .. } => Millis(config.retry_pause.0.min(hold.0.max(1))),
-        StepAction::Probe { recheck: Recheck::Soak, hold, .. } => {
-            Millis(config.retry_pause.0.max(hold.0 / SOAK_LOOKS).min(hold.0.max(1)))
-        }
-        _ => config.retry_pause,
-    }
+/// How long after an answer the next one is asked for. Where the last one was not good, a short hold is no reason to hurry.
+fn pause(config: &Config, step: &Step, is_good: bool) -> Millis {
+    let StepAction::Probe { recheck: recheck @ (Recheck::Restored | Recheck::Soak), hold, .. } = step.action else {
+        return config.retry_pause;
+    };
+    let looks = if recheck == Recheck::Soak { hold.0 / SOAK_LOOKS } else { 0 };
+    let pause = config.retry_pause.0.max(looks);
+    Millis(if is_good { pause.min(hold.0.max(1)) } else { pause })
 }
 
 fn soaks(step: &Step, place: Place) -> bool {
@@ -385,13 +386,14 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
         let Some(step) = plan.steps.get(place.step as usize) else { continue };
         due.push(deadline(view, step, place, run).max(view.fleet.settle_until));
         due.extend(classes(step, track, place, run).into_iter().filter_map(|(_, begins)| begins));
-        for subject in run.subjects.values() {
+        for (id, subject) in &run.subjects {
             if soaks(step, place) && matches!(subject.standing(), Standing::Open) {
                 due.push(subject.issued_at + view.config.probe_limit);
             }
             if let Some((at, _)) = &subject.last_ack {
-                due.push(*at + pause(view.config, step));
-                due.push(*at + longer(pause(view.config, step), subject.tries));
+                let pause = pause(view.config, step, track.health.is_good(*id));
+                due.push(*at + pause);
+                due.push(*at + longer(pause, subject.tries));
             }
         }
         if let Some((since, _)) = track.health.good_between(&run.order) {

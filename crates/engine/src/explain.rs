@@ -98,6 +98,13 @@ pub enum Why {
         /// Which.
         orchestration: OrchestrationId,
     },
+    /// It was let restart by itself, and has not said that it is back.
+    HasSlot {
+        /// The limit group of which it has a slot.
+        group: String,
+        /// Who asked for it.
+        by: Actor,
+    },
     /// The controller has just started.
     Settling,
     /// Shut down by us (ruling 28).
@@ -210,6 +217,9 @@ impl fmt::Display for Why {
             Self::UnknownTarget => write!(f, "no such target"),
             Self::NotApproved => write!(f, "host is not approved: compare its key fingerprint and approve it"),
             Self::Locked { orchestration } => write!(f, "orchestration {orchestration} is active on this host"),
+            Self::HasSlot { group, by } => {
+                write!(f, "host restarts by itself: {by} took a slot of limit group {group} for it; give it back if it does not")
+            }
             Self::Settling => write!(f, "the controller has just started and waits until it has heard its hosts"),
             Self::Off => write!(f, "host was shut down: switch it on; it counts as off until it is heard on another boot"),
             Self::NotActive => write!(f, "host is not active: its agent has not been heard lately"),

@@ -73,6 +73,8 @@ pub(crate) struct Host {
     pub(crate) worked: VecDeque<Worked>,
     /// Commanded reboots and shutdowns, oldest first, bounded.
     pub(crate) boot_ends: Vec<BootEnd>,
+    /// What an orchestration left undone, when a person has ended the stranded state: for a retry of that orchestration.
+    pub(crate) left: Option<(OrchestrationId, Unfinished)>,
 }
 
 /// A commanded end of a boot.
@@ -94,6 +96,8 @@ pub(crate) struct Lock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stranded {
     pub(crate) host: TargetId,
+    /// Whose track left it so.
+    pub(crate) orchestration: Option<OrchestrationId>,
     pub(crate) name: String,
     pub(crate) reason: String,
     pub(crate) since: Timestamp,
@@ -132,6 +136,7 @@ impl Host {
             held: None,
             worked: VecDeque::new(),
             boot_ends: Vec::new(),
+            left: None,
         }
     }
 
@@ -203,7 +208,11 @@ impl Fleet {
                 self.slots.remove(&(group.clone(), holder.clone()));
             }
             FleetEntry::HostWorked { host, outcome, took } => {
-                let worked = &mut self.host_mut(*host)?.worked;
+                let known = self.host_mut(*host)?;
+                if *outcome == Outcome::Completed {
+                    known.left = None;
+                }
+                let worked = &mut known.worked;
                 worked.push_back(Worked { outcome: *outcome, took: *took });
                 if worked.len() > WORKED_KEPT {
                     worked.pop_front();
@@ -255,6 +264,7 @@ impl Fleet {
                 known.off = None;
                 let alarm = Stranded {
                     host: *host,
+                    orchestration: None,
                     name: known.name.clone(),
                     reason: "it was shut down and went silent, and is heard again on the same boot".to_owned(),
                     since: at,
@@ -292,12 +302,16 @@ impl Fleet {
                     ends.remove(0);
                 }
             }
-            FleetEntry::Stranded { target, host, name, reason, expected_up, open_boot, unfinished, .. } => {
+            FleetEntry::Stranded { target, host, name, orchestration, reason, expected_up, open_boot, unfinished } => {
                 if target != host && self.hosts.contains_key(target) {
                     return Err(format!("host {target} cannot be a child of {host}"));
                 }
+                if let Some(known) = self.hosts.get_mut(target) {
+                    known.left = None;
+                }
                 let stranded = Stranded {
                     host: *host,
+                    orchestration: Some(*orchestration),
                     name: name.clone(),
                     reason: reason.clone(),
                     since: at,
@@ -313,8 +327,10 @@ impl Fleet {
                     if let Some(s) = self.stranded.get_mut(target) {
                         s.ended_at = Some(at);
                     }
-                } else {
-                    self.stranded.remove(target);
+                } else if let Some(ended) = self.stranded.remove(target)
+                    && let Some(known) = self.hosts.get_mut(target)
+                {
+                    known.left = ended.orchestration.zip(ended.unfinished);
                 }
             }
             FleetEntry::AlarmAcknowledged { target } => {

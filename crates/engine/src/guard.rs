@@ -111,6 +111,7 @@ impl Guard<'_> {
             list.push(hard(Why::SameMachine { other: other.name.clone() }));
         }
         self.lock(target, asks.own, list);
+        self.own_slot(target, list);
         if self.is_settling() {
             list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
         }
@@ -158,6 +159,18 @@ impl Guard<'_> {
         }
     }
 
+    /// A host that was let restart by itself does so any moment: nobody else begins with it.
+    fn own_slot(&self, target: TargetId, list: &mut List) {
+        if !self.has_slot(target) {
+            return;
+        }
+        let taken = self.fleet.slots.iter().find(|((_, holder), _)| self.fleet.by_id_text(holder) == Some(target));
+        if let Some(((group, _), mark)) = taken {
+            let why = Why::HasSlot { group: group.clone(), by: mark.by.clone() };
+            list.push(Blocker { since: Some(mark.since), ..hard(why) });
+        }
+    }
+
     fn lockout(&self, host: &Host, list: &mut List) {
         let from = self.now - self.config.lockout_window;
         let counting: Vec<&BootEnd> = host.boot_ends.iter().filter(|e| e.at > from).collect();
@@ -196,7 +209,7 @@ impl Guard<'_> {
                 let counts = child.is_none() || !broken::is(Rule::ChildrenNotCounted);
                 // Its own lock does not count for the target that is asked about.
                 let down = self.is_unavailable(target, child, own);
-                others -= u32::from(self.is_unavailable(target, child, None) && !down);
+                others -= u32::from(self.counts(target, child) && !down);
                 of_target += u32::from(counts);
                 adds += u32::from(counts && !down);
             }
@@ -213,7 +226,7 @@ impl Guard<'_> {
     /// Members that are unavailable, and slots that were taken from outside: one for each holder that is not counted already.
     fn unavailable(&self, group: &Group) -> u32 {
         // A child whose host nobody knows is a member too, and counts as down.
-        let down = |m: &&Member| m.host.is_none_or(|id| self.is_unavailable(id, m.child.as_deref(), None));
+        let down = |m: &&Member| m.host.is_none_or(|id| self.counts(id, m.child.as_deref()));
         let members = group.members.iter().filter(down).count();
         u32::try_from(members + self.slots_beside(group)).unwrap_or(u32::MAX)
     }
@@ -224,17 +237,27 @@ impl Guard<'_> {
         }
         let first = (group.name.clone(), String::new());
         let slots = self.fleet.slots.range(first..).take_while(|((name, _), _)| *name == group.name);
+        // A host of the group that has a slot of any group is counted as a member.
         let counted = |holder: &str| {
             let host = self.fleet.by_id_text(holder);
-            host.is_some_and(|id| {
-                group.members.iter().any(|m| m.host == Some(id) && m.child.is_none()) && self.is_unavailable(id, None, None)
-            })
+            host.is_some_and(|id| group.members.iter().any(|m| m.host == Some(id) && m.child.is_none()))
         };
         slots.filter(|((_, holder), _)| !counted(holder)).count()
     }
 
-    /// What keeps a slot of a limit group from being taken from outside.
-    pub(crate) fn slot(&self, index: usize, group: &Group) -> Vec<Blocker> {
+    /// Whether a member is unavailable, or will be any moment: what has a slot goes down in each of its groups (G1).
+    fn counts(&self, host: TargetId, child: Option<&str>) -> bool {
+        self.is_unavailable(host, child, None) || self.has_slot(host)
+    }
+
+    fn has_slot(&self, host: TargetId) -> bool {
+        let slots = self.fleet.slots.keys().filter(|_| !broken::is(Rule::SlotNotCounted));
+        self.usage.has_slot(host, || slots.filter_map(|(_, holder)| self.fleet.by_id_text(holder)).collect())
+    }
+
+    /// What keeps a slot of a limit group from being taken from outside. A host of ours that asks for it must have room in all
+    /// of its groups, and nobody may be at work on it.
+    pub(crate) fn slot(&self, index: usize, group: &Group, holder: &str) -> Vec<Blocker> {
         let mut list = Vec::new();
         if let Some(mark) = self.fleet.frozen.as_ref().filter(|_| !broken::is(Rule::FreezeIgnored)) {
             let why = Why::Frozen { by: mark.by.clone(), reason: mark.reason.clone() };
@@ -246,6 +269,13 @@ impl Guard<'_> {
         let unavailable = self.usage.of(index, || self.unavailable(group));
         if unavailable + 1 > group.limit {
             list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds: 1, limit: group.limit }));
+        }
+        if let Some(host) = self.fleet.by_id_text(holder) {
+            if let Some(lock) = self.fleet.locks.get(&host).filter(|_| !broken::is(Rule::NoLock)) {
+                list.push(Blocker { since: Some(lock.since), ..hard(Why::Locked { orchestration: lock.orchestration }) });
+            }
+            let named = |b: &Blocker| matches!(&b.why, Why::LimitGroup { group: of, .. } if *of == group.name);
+            list.extend(self.limit_groups(host, None).into_iter().filter(|b| !named(b)));
         }
         list
     }

@@ -44,6 +44,11 @@ impl Health {
         self.good.remove(&subject);
     }
 
+    /// Whether its last answer was good.
+    pub(crate) fn is_good(&self, subject: TargetId) -> bool {
+        self.good.contains_key(&subject)
+    }
+
     /// How long every answer of all these subjects has been good; `None` while one of them was not, or has not answered.
     pub(crate) fn good_for(&self, subjects: &[TargetId]) -> Option<Millis> {
         let (since, last) = self.good_between(subjects)?;

@@ -1,7 +1,7 @@
 //! Who belongs to which limit group, looked up and not searched for.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::TargetId;
 
@@ -42,17 +42,24 @@ impl Limits {
     }
 }
 
-/// Unavailable members by group, each counted once while nothing changes.
+/// Unavailable members by group, each counted once while nothing changes, and the hosts that have a slot.
 #[derive(Debug, Default)]
-pub(crate) struct Usage(RefCell<BTreeMap<usize, u32>>);
+pub(crate) struct Usage {
+    counted: RefCell<BTreeMap<usize, u32>>,
+    slots: OnceCell<HashSet<TargetId>>,
+}
 
 impl Usage {
     pub(crate) fn of(&self, group: usize, count: impl FnOnce() -> u32) -> u32 {
-        let known = self.0.borrow().get(&group).copied();
+        let known = self.counted.borrow().get(&group).copied();
         known.unwrap_or_else(|| {
             let counted = count();
-            self.0.borrow_mut().insert(group, counted);
+            self.counted.borrow_mut().insert(group, counted);
             counted
         })
+    }
+
+    pub(crate) fn has_slot(&self, host: TargetId, look_up: impl FnOnce() -> HashSet<TargetId>) -> bool {
+        self.slots.get_or_init(look_up).contains(&host)
     }
 }

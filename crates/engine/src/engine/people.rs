@@ -7,6 +7,7 @@ use super::Engine;
 use super::look::refuses;
 use crate::explain::Why;
 use crate::fleet::Host;
+use crate::flow::left_behind;
 use crate::guard::{Asks, Reserved};
 use crate::input::{Input, Refusal, Reply, TargetBlockers};
 use crate::journal::{Entry, Fact, FleetEntry, Outcome};
@@ -58,7 +59,9 @@ impl Engine {
                 None => Reply::Refused(Refusal::NotActive),
                 Some(it) if it.paused.is_none() => Reply::Refused(Refusal::NothingToDo),
                 Some(it) => {
-                    let accepted = if it.is_over_budget() { it.failures } else { 0 };
+                    // Whoever ends the pause of a person does not thereby accept failures that nobody was told of (G4).
+                    let told = it.paused.as_ref().is_some_and(|mark| mark.by == Actor::System);
+                    let accepted = if told && it.is_over_budget() { it.failures } else { 0 };
                     self.own_fact(id, Entry::Resumed { accepted }, by, now, facts);
                     Reply::Noted
                 }
@@ -209,7 +212,9 @@ impl Engine {
 
     fn candidate<'a>(&'a self, request: &Request, id: TargetId, host: &'a Host) -> Candidate<'a> {
         let report = self.heard.host(id).and_then(|heard| heard.report.as_ref());
-        let retries = request.rollout.as_ref().is_some_and(|r| r.retry_of.is_some());
+        let again = request.rollout.as_ref().and_then(|r| r.retry_of);
+        let stranded = || self.fleet.stranded_now(id).filter(|_| again.is_some()).and_then(|s| s.unfinished.as_ref());
+        let left = || host.left.as_ref().filter(|(of, _)| Some(*of) == again).map(|(_, left)| left);
         Candidate {
             id,
             name: &host.name,
@@ -219,7 +224,7 @@ impl Engine {
             children: report.and_then(|r| r.children()).unwrap_or_default(),
             boot: host.boot.zip(host.instance),
             failures: host.recent_failures(),
-            unfinished: self.fleet.stranded_now(id).filter(|_| retries).and_then(|s| s.unfinished.as_ref()),
+            unfinished: stranded().or_else(left),
             own: self.fleet.is_own(host, self.config.own_host.as_deref()),
         }
     }
@@ -257,11 +262,13 @@ impl Engine {
             if !runs && !it.waiting.contains(&track) {
                 continue;
             }
+            // Nobody can put it back any more: at least it is named (G7).
+            let left = it.tracks.get(track as usize).map(left_behind).unwrap_or_default();
             if let Some(place) = it.tracks.get(track as usize).and_then(|t| t.current) {
                 self.own_fact(id, Entry::StepEnded { place }, Actor::System, now, facts);
             }
             let outcome = if runs { Outcome::Failed } else { Outcome::Skipped };
-            let reason = Some(format!("the host was removed from the fleet by {by}"));
+            let reason = Some(format!("the host was removed from the fleet by {by}{left}"));
             self.own_fact(id, Entry::TrackEnded { track, outcome, reason }, Actor::System, now, facts);
             if self.fleet.locks.get(&host).is_some_and(|l| l.orchestration == id) {
                 self.fleet_fact(FleetEntry::Unlocked { host, orchestration: id, position }, Actor::System, now, facts);
@@ -279,7 +286,7 @@ impl Engine {
         let reserved = Reserved::new();
         let guard = self.guard(&reserved, now);
         let Some((index, limit)) = guard.limits.named(&group) else { return Reply::Refused(Refusal::UnknownGroup { group }) };
-        let blockers = guard.slot(index, limit);
+        let blockers = guard.slot(index, limit, &holder);
         if !blockers.is_empty() {
             return Reply::Refused(Refusal::Blocked { blockers });
         }

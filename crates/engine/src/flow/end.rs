@@ -7,6 +7,7 @@ use super::{Cursor, is_healthy};
 use crate::decision::{Out, ended, leaves_down};
 use crate::drained::in_service;
 use crate::journal::{Entry, FleetEntry, OpenBoot, Outcome};
+use crate::track::TrackState;
 
 impl Cursor<'_> {
     /// The host did not come back by its deadline: it and what ran on it are stranded, and named (G7).
@@ -196,4 +197,12 @@ impl Cursor<'_> {
 pub(super) fn still_out(left: &[Drained]) -> String {
     let names: Vec<String> = left.iter().flat_map(|d| in_service(&d.prior)).collect();
     if names.is_empty() { String::new() } else { format!("; still out of service: {}", names.join(", ")) }
+}
+
+/// What a track that is broken off leaves behind, for the end of a sentence; empty when it left all as it was.
+pub(crate) fn left_behind(track: &TrackState) -> String {
+    let stopped = track.children.values().filter(|c| c.stop_asked && c.before.is_up());
+    let stopped: Vec<&str> = stopped.map(|c| c.child.name.as_str()).collect();
+    let stopped = if stopped.is_empty() { String::new() } else { format!("; it had stopped: {}", stopped.join(", ")) };
+    still_out(&track.drains.left()) + &stopped
 }

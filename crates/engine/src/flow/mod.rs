@@ -18,6 +18,8 @@ use crate::guard;
 use crate::journal::{Entry, Outcome};
 use crate::track::{Standing, StepRun, TrackPlan, TrackState};
 
+pub(crate) use end::left_behind;
+
 /// A step is gone through again at most so often, for what an earlier round missed.
 const ROUNDS_MAX: u32 = 3;
 /// A late child gets one more stop round (E12).

@@ -12,12 +12,12 @@ use uuid::Uuid;
 use crate::script::{Shell, options, user};
 use crate::world::{Host, host_id};
 
-const ID: OrchestrationId = OrchestrationId(Uuid::from_u128(100));
-const RETRY: OrchestrationId = OrchestrationId(Uuid::from_u128(101));
+pub(crate) const ID: OrchestrationId = OrchestrationId(Uuid::from_u128(100));
+pub(crate) const RETRY: OrchestrationId = OrchestrationId(Uuid::from_u128(101));
 
 /// What goes wrong with a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ill {
+pub(crate) enum Ill {
     /// Its reboot is refused.
     Refuses,
     /// Nothing is heard of it once its reboot was commanded.
@@ -28,17 +28,17 @@ enum Ill {
     Unhealthy,
 }
 
-struct World {
-    shell: Shell,
+pub(crate) struct World {
+    pub(crate) shell: Shell,
     ill: Vec<(TargetId, Ill)>,
     vanished: BTreeSet<TargetId>,
 }
 
-fn name(number: usize) -> String {
+pub(crate) fn name(number: usize) -> String {
     format!("host-{number:02}")
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let kind = CheckKind::Unit { unit: "app.service".into() };
     let mut config = Config { health_gate: Millis::secs(20), back_within: Millis::secs(120), ..Config::default() };
     config.checks.insert("app".into(), CheckRule { on: "*".parse().expect("a selector"), limit: Millis::secs(5), kind });
@@ -46,12 +46,12 @@ fn config() -> Config {
     config
 }
 
-fn said() -> RolloutOptions {
+pub(crate) fn said() -> RolloutOptions {
     RolloutOptions { checks: Some(vec!["app".into()]), ..RolloutOptions::default() }
 }
 
 impl World {
-    fn of(hosts: usize, config: Config) -> Self {
+    pub(crate) fn of(hosts: usize, config: Config) -> Self {
         let mut shell = Shell::new(config);
         for number in 0..hosts {
             let host = Host::new(&name(number));
@@ -65,7 +65,7 @@ impl World {
         Self { shell, ill: Vec::new(), vanished: BTreeSet::new() }
     }
 
-    fn falls_ill(&mut self, number: usize, ill: Ill) {
+    pub(crate) fn falls_ill(&mut self, number: usize, ill: Ill) {
         let host = &mut self.shell.hosts[number];
         if ill == Ill::Unhealthy {
             host.failing.insert("app".into());
@@ -76,19 +76,19 @@ impl World {
         self.ill.push((host.id, ill));
     }
 
-    fn request(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Request {
+    pub(crate) fn request(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Request {
         let rollout: Rollout = self.shell.config.rollout_of(said, retry_of);
         let targets = self.shell.hosts.iter().map(|h| h.id).collect();
         Request { targets, operation: Operation::RollingReboot, options: options(), rollout: Some(rollout), by: user() }
     }
 
-    fn submit(&mut self, said: &RolloutOptions) -> Reply {
+    pub(crate) fn submit(&mut self, said: &RolloutOptions) -> Reply {
         let request = self.request(said, None);
         self.shell.input(Input::Submit { id: ID, request })
     }
 
     /// Everybody reports, what is commanded is done, and two seconds pass.
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let alive: Vec<String> =
             self.shell.hosts.iter().filter(|h| !self.vanished.contains(&h.id)).map(|h| h.name.clone()).collect();
         alive.iter().for_each(|name| self.shell.report(name));
@@ -119,7 +119,7 @@ impl World {
     }
 
     /// Until nothing runs any more and nothing starts; at most some hours.
-    fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         let mut quiet = 0;
         for _ in 0..4000 {
             let before = self.shell.all.len();
@@ -131,12 +131,12 @@ impl World {
         }
     }
 
-    fn outcome(&self, id: OrchestrationId) -> Option<Outcome> {
+    pub(crate) fn outcome(&self, id: OrchestrationId) -> Option<Outcome> {
         self.shell.engine.view(id).and_then(|v| v.outcome)
     }
 
     /// In the order of their starts.
-    fn started(&self) -> Vec<(Timestamp, u32)> {
+    pub(crate) fn started(&self) -> Vec<(Timestamp, u32)> {
         let started = |fact: &Fact| match fact {
             Fact::Orchestration(_, r) => match r.entry {
                 Entry::TrackStarted { track } => Some((r.at, track)),
@@ -147,7 +147,7 @@ impl World {
         self.shell.all.iter().filter_map(started).collect()
     }
 
-    fn why(&self, track: u32) -> Vec<Why> {
+    pub(crate) fn why(&self, track: u32) -> Vec<Why> {
         self.shell.engine.explain_track(ID, track, self.shell.now).into_iter().map(|b| b.why).collect()
     }
 }

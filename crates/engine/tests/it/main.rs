@@ -4,6 +4,7 @@
 
 mod cuts;
 mod fleet;
+mod hostile;
 mod lists;
 mod phases;
 mod samples;
