@@ -366,12 +366,24 @@ impl Engine {
         let record = Record { at, by, entry };
         let membership = self.fleet.membership;
         if self.fleet.apply(&record).is_ok() {
+            self.watch(&record.entry);
             facts.push(Fact::Fleet(record));
         }
         if self.fleet.membership != membership {
             self.limits = OnceLock::new();
         }
-        self.none_silent_before = None;
+    }
+
+    /// Whose silence is news from now on: one host more, without looking at all of them. Who left makes it no earlier.
+    fn watch(&mut self, entry: &FleetEntry) {
+        match entry {
+            FleetEntry::ControllerStarted { .. } => self.none_silent_before = None,
+            FleetEntry::HostApproved { host } | FleetEntry::HostAdopted { host, .. } | FleetEntry::HostSeen { host, .. } => {
+                let at = self.silent_at(*host);
+                self.none_silent_before = self.none_silent_before.map(|first| first.min(at));
+            }
+            _ => {}
+        }
     }
 
     fn own_fact(&mut self, id: OrchestrationId, entry: Entry, by: Actor, at: Timestamp, facts: &mut Vec<Fact>) {
