@@ -66,13 +66,17 @@ const DYING: &str = "#!/bin/sh\ncase \" $* \" in *\" reboot \"*)\n\
 
 fn far_ends_that_fail(world: &World) -> anyhow::Result<()> {
     let (fleet, local) = workers(world, &[], 3)?;
+    let tables = |expiry| format!("{}{}", product::pace(expiry), Fleet::tables(None, ""));
     let [full, dying, away] = fleet.members.as_slice() else { anyhow::bail!("three workers") };
 
     // Nothing can be claimed on a disk that takes nothing: nothing is done.
     full.host.sh("mkdir -p /var/lib/reveille && mount -t tmpfs -o size=16k tmpfs /var/lib/reveille && \
          (cat /dev/zero > /var/lib/reveille/filler; true) 2>/dev/null")?;
+    // It is tried again until the command has expired, since there may be room soon.
+    local.write(&fleet, &tables(&[("command_expiry", 10_000)]))?;
     let said = reboot(&local, full, &[])?;
-    world.shown(format!("full disk: {}", failed(&said, &[full.host.name(), "space"])?));
+    local.write(&fleet, &tables(&[]))?;
+    world.shown(format!("full disk: {}", failed(&said, &[full.host.name(), "the claim cannot be written"])?));
     ensure!(full.reboots()? == 0, "it rebooted without a claim");
     fleet.restored(None, &[])?;
     full.host.sh("umount /var/lib/reveille")?;
@@ -111,8 +115,10 @@ fn hosts_that_vanish(world: &World) -> anyhow::Result<()> {
     let list = local.json(&["orchestrations"], PATIENCE)?;
     let id = list["orchestrations"][0]["id"].as_str().with_context(|| list.to_string())?.to_owned();
     done(&local.run(&["retry", &id, "--yes"], PATIENCE)?).context("retry after its late return")?;
-    ensure!(held.reboots()? == 1, "rebooted {} times", held.reboots()?);
-    world.shown("came back late; `reveille retry` finished it without another reboot");
+    // Nobody had proven the boot on which it came back: the retry reboots it with proof.
+    ensure!(held.reboots()? == 2, "rebooted {} times", held.reboots()?);
+    fleet.restored(None, &[])?;
+    world.shown("came back late; `reveille retry` rebooted it once more, with proof, and brought back what was drained");
 
     // It can be reached again before anybody gives it up: the soak begins anew.
     let boot = cut.host.boot_id().context("it is off")?;

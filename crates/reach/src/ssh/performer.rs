@@ -244,13 +244,22 @@ impl Task<'_> {
     /// Claims and orders, or finds that this was done before. `None`: nobody could be asked, and nothing may be said.
     async fn claim(&mut self, order: &Order) -> Option<Result<(), Box<Ack>>> {
         let begun = Instant::now();
+        let mut full = None;
         while begun.elapsed() < LONGEST_WATCH {
             // Too late to begin it; but an earlier copy may have done so.
             let late = self.is_expired();
             let script = if late { order.look() } else { order.give() };
             let why = match self.far.perform(script, Duration::ZERO).await {
                 Ok(Answer::Ordered | Answer::Open | Answer::Ended { .. }) => return Some(Ok(())),
-                Ok(Answer::Absent) => return Some(self.refuse(ErrorCode::Expired, expired(self.command), order.expect)),
+                Ok(Answer::Absent) => {
+                    let why = full.map(|why| format!("; {why}")).unwrap_or_default();
+                    return Some(self.refuse(ErrorCode::Expired, expired(self.command) + &why, order.expect));
+                }
+                // Nobody believes it before the command has expired, since another copy may find room; so may this one.
+                Ok(Answer::Failed { code: ErrorCode::LedgerFailed, message }) if !late => {
+                    full = Some(message.clone());
+                    message
+                }
                 Ok(Answer::Failed { code, message }) => match self.boot_of_failure(code, order.expect).await {
                     Ok(boot) => return Some(self.refuse(code, message, boot)),
                     Err(why) => why,

@@ -118,7 +118,7 @@ async fn an_order_that_comes_to_nothing_is_not_begun_and_closed() {
 }
 
 #[tokio::test]
-async fn a_full_disk_on_the_far_end_lets_nothing_be_ordered() {
+async fn a_full_disk_on_the_far_end_lets_nothing_be_ordered_and_is_told_when_the_command_expires() {
     let world = World::new();
     std::os::unix::fs::symlink("/dev/full", world.at("full")).unwrap();
     let mut options = world.options();
@@ -128,9 +128,13 @@ async fn a_full_disk_on_the_far_end_lets_nothing_be_ordered() {
     options.limits.connect = Duration::from_secs(10);
     let performer = std::sync::Arc::new(reach::ssh::Performer::new(Access::new(options).unwrap()));
     let (say, mut said) = tokio::sync::mpsc::channel(8);
-    performer.perform(&world.host(), &reboot(1, Millis::secs(120)), say).await;
+    let mut command = reboot(1, Millis::secs(120));
+    command.expires_at = now() + Millis(4000);
+    performer.perform(&world.host(), &command, say).await;
     let ack = said.recv().await.unwrap();
-    assert_eq!((ack.status, ack.error.unwrap().code), (AckStatus::Failed, ErrorCode::LedgerFailed));
+    let error = ack.error.unwrap();
+    assert_eq!((ack.status, error.code), (AckStatus::Failed, ErrorCode::Expired));
+    assert!(error.message.contains("the claim cannot be written"), "{error:?}");
     assert_eq!(world.orders(), 0);
 }
 
