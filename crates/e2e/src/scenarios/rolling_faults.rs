@@ -15,10 +15,17 @@ use crate::world::{Scenario, World};
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "rolling_far_ends_that_fail",
-        about: "plain ssh: a full disk, a reboot whose connection dies, one that is not there at the start",
+        about: "plain ssh: a reboot whose connection dies, one that is not there at the start",
         limit: Duration::from_mins(5),
-        machines: 3,
+        machines: 2,
         run: far_ends_that_fail,
+    },
+    Scenario {
+        name: "rolling_on_a_full_disk",
+        about: "plain ssh: nothing is done on a host that cannot write its claim down, and it is said; later it is",
+        limit: Duration::from_mins(4),
+        machines: 1,
+        run: on_a_full_disk,
     },
     Scenario {
         name: "rolling_hosts_that_vanish",
@@ -64,12 +71,10 @@ const DYING: &str = "#!/bin/sh\ncase \" $* \" in *\" reboot \"*)\n\
                      setsid sh -c 'sleep 0.5; pkill -9 -f \"^sshd: \"; sleep 0.5; exec /usr/bin/systemctl.real reboot' >/dev/null 2>&1 &\n\
                      sleep 60;;\nesac\nexec /usr/bin/systemctl.real \"$@\"\n";
 
-fn far_ends_that_fail(world: &World) -> anyhow::Result<()> {
-    let (fleet, local) = workers(world, &[], 3)?;
+fn on_a_full_disk(world: &World) -> anyhow::Result<()> {
+    let (fleet, local) = workers(world, &[], 1)?;
     let tables = |expiry| format!("{}{}", product::pace(expiry), Fleet::tables(None, ""));
-    let [full, dying, away] = fleet.members.as_slice() else { anyhow::bail!("three workers") };
-
-    // Nothing can be claimed on a disk that takes nothing: nothing is done.
+    let full = &fleet.members[0];
     full.host.sh("mkdir -p /var/lib/reveille && mount -t tmpfs -o size=16k tmpfs /var/lib/reveille && \
          (cat /dev/zero > /var/lib/reveille/filler; true) 2>/dev/null")?;
     // It is tried again until the command has expired, since there may be room soon.
@@ -83,7 +88,12 @@ fn far_ends_that_fail(world: &World) -> anyhow::Result<()> {
     done(&reboot(&local, full, &[])?).context("once there is room")?;
     ensure!(full.reboots()? == 1, "rebooted {} times", full.reboots()?);
     world.shown("not rebooted, its units run again; once there was room it rebooted once");
+    Ok(())
+}
 
+fn far_ends_that_fail(world: &World) -> anyhow::Result<()> {
+    let (fleet, local) = workers(world, &[], 2)?;
+    let [dying, away] = fleet.members.as_slice() else { anyhow::bail!("two workers") };
     dying.host.shadow_program("/usr/bin/systemctl", DYING)?;
     let said = reboot(&local, dying, &[]);
     dying.host.unshadow_program("/usr/bin/systemctl")?;
