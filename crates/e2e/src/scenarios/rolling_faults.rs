@@ -112,7 +112,7 @@ fn far_ends_that_fail(world: &World) -> anyhow::Result<()> {
 }
 
 fn hosts_that_vanish(world: &World) -> anyhow::Result<()> {
-    let (fleet, local) = workers(world, &[("back_within", 10_000)], 2)?;
+    let (fleet, local) = workers(world, &[("command_expiry", 20_000), ("begin_within", 20_000), ("back_within", 10_000)], 2)?;
     let [held, cut] = fleet.members.as_slice() else { anyhow::bail!("two workers") };
 
     held.host.hold()?;
