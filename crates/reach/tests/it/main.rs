@@ -6,6 +6,7 @@
 mod bench;
 mod checks;
 mod connect;
+mod examples;
 mod hooks;
 mod many;
 mod own;
