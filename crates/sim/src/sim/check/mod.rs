@@ -385,7 +385,7 @@ impl Sim {
                 }
                 Entry::Resumed { accepted } => {
                     run.paused = false;
-                    run.accepted_failures = *accepted;
+                    run.accepted_failures = run.accepted_failures.max(*accepted);
                     self.counts.end(End::Resumed);
                 }
                 Entry::Agreed { wave } => {
