@@ -240,7 +240,11 @@ impl Engine {
         if host != TargetId::CONTROLLER && !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
             return; // bound to the approved identity (E36)
         }
-        self.heard.touch(host, now);
+        // That nobody got through to the host is no word of the host.
+        let is_told_by_it = !ack.error.as_ref().is_some_and(|e| is_of_the_way(e.code));
+        if is_told_by_it {
+            self.heard.touch(host, now);
+        }
         if let Some(report) = &ack.report {
             self.reported(host, report, now, facts);
         }

@@ -12,10 +12,10 @@ fn group(name: &str, per: Option<&str>) -> LimitGroup {
     LimitGroup { name: name.into(), on, per: per.map(str::to_owned), children: Vec::new(), max_unavailable: Amount::Count(1) }
 }
 
-/// Each host is drained of one unit, which is in service.
+/// Each host is drained by a hook of one item, which is in service: it gets no work before it is healthy.
 fn drained(hosts: usize) -> World {
     let mut config = config();
-    let drain = Drain::Units { units: vec!["app.service".into()] };
+    let drain = Drain::Hook { name: "app".into() };
     let rule = DrainRule { on: "*".parse().expect("a selector"), drain };
     config.drains.insert("app".into(), rule);
     let mut world = World::of(hosts, config);
@@ -144,4 +144,25 @@ fn a_person_who_ends_a_stranded_state_does_not_make_a_retry_reboot_it_again() {
     assert_eq!(world.outcome(RETRY), Some(Outcome::Completed), "{:?}", world.shell.engine.view(RETRY));
     assert_eq!(world.shell.hosts[number].boot, 2, "one reboot");
     assert!(world.shell.hosts[number].items["app.service"].1, "what the first one drained is in service again");
+}
+
+#[test]
+fn g1_that_nobody_gets_through_to_a_host_is_no_word_of_it() {
+    let mut world = World::of(2, config());
+    let host = host_id(&name(0));
+    let last = |world: &World| world.shell.engine.host(host, world.shell.now).and_then(|h| h.last_heard);
+    let before = last(&world);
+    world.shell.now = world.shell.now + Millis::secs(60);
+    let say = |world: &mut World, code| {
+        let error = Some(model::AckError { code, message: "no connection".into() });
+        let boot = world.shell.engine.host(host, world.shell.now).and_then(|h| h.report).expect("it was heard").boot;
+        let command = model::CommandId(host.0);
+        let status = model::AckStatus::Failed;
+        let ack = model::Ack { command, status, error, boot, observed: None, already: false, report: None };
+        world.shell.input(Input::Acked { host, ack: Box::new(ack) });
+    };
+    say(&mut world, model::ErrorCode::Unreachable);
+    assert_eq!(last(&world), before);
+    say(&mut world, model::ErrorCode::ToolFailed);
+    assert!(last(&world) > before, "what it says itself is heard");
 }

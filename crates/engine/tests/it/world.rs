@@ -181,6 +181,7 @@ pub(crate) fn names(drain: &Drain) -> Vec<String> {
     match drain {
         Drain::Haproxy { servers, .. } => servers.clone(),
         Drain::Units { units } => units.clone(),
+        Drain::Hook { name } => vec![format!("{name}.service")],
         other => panic!("no script has {other}"),
     }
 }

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use driver::{Driver, StartError, StoreError};
 use engine::{Input, Refusal, Reply, RestoreError, Why};
 use model::{
-    Ack, Actor, CommandId, Force, InstanceId, Operation, Options, OrchestrationId, Report, Request, TargetId, Timestamp,
+    Ack, Actor, CommandId, ErrorCode, Force, InstanceId, Operation, Options, OrchestrationId, Report, Request, TargetId,
+    Timestamp,
 };
 use protocol::native::{ControllerBody, DeviceBody};
 
@@ -366,7 +367,9 @@ impl Sim {
     fn controller_hears(&mut self, controller: usize, host: TargetId, body: DeviceBody) {
         let now = self.now;
         let wall = self.wall(controller);
-        if !matches!(body, DeviceBody::Gone { .. }) {
+        let unreached =
+            matches!(&body, DeviceBody::Ack { ack } if ack.error.as_ref().is_some_and(|e| e.code == ErrorCode::Unreachable));
+        if !matches!(body, DeviceBody::Gone { .. }) && !unreached {
             self.controllers[controller].heard.insert(host, now);
         }
         let input = match body {

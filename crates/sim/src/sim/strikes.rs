@@ -68,7 +68,9 @@ impl Sim {
         let ask = self.rng.index(self.scenario.asks.len());
         let (at, host) = (self.scenario.asks[ask].at, self.scenario.asks[ask].host);
         // A rollout goes on for long, on all its hosts.
-        if self.scenario.fleet && matches!(fault, Fault::ServiceFlaps | Fault::DrainUndone | Fault::DrainHangs | Fault::DrainedBefore) {
+        if self.scenario.fleet
+            && matches!(fault, Fault::ServiceFlaps | Fault::DrainUndone | Fault::DrainHangs | Fault::DrainedBefore)
+        {
             let at = self.scenario.asks[0].at + self.rng.below(25 * 60_000) as i64;
             return (at.min(self.scenario.faults_end - 1), any_host);
         }

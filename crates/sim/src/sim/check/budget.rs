@@ -1,9 +1,43 @@
 //! G1: no start brings a limit group over its limit, and none happens while the controller settles.
 
+use std::collections::BTreeMap;
+
+use engine::LimitGroup;
 use model::Timestamp;
 
 use super::{Guarantee, TrackId, Watch};
 use crate::sim::Sim;
+use crate::world::Host;
+
+/// A group with its members as (host index, name of a child).
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) limit: u32,
+    pub(crate) members: Vec<(usize, Option<String>)>,
+}
+
+/// The groups that a configured one means, one for each value of its label.
+pub(super) fn groups_of(group: &LimitGroup, hosts: &[Host]) -> Vec<Group> {
+    let value = |h: &Host| group.per.as_ref().and_then(|key| h.labels.get(key)).cloned().unwrap_or_default();
+    let everyone = group.on.is_none() && group.children.is_empty();
+    let mut by_value: BTreeMap<String, Vec<(usize, Option<String>)>> = BTreeMap::new();
+    for (index, h) in hosts.iter().enumerate() {
+        if everyone || group.on.as_ref().is_some_and(|on| on.matches(h.id, &h.name, &h.labels)) {
+            by_value.entry(value(h)).or_default().push((index, None));
+        }
+    }
+    for (name, child) in group.children.iter().filter_map(|path| path.split_once('/')) {
+        if let Some(index) = hosts.iter().position(|h| h.name == name) {
+            by_value.entry(value(&hosts[index])).or_default().push((index, Some(child.to_owned())));
+        }
+    }
+    let of = |(value, members): (String, Vec<(usize, Option<String>)>)| Group {
+        name: if group.per.is_some() { format!("{}/{value}", group.name) } else { group.name.clone() },
+        limit: group.max_unavailable.of(u32::try_from(members.len()).unwrap_or(u32::MAX)),
+        members,
+    };
+    by_value.into_iter().map(of).collect()
+}
 
 /// A message may wait so long in a controller's hands before it counts as heard.
 const SLACK: i64 = 2_000;
@@ -63,7 +97,9 @@ impl Sim {
         if self.checks.off.contains(&it.id) {
             return Some("off");
         }
-        let limit = self.scenario.config.active_limit.0 as i64 + SLACK;
+        // A clock that was set back takes the time since the last message with it.
+        let stepped = if self.checks.controller_clock_stepped { 60_000 } else { 0 };
+        let limit = self.scenario.config.active_limit.0 as i64 + SLACK + stepped;
         let ears = &self.controllers[controller];
         match ears.heard.get(&it.id) {
             None => return Some("not heard since the controller started"),

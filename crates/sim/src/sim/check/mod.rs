@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use engine::{Blocker, Entry, Fact, FleetEntry, LimitGroup, Outcome, Record};
+use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
 use model::{
     ActionKind, Actor, Command, CommandId, Direction, Fence, InstanceId, Millis, Operation, OrchestrationId, Place, Plan,
     Recheck, Report, Request, StepAction, TargetId, Timestamp, Track, Unfinished,
@@ -78,13 +78,6 @@ pub struct Violation {
     pub words: String,
     /// When, in true time.
     pub at: Time,
-}
-
-/// A group with its members as (host index, name of a child).
-pub(crate) struct Group {
-    pub(crate) name: String,
-    pub(crate) limit: u32,
-    pub(crate) members: Vec<(usize, Option<String>)>,
 }
 
 /// One orchestration as its journal tells it.
@@ -169,7 +162,7 @@ pub(crate) struct Issued {
 
 /// What the checks remember.
 pub(crate) struct Checks {
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Vec<budget::Group>,
     pub(crate) runs: BTreeMap<OrchestrationId, Run>,
     pub(crate) watched: BTreeMap<TrackId, Watch>,
     pub(crate) issued: BTreeMap<CommandId, Issued>,
@@ -197,32 +190,9 @@ pub(crate) struct Checks {
     pub(crate) explained: Option<(OrchestrationId, Vec<Blocker>)>,
 }
 
-/// The groups that a configured one means, one for each value of its label.
-fn groups_of(group: &LimitGroup, hosts: &[Host]) -> Vec<Group> {
-    let value = |h: &Host| group.per.as_ref().and_then(|key| h.labels.get(key)).cloned().unwrap_or_default();
-    let everyone = group.on.is_none() && group.children.is_empty();
-    let mut by_value: BTreeMap<String, Vec<(usize, Option<String>)>> = BTreeMap::new();
-    for (index, h) in hosts.iter().enumerate() {
-        if everyone || group.on.as_ref().is_some_and(|on| on.matches(h.id, &h.name, &h.labels)) {
-            by_value.entry(value(h)).or_default().push((index, None));
-        }
-    }
-    for (name, child) in group.children.iter().filter_map(|path| path.split_once('/')) {
-        if let Some(index) = hosts.iter().position(|h| h.name == name) {
-            by_value.entry(value(&hosts[index])).or_default().push((index, Some(child.to_owned())));
-        }
-    }
-    let of = |(value, members): (String, Vec<(usize, Option<String>)>)| Group {
-        name: if group.per.is_some() { format!("{}/{value}", group.name) } else { group.name.clone() },
-        limit: group.max_unavailable.of(u32::try_from(members.len()).unwrap_or(u32::MAX)),
-        members,
-    };
-    by_value.into_iter().map(of).collect()
-}
-
 impl Checks {
     pub(crate) fn new(hosts: &[Host], scenario: &Scenario) -> Self {
-        let groups = scenario.config.limit_groups.iter().flat_map(|g| groups_of(g, hosts));
+        let groups = scenario.config.limit_groups.iter().flat_map(|g| budget::groups_of(g, hosts));
         Self {
             groups: groups.collect(),
             runs: BTreeMap::new(),
