@@ -40,7 +40,7 @@ impl Tool {
     }
 }
 
-const CORDON: &str = "env | grep ^REVEILLE_ | sort > asked; echo 'n1 cordoned out' > state";
+const CORDON: &str = "env | grep -E '^REVEILLE_(FORCE|GRACE_SECS|PRIOR)=' | sort > asked; echo 'n1 cordoned out' > state";
 const RESTORE: &str = "printf '%s\n' \"$REVEILLE_PRIOR\" > state";
 
 #[tokio::test]
