@@ -259,6 +259,7 @@ pub struct OpenBoot {
 /// A fact of one orchestration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one entry of a journal is the large one; all others are written and dropped")]
 pub enum Entry {
     /// The plan was accepted; it does not change any more.
     Accepted {

@@ -34,6 +34,7 @@ pub(super) type Check = Box<dyn FnOnce(&Engine, Timestamp) -> Result<(), Control
 /// A look at the engine.
 pub(super) type Look = Box<dyn FnOnce(&Engine, Timestamp) + Send>;
 
+#[expect(clippy::large_enum_variant, reason = "inputs are most of what comes")]
 pub(super) enum Message {
     /// Decide this.
     Input { input: Input, check: Option<Check>, answer: Option<Answer> },
