@@ -35,7 +35,7 @@ pub(crate) fn decide(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: 
 fn cancel(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: &TrackState) -> Option<Vec<Out>> {
     let by = view.orchestration.cancelled_by.as_ref()?;
     // What an earlier orchestration rebooted is brought back by this one.
-    let rebooted = track.boot_end_issued() || plan.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+    let rebooted = track.boot_end_issued() || track.is_second_half(plan);
     if track.unwinding.is_some() || (rebooted && !broken::is(Rule::UnwindPastReboot)) {
         return None;
     }

@@ -107,6 +107,23 @@ pub(crate) struct Stranded {
     pub(crate) ended_at: Option<Timestamp>,
 }
 
+impl Stranded {
+    /// What a retry of the orchestration that left it so has to do on it, now that it is on this boot: a host that came back
+    /// late is not rebooted again.
+    pub(crate) fn left(
+        &self,
+        unfinished: Option<Unfinished>,
+        boot: Option<BootIdentity>,
+    ) -> Option<(OrchestrationId, Unfinished)> {
+        let mut left = unfinished.unwrap_or_default();
+        if left.proven.is_none() {
+            left.open_boot = self.open_boot.map(|open| open.expect_boot);
+            left.proven = boot.filter(|_| left.is_second_half(boot));
+        }
+        self.orchestration.filter(|_| left != Unfinished::default()).map(|by| (by, left))
+    }
+}
+
 /// Commands older than any window are of no use; so many are kept per host.
 const BOOT_ENDS_KEPT: usize = 64;
 
@@ -322,15 +339,16 @@ impl Fleet {
                 };
                 self.stranded.insert(*target, stranded);
             }
-            FleetEntry::StrandedEnded { target, proven, .. } => {
-                if *proven {
-                    if let Some(s) = self.stranded.get_mut(target) {
-                        s.ended_at = Some(at);
-                    }
-                } else if let Some(ended) = self.stranded.remove(target)
-                    && let Some(known) = self.hosts.get_mut(target)
-                {
-                    known.left = ended.orchestration.zip(ended.unfinished);
+            FleetEntry::StrandedEnded { target, proven, boot } => {
+                let Some(ended) = self.stranded.get_mut(target) else { return Ok(()) };
+                ended.ended_at = Some(at);
+                let drained = ended.unfinished.take().filter(|_| !proven);
+                let left = ended.left(drained, *boot);
+                if !proven {
+                    self.stranded.remove(target);
+                }
+                if let Some(known) = self.hosts.get_mut(target) {
+                    known.left = left;
                 }
             }
             FleetEntry::AlarmAcknowledged { target } => {
@@ -391,6 +409,13 @@ impl Fleet {
     pub(crate) fn did_not_happen(&self, host: TargetId, open_boot: OpenBoot) -> bool {
         let ends = self.hosts.get(&host).map(|h| h.boot_ends.as_slice()).unwrap_or_default();
         ends.iter().any(|e| e.command == open_boot.command && e.last_word == Some(false))
+    }
+
+    /// What a retry has to do on a host that is stranded still.
+    pub(crate) fn unfinished(&self, stranded: &Stranded, host: &Host) -> Option<Unfinished> {
+        let happened = stranded.open_boot.is_none_or(|open| !self.did_not_happen(stranded.host, open));
+        let left = happened.then(|| stranded.left(stranded.unfinished.clone(), host.boot)).flatten().map(|(_, left)| left);
+        left.or_else(|| stranded.unfinished.clone())
     }
 
     /// Why the target is stranded now, if it is.

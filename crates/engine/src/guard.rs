@@ -1,6 +1,6 @@
 //! Admission: the one choke point for everything that goes down (ruling 5, E26).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::broken::{self, Rule};
 use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, TargetId, Timestamp, Track};
@@ -74,8 +74,9 @@ pub(crate) struct Asks {
 
 impl Asks {
     /// For a track of this orchestration, or of one that is not accepted yet.
-    pub(crate) fn of(own: Option<OrchestrationId>, track: &Track) -> Self {
-        let second_half = track.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+    pub(crate) fn of(own: Option<OrchestrationId>, track: &Track, fleet: &Fleet) -> Self {
+        let boot = fleet.hosts.get(&track.target).and_then(|h| h.boot);
+        let second_half = track.unfinished.as_ref().is_some_and(|u| u.is_second_half(boot));
         Self { own, takes_up: track.unfinished.is_some(), second_half }
     }
 }
@@ -84,7 +85,9 @@ impl Guard<'_> {
     /// Everything that keeps the target of a request from starting, in order; empty exactly when it would start.
     pub(crate) fn blockers(&self, target: TargetId, request: &Request, asks: Asks) -> Vec<Blocker> {
         let mut list = List::all(request);
-        self.frozen(&mut list);
+        if !asks.second_half {
+            self.frozen(&mut list);
+        }
         self.host(target, request, asks, &mut list);
         list.found
     }
@@ -201,15 +204,18 @@ impl Guard<'_> {
     /// Limit groups that have no room for this target and what stands on it (G1).
     pub(crate) fn limit_groups(&self, target: TargetId, own: Option<OrchestrationId>) -> Vec<Blocker> {
         let mut list = Vec::new();
-        for (index, group) in self.limits.of_host(target) {
+        let all_of_it = self.goes_down_with(target);
+        for (index, group) in self.limits.of_hosts(&all_of_it) {
             let all = self.usage.of(index, || self.unavailable(group));
             let (mut adds, mut of_target, mut others) = (0, 0, all);
-            for member in group.members.iter().filter(|m| m.host == Some(target)) {
+            let is_in = |m: &&Member| m.host.filter(|host| all_of_it.contains(host)).is_some();
+            for member in group.members.iter().filter(is_in) {
+                let Some(host) = member.host else { continue };
                 let child = member.child.as_deref();
-                let counts = child.is_none() || !broken::is(Rule::ChildrenNotCounted);
-                // Its own lock does not count for the target that is asked about.
-                let down = self.is_unavailable(target, child, own);
-                others -= u32::from(self.counts(target, child) && !down);
+                let counts = host == target && child.is_none() || !broken::is(Rule::ChildrenNotCounted);
+                // Its own lock does not count for the target that is asked about, nor for what stands on it.
+                let down = self.is_unavailable(host, child, own);
+                others -= u32::from(self.counts(host, child) && !down);
                 of_target += u32::from(counts);
                 adds += u32::from(counts && !down);
             }
@@ -221,6 +227,34 @@ impl Guard<'_> {
             }
         }
         list
+    }
+
+    /// The host, and the hosts that stand on it: a container that is a host of its own goes down with its parent (G1).
+    fn goes_down_with(&self, target: TargetId) -> BTreeSet<TargetId> {
+        let mut all = BTreeSet::from([target]);
+        let mut open = vec![target];
+        while let Some(host) = open.pop() {
+            let report = self.heard.host(host).and_then(|h| h.report.as_ref());
+            for child in report.and_then(|r| r.children()).unwrap_or_default() {
+                open.extend(self.limits.host_named(&child.child.name).filter(|on| all.insert(*on)));
+            }
+        }
+        all
+    }
+
+    /// Whether the host stands on one that is worked on, by another than `own`.
+    fn stands_on_locked(&self, host: TargetId, own: Option<OrchestrationId>) -> bool {
+        let on = |locked: TargetId| {
+            let mut all = self.goes_down_with(locked);
+            all.remove(&locked);
+            all
+        };
+        let look_up = || self.fleet.locks.keys().flat_map(|locked| on(*locked)).collect();
+        if !self.usage.stands_on_locked(host, look_up) {
+            return false;
+        }
+        let mut others = self.fleet.locks.iter().filter(|(_, lock)| Some(lock.orchestration) != own);
+        own.is_none() || others.any(|(locked, _)| on(*locked).contains(&host))
     }
 
     /// Members that are unavailable, and slots that were taken from outside: one for each holder that is not counted already.
@@ -287,6 +321,9 @@ impl Guard<'_> {
             return true;
         }
         if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own) && !broken::is(Rule::NoLock) {
+            return true;
+        }
+        if self.stands_on_locked(host, own) && !broken::is(Rule::ChildrenNotCounted) {
             return true;
         }
         if self.fleet.hosts.get(&host).is_some_and(|h| h.held.is_some()) {

@@ -1,7 +1,7 @@
 //! Who belongs to which limit group, looked up and not searched for.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use model::TargetId;
 
@@ -13,6 +13,7 @@ use crate::fleet::Fleet;
 pub(crate) struct Limits {
     pub(crate) groups: Vec<Group>,
     of_host: HashMap<TargetId, Vec<usize>>,
+    by_name: HashMap<String, TargetId>,
 }
 
 impl Limits {
@@ -28,13 +29,20 @@ impl Limits {
                 }
             }
         }
-        Self { groups, of_host }
+        let by_name = hosts().map(|(id, name, _)| (name.to_owned(), id)).collect();
+        Self { groups, of_host, by_name }
     }
 
-    /// The groups that the host, or a child on it, belongs to.
-    pub(crate) fn of_host(&self, host: TargetId) -> impl Iterator<Item = (usize, &Group)> {
-        let list = self.of_host.get(&host).map(Vec::as_slice).unwrap_or_default();
-        list.iter().filter_map(|index| Some((*index, self.groups.get(*index)?)))
+    /// The host of this name: a child of that name on another host is the same thing (E14).
+    pub(crate) fn host_named(&self, name: &str) -> Option<TargetId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The groups that one of these hosts, or a child on one, belongs to.
+    pub(crate) fn of_hosts(&self, hosts: &BTreeSet<TargetId>) -> impl Iterator<Item = (usize, &Group)> {
+        let list = hosts.iter().filter_map(|host| self.of_host.get(host)).flatten();
+        let list: BTreeSet<usize> = list.copied().collect();
+        list.into_iter().filter_map(|index| Some((index, self.groups.get(index)?)))
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<(usize, &Group)> {
@@ -47,6 +55,8 @@ impl Limits {
 pub(crate) struct Usage {
     counted: RefCell<BTreeMap<usize, u32>>,
     slots: OnceCell<HashSet<TargetId>>,
+    /// Hosts that stand on one that is worked on.
+    on_locked: OnceCell<HashSet<TargetId>>,
 }
 
 impl Usage {
@@ -57,6 +67,10 @@ impl Usage {
             self.counted.borrow_mut().insert(group, counted);
             counted
         })
+    }
+
+    pub(crate) fn stands_on_locked(&self, host: TargetId, look_up: impl FnOnce() -> HashSet<TargetId>) -> bool {
+        self.on_locked.get_or_init(look_up).contains(&host)
     }
 
     pub(crate) fn has_slot(&self, host: TargetId, look_up: impl FnOnce() -> HashSet<TargetId>) -> bool {

@@ -40,6 +40,10 @@ pub(crate) struct Orchestration {
     pub(crate) paused: Option<Mark>,
     agreed: BTreeSet<u32>,
     pub(crate) last_start: Option<Timestamp>,
+    /// When a place became free last: the turn of those that wait has come since then at the earliest.
+    pub(crate) turn_at: Timestamp,
+    /// Some of its tracks take up what an earlier orchestration left undone.
+    pub(crate) takes_up: bool,
     pub(crate) cancelled_by: Option<Actor>,
     /// Highest position that its commands carry.
     pub(crate) position: u64,
@@ -90,6 +94,7 @@ impl Orchestration {
             waves.push(WaveState { first: number(places.len()), left: number(wave.tracks.len()), began_at: record.at });
             places.extend((0..wave.tracks.len()).map(|i| (number(w), number(i))));
         }
+        let takes_up = plan.tracks().any(|track| track.unfinished.is_some());
         Ok(Self {
             id,
             request: request.clone(),
@@ -110,6 +115,8 @@ impl Orchestration {
             paused: None,
             agreed: BTreeSet::new(),
             last_start: None,
+            turn_at: record.at,
+            takes_up,
             cancelled_by: None,
             position: 0,
             last_at: record.at,
@@ -141,6 +148,7 @@ impl Orchestration {
                 self.paused = None;
                 self.accepted_failures = self.accepted_failures.max(*accepted);
                 self.progress_at = at;
+                self.turn_at = at;
             }
             Entry::Agreed { wave } => {
                 let agreed = self.waves.get_mut(*wave as usize).ok_or_else(|| format!("the plan has no wave {wave}"))?;
@@ -193,7 +201,9 @@ impl Orchestration {
         }
         state.ended = Some((outcome, reason, at));
         self.waiting.remove(&track);
-        self.running.remove(&track);
+        if self.running.remove(&track) {
+            self.turn_at = at;
+        }
         self.failures += u32::from(outcome.is_failure());
         self.progress_at = at;
         let (wave, _) = self.wave_of(track as usize).ok_or("a track outside all waves")?;

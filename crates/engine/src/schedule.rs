@@ -32,7 +32,7 @@ pub(crate) fn blockers(view: &View<'_>, track: u32) -> Vec<Blocker> {
     let scheduler = Scheduler::new(view);
     let mut list = List::all(&view.orchestration.request);
     scheduler.before(track, &mut list);
-    scheduler.shared(&mut list);
+    scheduler.shared(scheduler.is_second_half(track), &mut list);
     scheduler.own(track, &mut list);
     list.found
 }
@@ -176,15 +176,18 @@ impl<'a> Scheduler<'a> {
             let reason = format!("failure budget spent: {} failed, {} may fail", it.failures, it.budget());
             return Some(vec![Out::Own(Entry::Paused { reason })]);
         }
-        let mut shared = List::first(&it.request);
-        self.shared(&mut shared);
-        if shared.found.is_empty() {
-            let found = self.candidates().find_map(|track| self.turn_of(track));
-            if found.is_some() {
-                return found;
-            }
+        let is_open = |second_half| {
+            let mut shared = List::first(&it.request);
+            self.shared(second_half, &mut shared);
+            shared.found.is_empty()
+        };
+        let mut found = None;
+        if is_open(false) {
+            found = self.candidates().find_map(|track| self.turn_of(track));
+        } else if it.takes_up && is_open(true) {
+            found = self.candidates().filter(|track| self.is_second_half(*track)).find_map(|track| self.turn_of(track));
         }
-        self.waited_too_long(first)
+        found.or_else(|| self.waited_too_long(first))
     }
 
     /// Unstarted tracks of the wave that is gone through, in the order of the plan.
@@ -237,10 +240,16 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// When a host that is not heard counts as unreachable for a track whose turn has come (pain 6).
+    /// When a host that is not heard counts as unreachable for a track whose turn has come (pain 6): a moment of silence just
+    /// then is no failure.
     fn unreachable_at(&self, host: TargetId) -> Timestamp {
         let last = self.view.heard.host(host).and_then(|h| h.last).unwrap_or(self.view.fleet.controller_started_at);
-        last.max(self.view.orchestration.accepted_at) + self.view.config.active_limit
+        let turn = self.view.orchestration.turn_at.max(self.view.orchestration.wave_began_at(self.wave));
+        let open = match self.windows {
+            Windows::Open { since, .. } => since.unwrap_or_default(),
+            Windows::Shut { .. } => Timestamp::default(),
+        };
+        last.max(turn).max(open) + self.view.config.active_limit
     }
 
     /// Nothing starts any more in the time that people and windows are waited for (G6).
@@ -282,8 +291,20 @@ impl<'a> Scheduler<'a> {
         self.after(track).any(|other| self.view.orchestration.tracks.get(other as usize).is_some_and(|t| !well(t)))
     }
 
-    /// What keeps every track of the wave from starting.
-    fn shared(&self, list: &mut List) {
+    /// Whether the track only finishes what an earlier orchestration has rebooted: windows, freeze and pace are for what goes
+    /// down, and recovery is never gated (G5).
+    fn is_second_half(&self, track: u32) -> bool {
+        let it = self.view.orchestration;
+        let asks = it.track_plan(track as usize).filter(|_| it.takes_up).map(|plan| self.asks(&plan));
+        asks.is_some_and(|asks| asks.second_half)
+    }
+
+    fn asks(&self, plan: &TrackPlan<'_>) -> Asks {
+        Asks::of(Some(self.view.orchestration.id), plan, self.view.fleet)
+    }
+
+    /// What keeps every track of the wave from starting; or every one that is a second half.
+    fn shared(&self, second_half: bool, list: &mut List) {
         let it = self.view.orchestration;
         if let Some(mark) = &it.paused {
             let why = Why::Paused { by: mark.by.clone(), reason: mark.reason.clone() };
@@ -293,13 +314,18 @@ impl<'a> Scheduler<'a> {
             let since = it.wave_began_at(self.wave);
             list.push(Blocker { since: Some(since), ..hard(Why::ApprovalWanted { wave: self.wave }) });
         }
-        self.guard.frozen(list);
+        if !second_half {
+            self.guard.frozen(list);
+        }
         if it.is_over_budget() {
             list.push(hard(Why::BudgetSpent { failures: it.failures, budget: it.budget() }));
         }
         let (running, limit) = (u32::try_from(it.running.len()).unwrap_or(u32::MAX), it.concurrency());
         if running >= limit && !broken::is(Rule::ConcurrencyIgnored) {
             list.push(hard(Why::ConcurrencyFull { running, limit }));
+        }
+        if second_half {
+            return;
         }
         let stagger = it.request.rollout.as_ref().map(|r| r.stagger).filter(|_| !broken::is(Rule::StaggerIgnored));
         if let Some((last, stagger)) = it.last_start.zip(stagger)
@@ -337,10 +363,11 @@ impl<'a> Scheduler<'a> {
     fn own(&self, track: u32, list: &mut List) {
         let it = self.view.orchestration;
         let Some(plan) = it.track_plan(track as usize) else { return };
-        self.timing(&plan, list);
+        if !self.is_second_half(track) {
+            self.timing(&plan, list);
+        }
         if !list.is_done() {
-            let asks = Asks::of(Some(it.id), &plan);
-            self.guard.host(plan.target, &it.request, asks, list);
+            self.guard.host(plan.target, &it.request, self.asks(&plan), list);
         }
     }
 
@@ -353,12 +380,13 @@ impl<'a> Scheduler<'a> {
             due.push(it.wait_until());
         }
         let mut shared = List::all(&it.request);
-        self.shared(&mut shared);
+        self.shared(false, &mut shared);
         due.extend(shared.found.iter().filter_map(|b| b.until));
-        if !shared.found.is_empty() {
+        let is_shut = !shared.found.is_empty();
+        if is_shut && !it.takes_up {
             return;
         }
-        for track in self.candidates() {
+        for track in self.candidates().filter(|track| !is_shut || self.is_second_half(*track)) {
             let Some(plan) = it.track_plan(track as usize) else { continue };
             let mut list = List::first(&it.request);
             self.before(track, &mut list);

@@ -207,6 +207,11 @@ impl TrackState {
         }
     }
 
+    /// Whether the track only finishes what an earlier orchestration has rebooted: it ends no boot.
+    pub(crate) fn is_second_half(&self, plan: &Track) -> bool {
+        plan.unfinished.as_ref().is_some_and(|left| left.is_second_half(self.boot_before))
+    }
+
     /// Begins with what an earlier orchestration left undone on its target.
     pub(crate) fn taking_up(self, unfinished: Option<&Unfinished>) -> Self {
         Self { drains: Drains::of(unfinished), ..self }

@@ -201,6 +201,17 @@ pub struct Unfinished {
     pub proven: Option<BootIdentity>,
     /// Drained by it and not put back, in the order in which it was drained.
     pub drained: Vec<Drained>,
+    /// The boot that its reboot was to end, where nobody said in time how that went: found on another boot, the host is not
+    /// rebooted again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_boot: Option<BootIdentity>,
+}
+
+impl Unfinished {
+    /// Whether only the second half is left to do on a host that is on this boot: its reboot is behind it.
+    pub fn is_second_half(&self, boot: Option<BootIdentity>) -> bool {
+        self.proven.is_some() || self.open_boot.is_some_and(|open| boot.is_some_and(|boot| boot != open))
+    }
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl Engine {
             expected: self.expected(track.target),
             takes_up: track.unfinished.is_some(),
             steps: plan.steps(track).iter().map(|step| show::title(step).to_owned()).collect(),
-            blockers: guard.blockers(track.target, request, Asks::of(None, track)),
+            blockers: guard.blockers(track.target, request, Asks::of(None, track, &self.fleet)),
         };
         let wave = |wave: &model::Wave| PreviewWave { approval: wave.approval, tracks: wave.tracks.iter().map(track).collect() };
         Ok(Preview { waves: plan.waves.iter().map(wave).collect(), irreversible: irreversible(&plan) })

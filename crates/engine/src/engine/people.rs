@@ -1,5 +1,7 @@
 //! What people and programs ask for.
 
+use std::borrow::Cow;
+
 use model::broken::{self, Rule};
 use model::{Actor, Millis, Operation, OrchestrationId, Plan, Request, TargetId, Timestamp};
 
@@ -213,8 +215,11 @@ impl Engine {
     fn candidate<'a>(&'a self, request: &Request, id: TargetId, host: &'a Host) -> Candidate<'a> {
         let report = self.heard.host(id).and_then(|heard| heard.report.as_ref());
         let again = request.rollout.as_ref().and_then(|r| r.retry_of);
-        let stranded = || self.fleet.stranded_now(id).filter(|_| again.is_some()).and_then(|s| s.unfinished.as_ref());
-        let left = || host.left.as_ref().filter(|(of, _)| Some(*of) == again).map(|(_, left)| left);
+        let stranded = self.fleet.stranded_now(id).filter(|_| again.is_some());
+        let unfinished = match stranded {
+            Some(stranded) => self.fleet.unfinished(stranded, host).map(Cow::Owned),
+            None => host.left.as_ref().filter(|(of, _)| Some(*of) == again).map(|(_, left)| Cow::Borrowed(left)),
+        };
         Candidate {
             id,
             name: &host.name,
@@ -224,7 +229,7 @@ impl Engine {
             children: report.and_then(|r| r.children()).unwrap_or_default(),
             boot: host.boot.zip(host.instance),
             failures: host.recent_failures(),
-            unfinished: stranded().or_else(left),
+            unfinished,
             own: self.fleet.is_own(host, self.config.own_host.as_deref()),
         }
     }

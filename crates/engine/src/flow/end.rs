@@ -46,9 +46,12 @@ impl Cursor<'_> {
     pub(super) fn unfinished(&self, drained: Vec<Drained>) -> Option<Unfinished> {
         let proven = match self.track.boot_proven_at {
             Some(_) => self.track.boot_after,
-            None => self.plan.unfinished.as_ref().and_then(|u| u.proven),
+            None if self.is_second_half() => {
+                self.plan.unfinished.as_ref().and_then(|u| u.proven).or(self.track.boot_before)
+            }
+            None => None,
         };
-        (proven.is_some() || !drained.is_empty()).then_some(Unfinished { proven, drained })
+        (proven.is_some() || !drained.is_empty()).then_some(Unfinished { proven, drained, open_boot: None })
     }
 
     pub(super) fn strand(&self, reason: &str, open_boot: Option<OpenBoot>, unfinished: Option<Unfinished>) -> Out {

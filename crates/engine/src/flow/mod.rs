@@ -119,18 +119,21 @@ impl Cursor<'_> {
             return Some(out);
         }
         let mut why = self.not_ready(report);
-        // A list that ends no boot only brings back what was begun before: that is never gated (G5).
-        if self.find(|a| matches!(a, StepAction::Reboot { .. } | StepAction::Shutdown { .. })).is_some() {
+        // What ends no boot only brings back what was begun before: that is never gated (G5).
+        if self.find(ends_boot).is_some() && !self.is_second_half() {
             let mut blockers = guard::report_blockers(report, run.started_at, request, run.started_at);
             guard::override_by(request, &mut blockers);
             // The children may have stopped by themselves since the request: then there is nothing to stop.
             blockers.retain(|b| b.why != Why::NoRunningChildren);
             why.extend(blockers.iter().map(|b| b.why.to_string()));
         }
-        if why.is_empty() {
-            return self.go_on(last);
+        if !why.is_empty() {
+            return Some(self.turn_back(format!("not begun: {}", why.join("; "))));
         }
-        Some(self.turn_back(format!("not begun: {}", why.join("; "))))
+        match self.find(ends_boot).filter(|_| self.is_second_half()) {
+            Some(reboot) => self.start(self.behind(reboot)?, None),
+            None => self.go_on(last),
+        }
     }
 
     /// Only hosts that say that they need a reboot were asked for: unknown never triggers (pain 8).
@@ -228,9 +231,7 @@ impl Cursor<'_> {
 
     /// Right before the boot is ended, everything that was drained is looked at again (pain 10).
     fn look_again(&self, next: u32) -> Option<Vec<Out>> {
-        let ends_boot =
-            matches!(self.plan.steps.get(next as usize)?.action, StepAction::Reboot { .. } | StepAction::Shutdown { .. });
-        if !ends_boot || broken::is(Rule::DrainNotRechecked) {
+        if !ends_boot(&self.plan.steps.get(next as usize)?.action) || broken::is(Rule::DrainNotRechecked) {
             return None;
         }
         let runs = || self.plan.steps.iter().zip(&self.track.steps);
@@ -247,7 +248,7 @@ impl Cursor<'_> {
     }
 
     fn look_again_or_reboot(&self) -> Option<Vec<Out>> {
-        let next = self.find(|a| matches!(a, StepAction::Reboot { .. } | StepAction::Shutdown { .. }))?;
+        let next = self.find(ends_boot)?;
         self.look_again(next).or_else(|| self.start(next, None))
     }
 
@@ -370,7 +371,7 @@ impl Cursor<'_> {
 
     /// Whether this track only finishes what an earlier orchestration has rebooted.
     fn is_second_half(&self) -> bool {
-        self.plan.unfinished.as_ref().is_some_and(|u| u.proven.is_some())
+        self.track.is_second_half(&self.plan)
     }
 
     /// Why the host did not do it, for the end of a sentence; empty when it only did not answer.
@@ -385,6 +386,13 @@ impl Cursor<'_> {
             StepAction::Drain { drain: of, on_timeout, .. } if of == drain => Some((u32::try_from(i).ok()?, *on_timeout)),
             _ => None,
         })
+    }
+
+    /// The first step behind a reboot that does not belong to it.
+    fn behind(&self, reboot: u32) -> Option<u32> {
+        let steps = self.plan.steps.iter().enumerate().skip(reboot as usize + 1);
+        let mut rest = steps.filter(|(_, s)| matches!(s.action, StepAction::Undrain { .. } | StepAction::Probe { .. }));
+        rest.next().and_then(|(i, _)| u32::try_from(i).ok())
     }
 
     fn stop_step(&self) -> Option<(Place, TimeoutPolicy)> {
@@ -470,6 +478,10 @@ impl Cursor<'_> {
     fn name(&self, id: TargetId) -> String {
         self.track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())
     }
+}
+
+fn ends_boot(action: &StepAction) -> bool {
+    matches!(action, StepAction::Reboot { .. } | StepAction::Shutdown { .. })
 }
 
 fn creating(report: &model::Report) -> Vec<String> {

@@ -76,6 +76,24 @@ impl World {
         self.ill.push((host.id, ill));
     }
 
+    /// It is there again, on another boot if its reboot happened after all.
+    pub(crate) fn comes_back(&mut self, number: usize, rebooted: bool) {
+        let host = &mut self.shell.hosts[number];
+        if rebooted {
+            host.reboot();
+        }
+        self.vanished.remove(&host.id);
+        self.ill.retain(|(id, _)| *id != host.id);
+    }
+
+    /// A retry of all that did not end well.
+    pub(crate) fn retry(&self, said: &RolloutOptions) -> Request {
+        let mut request = self.request(said, Some(ID));
+        let done = |o: Option<Outcome>| o == Some(Outcome::Completed);
+        request.targets = self.shell.engine.tracks(ID).iter().filter(|t| !done(t.outcome)).map(|t| t.target).collect();
+        request
+    }
+
     pub(crate) fn request(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Request {
         let rollout: Rollout = self.shell.config.rollout_of(said, retry_of);
         let targets = self.shell.hosts.iter().map(|h| h.id).collect();

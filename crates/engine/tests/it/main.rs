@@ -7,6 +7,7 @@ mod fleet;
 mod hostile;
 mod lists;
 mod phases;
+mod returns;
 mod samples;
 mod script;
 mod world;

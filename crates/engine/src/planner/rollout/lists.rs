@@ -57,7 +57,7 @@ impl<'a> Lists<'a> {
         let drains: Vec<u32> = (0..).zip(&self.drains).filter(|(_, r)| applies(&r.rule.on)).map(|(place, _)| place).collect();
         let checks: Vec<u32> = (0..).zip(&self.checks).filter(|(_, r)| applies(&r.rule.on)).map(|(place, _)| place).collect();
         let vars = self.vars(target, &drains, &checks)?;
-        let finish = target.unfinished.is_some_and(|left| left.proven.is_some());
+        let finish = target.is_second_half();
         let list = match self.left_over(target, &drains, &vars) {
             Some(left) => self.add(self.steps(&left, &checks, finish)),
             None => match self.shared.get(&(drains.clone(), checks.clone(), finish)) {
@@ -76,7 +76,7 @@ impl<'a> Lists<'a> {
             after: Vec::new(),
             list,
             vars,
-            unfinished: target.unfinished.cloned(),
+            unfinished: target.unfinished.as_deref().cloned(),
         })
     }
 
@@ -96,11 +96,11 @@ impl<'a> Lists<'a> {
     /// The drains of a track whose target was left drained otherwise than the present rules say: what stands in the journal must
     /// be put back as it was taken (G7). `None`: just the present rules.
     fn left_over(&self, target: &Candidate<'_>, places: &[u32], vars: &Vars) -> Option<Vec<Drain>> {
-        let left = target.unfinished?;
+        let left = target.unfinished.as_ref()?;
         let present: Vec<(Drain, Drain)> =
             self.drains_at(places).into_iter().filter_map(|drain| Some((drain.filled(vars).ok()?, drain))).collect();
         let recorded = left.drained.iter().map(|drained| &drained.drain);
-        if left.proven.is_some() {
+        if target.is_second_half() {
             let same = recorded.clone().eq(present.iter().map(|(filled, _)| filled));
             return (!same).then(|| recorded.map(literal).collect());
         }

@@ -8,6 +8,7 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{
@@ -40,7 +41,7 @@ pub struct Candidate<'a> {
     /// Rollouts that failed on it lately.
     pub failures: u32,
     /// What the orchestration that is retried left undone.
-    pub unfinished: Option<&'a Unfinished>,
+    pub unfinished: Option<Cow<'a, Unfinished>>,
     /// The engine itself runs on it.
     pub own: bool,
 }
@@ -184,6 +185,13 @@ fn waves(rollout: &Rollout, tracks: Vec<Track>, own_is_last: bool) -> Vec<Wave> 
         begun = end;
     }
     waves
+}
+
+impl Candidate<'_> {
+    /// Whether only what follows a reboot is left to do on it.
+    fn is_second_half(&self) -> bool {
+        self.unfinished.as_ref().is_some_and(|left| left.is_second_half(self.boot.map(|(boot, _)| boot)))
+    }
 }
 
 /// `host:port` of where a host is reached over SSH.

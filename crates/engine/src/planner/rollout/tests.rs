@@ -98,7 +98,7 @@ fn candidate(host: &Host) -> Candidate<'_> {
         children: &host.children,
         boot: host.boot,
         failures: host.failures,
-        unfinished: host.unfinished.as_ref(),
+        unfinished: host.unfinished.as_ref().map(std::borrow::Cow::Borrowed),
         own: host.own,
     }
 }
