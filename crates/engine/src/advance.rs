@@ -13,7 +13,9 @@ use model::{
 
 use crate::config::Config;
 use crate::decision::{Out, View, deadline, is_disruptive, parallel, unwind};
+use crate::explain::Blocker;
 use crate::flow;
+use crate::gates;
 use crate::journal::{Entry, FleetEntry};
 use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState, is_barred, is_hopeless};
 
@@ -55,7 +57,7 @@ fn within_step(
         return Some(out);
     }
     let settled = view.now >= view.fleet.settle_until || broken::is(Rule::NoSettling);
-    let due = settled && view.now >= deadline(view, step, place, run) && !broken::is(Rule::NoDeadline);
+    let due = settled && view.now >= deadline(view, step, run) && !broken::is(Rule::NoDeadline);
     let open: Vec<TargetId> = if answered(view, plan, step, track, place, run) {
         Vec::new()
     } else {
@@ -74,7 +76,7 @@ fn within_step(
     for id in slots(view, step, track, place, run, &open) {
         let subject = run.subjects.get(&id)?;
         if may_issue(view, step, track, place, id, subject) {
-            if let Some(out) = out_of_budget(view, plan, track, place.track).filter(|_| disruptive) {
+            if disruptive && let Some(out) = held_back(view, plan, step, track, place.track) {
                 return Some(out);
             }
             return Some(issue(view, plan, step, track, place, run, id, subject));
@@ -83,14 +85,39 @@ fn within_step(
     None
 }
 
-/// Right before the first disruption of a track the budget is looked at once more (G1); from then on nothing is gated (G5).
-fn out_of_budget(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, number: u32) -> Option<Vec<Out>> {
-    if track.boot_end_issued() || track.drains.any_commanded() || track.children.values().any(|c| c.stop_asked) {
+/// Until its first disruption the gates of a track are looked at again: between its start and that, a controller may have been
+/// away for hours (G1, G5). From then on only the reboot itself is held back, when one was: what was done is taken back.
+fn held_back(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackState, number: u32) -> Option<Vec<Out>> {
+    let begun = track.drains.any_commanded() || track.children.values().any(|c| c.stop_asked);
+    if track.boot_end_issued() {
         return None;
     }
-    let full = view.guard().limit_groups(plan.target, Some(view.orchestration.id));
-    let why: Vec<String> = full.iter().map(|b| b.why.to_string()).collect();
-    (!why.is_empty()).then(|| unwind(number, track, format!("not begun: {}", why.join("; ")), false))
+    if begun {
+        let was_away = track.started_at.is_some_and(|at| at < view.fleet.controller_started_at);
+        let ends_boot = matches!(step.action, StepAction::Reboot { .. });
+        let why = told(if was_away && ends_boot { gates::shut(view, plan.target) } else { Vec::new() })?;
+        return Some(unwind(number, track, format!("no controller was there, and now: {why}"), true));
+    }
+    let mut shut = gates::shut(view, plan.target);
+    shut.extend(view.guard().limit_groups(plan.target, Some(view.orchestration.id)));
+    let why = told(shut)?;
+    if view.orchestration.request.rollout.is_none() {
+        return Some(unwind(number, track, format!("not begun: {why}"), false));
+    }
+    Some(put_off(view, plan, track, number, why))
+}
+
+fn told(blockers: Vec<Blocker>) -> Option<String> {
+    let why: Vec<String> = blockers.iter().map(|b| b.why.to_string()).collect();
+    (!why.is_empty()).then(|| why.join("; "))
+}
+
+/// Nothing was done yet: its turn comes again.
+fn put_off(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, number: u32, reason: String) -> Vec<Out> {
+    let it = view.orchestration;
+    let open = track.current.map(|place| Out::Own(Entry::StepEnded { place }));
+    let lock = FleetEntry::Unlocked { host: plan.target, orchestration: it.id, position: it.position };
+    open.into_iter().chain([Out::Own(Entry::TrackPutOff { track: number, reason }), Out::Fleet(lock)]).collect()
 }
 
 /// Whether a probe is over: its answers show what they must, or the host bars us from asking again.
@@ -182,7 +209,7 @@ fn may_issue(view: &View<'_>, step: &Step, track: &TrackState, place: Place, id:
         Standing::TimedOut => false,
         // A probe that did not show what it must, or a failed attempt: again after a pause.
         Standing::Done(_) => subject.last_ack.as_ref().is_some_and(|(at, _)| view.now >= *at + pause()),
-        Standing::Failed(_, at) => view.now >= at + longer(pause(), subject.tries),
+        Standing::Failed(_, at) => view.now >= at + longer(pause(), subject.fails),
     }
 }
 
@@ -256,7 +283,7 @@ fn action_of(
 ) -> Option<(TargetId, Action)> {
     let child = || track.children.get(&subject);
     let ignore_inhibitors = view.orchestration.request.options.force.is_some();
-    let left = || deadline(view, step, place, run).since(view.now);
+    let left = || deadline(view, step, run).since(view.now);
     let start = || {
         let child = child()?;
         let frozen = child.before == model::ChildStatus::Frozen;
@@ -384,7 +411,7 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
         let index = *number as usize;
         let (Some((place, run)), Some(plan)) = (track.open(), it.track_plan(index)) else { continue };
         let Some(step) = plan.steps.get(place.step as usize) else { continue };
-        due.push(deadline(view, step, place, run).max(view.fleet.settle_until));
+        due.push(deadline(view, step, run).max(view.fleet.settle_until));
         due.extend(classes(step, track, place, run).into_iter().filter_map(|(_, begins)| begins));
         for (id, subject) in &run.subjects {
             if soaks(step, place) && matches!(subject.standing(), Standing::Open) {
@@ -393,10 +420,10 @@ pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
             if let Some((at, _)) = &subject.last_ack {
                 let pause = pause(view.config, step, track.health.is_good(*id));
                 due.push(*at + pause);
-                due.push(*at + longer(pause, subject.tries));
+                due.push(*at + longer(pause, subject.fails));
             }
         }
-        if let Some((since, _)) = track.health.good_between(&run.order) {
+        if let Some((since, _)) = flow::good_since(view, track, run) {
             due.push(since + flow::hold(view, step, place));
         }
         if let StepAction::Reboot { .. } | StepAction::Shutdown { .. } = step.action {

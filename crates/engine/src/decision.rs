@@ -1,5 +1,6 @@
 //! What decisions look at, and what they write.
 
+use model::broken::{self, Rule};
 use model::{Direction, Operation, Place, Step, StepAction, Timestamp};
 
 use crate::config::Config;
@@ -54,14 +55,18 @@ pub(crate) fn is_disruptive(step: &Step, place: Place) -> bool {
     goes_down && place.direction == Direction::Do
 }
 
-/// When the step is judged. One that was open when the controller started, and was held back by its settling, has that time
-/// on top.
-pub(crate) fn deadline(view: &View<'_>, step: &Step, place: Place, run: &StepRun) -> Timestamp {
+/// When the step is judged. One that was open while no controller was there has its time once more after the settling: nobody
+/// could use it. Of the end of a boot only the answer is waited for: the settling, and the time in which every host is heard.
+pub(crate) fn deadline(view: &View<'_>, step: &Step, run: &StepRun) -> Timestamp {
     let started = view.fleet.controller_started_at;
-    if !is_disruptive(step, place) || run.started_at >= started {
+    if run.started_at >= started || broken::is(Rule::OutageCounts) {
         return run.deadline;
     }
-    run.deadline + view.fleet.settle_until.since(started)
+    let settled = view.fleet.settle_until;
+    if matches!(step.action, StepAction::Reboot { .. } | StepAction::Shutdown { .. }) {
+        return (run.deadline + settled.since(started)).max(settled + view.config.active_limit);
+    }
+    run.deadline.max(settled + run.deadline.since(run.started_at))
 }
 
 /// Close what is open, and turn back. `skips`: the policy of a drain says that the host is left alone.

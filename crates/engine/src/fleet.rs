@@ -44,7 +44,9 @@ pub(crate) struct Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Worked {
     pub(crate) outcome: Outcome,
-    pub(crate) took: Millis,
+    took: Millis,
+    part: bool,
+    root: Option<OrchestrationId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +75,8 @@ pub(crate) struct Host {
     pub(crate) worked: VecDeque<Worked>,
     /// Commanded reboots and shutdowns, oldest first, bounded.
     pub(crate) boot_ends: Vec<BootEnd>,
-    /// What an orchestration left undone, when a person has ended the stranded state: for a retry of that orchestration.
-    pub(crate) left: Option<(OrchestrationId, Unfinished)>,
+    /// What an orchestration left undone on it that is no longer stranded: for a retry of that orchestration.
+    pub(crate) left: Option<Unfinished>,
 }
 
 /// A commanded end of a boot.
@@ -104,23 +106,22 @@ pub(crate) struct Stranded {
     pub(crate) expected_up: bool,
     pub(crate) open_boot: Option<OpenBoot>,
     pub(crate) unfinished: Option<Unfinished>,
+    /// The first of its row of retries, where that is another.
+    root: Option<OrchestrationId>,
     pub(crate) ended_at: Option<Timestamp>,
 }
 
 impl Stranded {
-    /// What a retry of the orchestration that left it so has to do on it, now that it is on this boot: a host that came back
-    /// late is not rebooted again.
-    pub(crate) fn left(
-        &self,
-        unfinished: Option<Unfinished>,
-        boot: Option<BootIdentity>,
-    ) -> Option<(OrchestrationId, Unfinished)> {
+    /// What a retry has to do on it, now that it is on this boot: a host that came back late is not rebooted again.
+    pub(crate) fn left(&self, unfinished: Option<Unfinished>, boot: Option<BootIdentity>) -> Option<Unfinished> {
         let mut left = unfinished.unwrap_or_default();
         if left.proven.is_none() {
             left.open_boot = self.open_boot.map(|open| open.expect_boot);
             left.proven = boot.filter(|_| left.is_second_half(boot));
         }
-        self.orchestration.filter(|_| left != Unfinished::default()).map(|by| (by, left))
+        let is_left = left != Unfinished { root: left.root, ..Unfinished::default() };
+        left.root = left.root.or(self.root).or(self.orchestration);
+        is_left.then_some(left)
     }
 }
 
@@ -162,9 +163,15 @@ impl Host {
         u32::try_from(self.worked.iter().filter(|w| w.outcome.is_failure()).count()).unwrap_or(u32::MAX)
     }
 
+    /// Whether a track of this row of retries ended well on it.
+    pub(crate) fn is_done_by(&self, root: OrchestrationId) -> bool {
+        self.worked.iter().any(|w| w.outcome == Outcome::Completed && w.root == Some(root))
+    }
+
     /// What a track on it takes: 95 of 100 of its last ones took no longer (pain 12).
     pub(crate) fn expected(&self) -> Option<Millis> {
-        let mut took: Vec<Millis> = self.worked.iter().filter(|w| w.outcome == Outcome::Completed).map(|w| w.took).collect();
+        let mut took: Vec<Millis> =
+            self.worked.iter().filter(|w| w.outcome == Outcome::Completed && !w.part).map(|w| w.took).collect();
         took.sort_unstable();
         let rank = (took.len() * 95).div_ceil(100);
         took.get(rank.checked_sub(1)?).copied()
@@ -224,13 +231,13 @@ impl Fleet {
             FleetEntry::SlotGiven { group, holder } => {
                 self.slots.remove(&(group.clone(), holder.clone()));
             }
-            FleetEntry::HostWorked { host, outcome, took } => {
+            FleetEntry::HostWorked { host, outcome, took, part, root } => {
                 let known = self.host_mut(*host)?;
                 if *outcome == Outcome::Completed {
                     known.left = None;
                 }
                 let worked = &mut known.worked;
-                worked.push_back(Worked { outcome: *outcome, took: *took });
+                worked.push_back(Worked { outcome: *outcome, took: *took, part: *part, root: *root });
                 if worked.len() > WORKED_KEPT {
                     worked.pop_front();
                 }
@@ -288,6 +295,7 @@ impl Fleet {
                     expected_up: true,
                     open_boot: None,
                     unfinished: None,
+                    root: None,
                     ended_at: Some(at),
                 };
                 self.stranded.insert(*host, alarm);
@@ -319,7 +327,7 @@ impl Fleet {
                     ends.remove(0);
                 }
             }
-            FleetEntry::Stranded { target, host, name, orchestration, reason, expected_up, open_boot, unfinished } => {
+            FleetEntry::Stranded { target, host, name, orchestration, root, reason, expected_up, open_boot, unfinished } => {
                 if target != host && self.hosts.contains_key(target) {
                     return Err(format!("host {target} cannot be a child of {host}"));
                 }
@@ -334,6 +342,7 @@ impl Fleet {
                     since: at,
                     expected_up: *expected_up,
                     open_boot: *open_boot,
+                    root: *root,
                     unfinished: unfinished.clone(),
                     ended_at: None,
                 };
@@ -342,8 +351,8 @@ impl Fleet {
             FleetEntry::StrandedEnded { target, proven, boot } => {
                 let Some(ended) = self.stranded.get_mut(target) else { return Ok(()) };
                 ended.ended_at = Some(at);
-                let drained = ended.unfinished.take().filter(|_| !proven);
-                let left = ended.left(drained, *boot);
+                let unfinished = ended.unfinished.take();
+                let left = ended.left(unfinished.filter(|_| !proven), *boot);
                 if !proven {
                     self.stranded.remove(target);
                 }
@@ -413,9 +422,10 @@ impl Fleet {
 
     /// What a retry has to do on a host that is stranded still.
     pub(crate) fn unfinished(&self, stranded: &Stranded, host: &Host) -> Option<Unfinished> {
-        let happened = stranded.open_boot.is_none_or(|open| !self.did_not_happen(stranded.host, open));
-        let left = happened.then(|| stranded.left(stranded.unfinished.clone(), host.boot)).flatten().map(|(_, left)| left);
-        left.or_else(|| stranded.unfinished.clone())
+        match stranded.open_boot {
+            Some(open) if self.did_not_happen(stranded.host, open) => stranded.unfinished.clone(),
+            _ => stranded.left(stranded.unfinished.clone(), host.boot),
+        }
     }
 
     /// Why the target is stranded now, if it is.

@@ -100,16 +100,22 @@ impl Guard<'_> {
         }
     }
 
+    /// Whether a person took the host out of use.
+    pub(crate) fn held(&self, host: TargetId, list: &mut List) {
+        let mark = self.fleet.hosts.get(&host).and_then(|h| h.held.as_ref());
+        if let Some(mark) = mark.filter(|_| !broken::is(Rule::HoldIgnored)) {
+            let why = Why::HeldBy { by: mark.by.clone(), reason: mark.reason.clone() };
+            list.push(Blocker { since: Some(mark.since), ..soft(why) });
+        }
+    }
+
     /// What of the target itself keeps it from starting.
     pub(crate) fn host(&self, target: TargetId, request: &Request, asks: Asks, list: &mut List) {
         let Some(host) = self.fleet.hosts.get(&target) else { return list.push(hard(Why::UnknownTarget)) };
         if !host.approved {
             list.push(hard(Why::NotApproved));
         }
-        if let Some(mark) = host.held.as_ref().filter(|_| !broken::is(Rule::HoldIgnored)) {
-            let why = Why::HeldBy { by: mark.by.clone(), reason: mark.reason.clone() };
-            list.push(Blocker { since: Some(mark.since), ..soft(why) });
-        }
+        self.held(target, list);
         if let Some(other) = self.fleet.same_machine(target) {
             list.push(hard(Why::SameMachine { other: other.name.clone() }));
         }

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
-use model::{Ack, AckStatus, Check, Millis, Observed, TargetId, Timestamp};
+use model::{Ack, AckStatus, Check, Observed, TargetId, Timestamp};
 
 /// The answers to one probe, by subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Health {
-    /// Those whose last answer was good: since when all were, and the last of them.
-    good: BTreeMap<TargetId, (Timestamp, Timestamp)>,
+    /// Those whose last answer was good: the good ones in a row, without some in the middle where there are many.
+    good: BTreeMap<TargetId, Vec<Timestamp>>,
     /// What was wrong with the last answer.
     bad: BTreeMap<TargetId, Vec<String>>,
 }
+
+/// So many good answers in a row are kept.
+const ANSWERS_KEPT: usize = 64;
 
 impl Health {
     /// A final answer. One good answer after the other makes a hold; any other begins it anew. `stays`: the report in it shows
@@ -22,8 +25,11 @@ impl Health {
         let passed = wrong.is_empty() || broken::is(Rule::CheckIgnored);
         let ignored = broken::is(Rule::SoakIgnoresFailure) && soaks && self.good.contains_key(&subject);
         if ack.status == AckStatus::Completed && passed && stays || ignored {
-            let since = self.good.get(&subject).map_or(at, |(since, _)| *since);
-            self.good.insert(subject, (since, at));
+            let row = self.good.entry(subject).or_default();
+            if row.len() >= ANSWERS_KEPT {
+                row.remove(1);
+            }
+            row.push(at);
             self.bad.remove(&subject);
         } else {
             self.good.remove(&subject);
@@ -49,15 +55,14 @@ impl Health {
         self.good.contains_key(&subject)
     }
 
-    /// How long every answer of all these subjects has been good; `None` while one of them was not, or has not answered.
-    pub(crate) fn good_for(&self, subjects: &[TargetId]) -> Option<Millis> {
-        let (since, last) = self.good_between(subjects)?;
-        (last >= since).then(|| last.since(since))
-    }
-
-    /// From when on every answer of all these subjects was good, and until when all have answered.
-    pub(crate) fn good_between(&self, subjects: &[TargetId]) -> Option<(Timestamp, Timestamp)> {
-        let answers: Option<Vec<_>> = subjects.iter().map(|id| self.good.get(id)).collect();
+    /// The first answers from this instant on, since which every answer of all these subjects was good, and until when all have
+    /// answered.
+    pub(crate) fn good_between(&self, subjects: &[TargetId], from: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let between = |id: &TargetId| {
+            let row = self.good.get(id)?;
+            Some((*row.iter().find(|at| **at >= from)?, *row.last()?))
+        };
+        let answers: Option<Vec<_>> = subjects.iter().map(between).collect();
         let answers = answers?;
         let since = answers.iter().map(|(since, _)| *since).max()?;
         Some((since, answers.iter().map(|(_, last)| *last).min()?))

@@ -140,6 +140,12 @@ pub enum FleetEntry {
         outcome: Outcome,
         /// From its start to its end.
         took: Millis,
+        /// It did only a part of what a rollout does to a host: that says nothing of how long the whole takes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        part: bool,
+        /// The first of its row of retries.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<OrchestrationId>,
     },
     /// A person approved the host and the fingerprint of its key.
     HostApproved {
@@ -220,6 +226,9 @@ pub enum FleetEntry {
         name: String,
         /// Whose doing.
         orchestration: OrchestrationId,
+        /// The first of its row of retries, where that is another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<OrchestrationId>,
         /// Why.
         reason: String,
         /// It should be up (`true`) or down.
@@ -295,6 +304,13 @@ pub enum Entry {
     TrackStarted {
         /// Index of the track.
         track: u32,
+    },
+    /// Before anything was done a gate was found shut: the track lets go of its lock, and its turn comes again.
+    TrackPutOff {
+        /// Index of the track.
+        track: u32,
+        /// What holds it back.
+        reason: String,
     },
     /// A step began, with its subjects fixed (also those that a probe resolved), and its deadline.
     StepStarted {
@@ -415,6 +431,7 @@ impl Entry {
             | Self::ForceStarted { place, .. }
             | Self::StepEnded { place } => Some(place.track),
             Self::TrackStarted { track }
+            | Self::TrackPutOff { track, .. }
             | Self::HostGone { track }
             | Self::UnwindStarted { track, .. }
             | Self::TrackEnded { track, .. } => Some(*track),

@@ -5,6 +5,7 @@
 //! with an empty memory. What is only heard (reports, connections) lives beside it and is never needed to replay.
 
 mod advance;
+mod child;
 mod config;
 mod decision;
 mod drained;
@@ -12,6 +13,7 @@ mod engine;
 mod explain;
 mod fleet;
 mod flow;
+mod gates;
 mod guard;
 mod health;
 mod heard;

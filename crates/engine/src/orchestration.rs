@@ -163,6 +163,13 @@ impl Orchestration {
                 self.last_start = Some(at);
                 self.progress_at = at;
             }
+            Entry::TrackPutOff { track, .. } => {
+                let plan = self.track_plan(*track as usize).and_then(|plan| plan.unfinished.clone());
+                self.track_mut(*track)?.put_off(plan.as_ref());
+                self.waiting.insert(*track);
+                self.running.remove(track);
+                self.turn_at = at;
+            }
             Entry::StepStarted { place, round, position, subjects, deadline } => {
                 self.position = self.position.max(*position);
                 let (state, plan) = self.both(*place)?;
@@ -272,6 +279,15 @@ impl Orchestration {
     /// Where a command of its journal belongs, and on whom it acts.
     pub(crate) fn command(&self, id: CommandId) -> Option<(Place, TargetId)> {
         self.commands.get(&id).copied()
+    }
+
+    /// Whether an answer to this command still decides how its step goes on.
+    pub(crate) fn waits_for(&self, id: CommandId) -> bool {
+        let step = self.command(id).and_then(|(place, subject)| {
+            let track = self.tracks.get(place.track as usize)?;
+            (track.current == Some(place)).then_some(track.run(place)?.subjects.get(&subject)?)
+        });
+        step.is_some_and(|subject| !subject.timed_out)
     }
 
     /// How many may fail: the budget, and what a person accepted (G4, ruling 15).

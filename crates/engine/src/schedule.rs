@@ -2,17 +2,18 @@
 //! (pain 13).
 
 use model::broken::{self, Rule};
-use model::{Millis, TargetId, Timestamp};
+use model::{Actor, Millis, TargetId, Timestamp};
 
 use crate::advance;
 use crate::decision::{Out, View, ended, leaves_down};
 use crate::explain::{Blocker, Why};
-use crate::fleet::Host;
+use crate::fleet::{Host, Mark};
+use crate::gates::{LOOKED_AHEAD, Windows, calendar};
 use crate::guard::{Asks, Guard, List, hard, soft};
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::orchestration::Orchestration;
 use crate::track::{TrackPlan, TrackState};
-use crate::window::{Look, Schedule, put_off};
+use crate::window::put_off;
 
 /// The next facts of this orchestration, or none.
 pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
@@ -110,7 +111,9 @@ pub(crate) fn let_go(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, 
     let worked = matches!(outcome, Outcome::Completed | Outcome::Partial | Outcome::Failed);
     if let Some(started) = track.started_at.filter(|_| worked && !leaves_down(it.request.operation)) {
         let took = view.now.since(started);
-        out.push(Out::Fleet(FleetEntry::HostWorked { host: plan.target, outcome, took }));
+        let root = it.request.rollout.as_ref().map(|r| r.root(it.id));
+        let part = root.is_none() || track.is_second_half(plan);
+        out.push(Out::Fleet(FleetEntry::HostWorked { host: plan.target, outcome, took, part, root }));
     }
     let held = view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id);
     if held && !broken::is(Rule::LockKept) {
@@ -125,38 +128,6 @@ struct Scheduler<'a> {
     /// The wave that is gone through now.
     wave: u32,
     windows: Windows<'a>,
-}
-
-/// The maintenance windows of a request, looked at once.
-enum Windows<'a> {
-    /// They allow.
-    Open { since: Option<Timestamp>, until: Option<Timestamp> },
-    /// One of them does not; or nobody knows any more what is meant by its name: it fails closed.
-    Shut { name: &'a str, until: Option<Timestamp> },
-}
-
-/// The next opening is looked for so far ahead.
-const LOOKED_AHEAD: Millis = Millis::secs(35 * 86_400);
-
-impl<'a> Windows<'a> {
-    fn of(view: &View<'a>) -> Self {
-        let names = view.orchestration.request.rollout.as_ref().map(|r| r.windows.as_slice()).unwrap_or_default();
-        if names.is_empty() || broken::is(Rule::WindowIgnored) {
-            return Self::Open { since: None, until: None };
-        }
-        if let Some(name) = names.iter().find(|name| !view.config.windows.contains_key(*name)) {
-            return Self::Shut { name, until: None };
-        }
-        match calendar(view).look(view.now, LOOKED_AHEAD) {
-            Look::Open { since, until } => Self::Open { since, until },
-            Look::Shut { window, until } => Self::Shut { name: window, until },
-        }
-    }
-}
-
-fn calendar<'a>(view: &View<'a>) -> Schedule<'a> {
-    let names = view.orchestration.request.rollout.as_ref().map(|r| r.windows.as_slice()).unwrap_or_default();
-    Schedule::new(names.iter().filter_map(|name| Some((name.as_str(), view.config.windows.get(name)?))))
 }
 
 impl<'a> Scheduler<'a> {
@@ -306,7 +277,9 @@ impl<'a> Scheduler<'a> {
     /// What keeps every track of the wave from starting; or every one that is a second half.
     fn shared(&self, second_half: bool, list: &mut List) {
         let it = self.view.orchestration;
-        if let Some(mark) = &it.paused {
+        // What the system paused for its budget is what goes down.
+        let is_told = |mark: &&Mark| !second_half || mark.by != Actor::System;
+        if let Some(mark) = it.paused.as_ref().filter(is_told) {
             let why = Why::Paused { by: mark.by.clone(), reason: mark.reason.clone() };
             list.push(Blocker { since: Some(mark.since), ..hard(why) });
         }
@@ -317,7 +290,7 @@ impl<'a> Scheduler<'a> {
         if !second_half {
             self.guard.frozen(list);
         }
-        if it.is_over_budget() {
+        if it.is_over_budget() && !second_half {
             list.push(hard(Why::BudgetSpent { failures: it.failures, budget: it.budget() }));
         }
         let (running, limit) = (u32::try_from(it.running.len()).unwrap_or(u32::MAX), it.concurrency());
@@ -333,9 +306,7 @@ impl<'a> Scheduler<'a> {
         {
             list.push(Blocker { until: Some(last + stagger), ..hard(Why::Stagger) });
         }
-        if let Windows::Shut { name, until } = self.windows {
-            list.push(Blocker { until, ..soft(Why::Window { name: name.to_owned() }) });
-        }
+        self.windows.blocks(list);
     }
 
     /// Whether the track's own part of the jitter is over, and whether it would be over before the window shuts (pain 12).

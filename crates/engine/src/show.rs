@@ -2,12 +2,13 @@
 
 use model::{AckStatus, ChildStatus, Direction, Observed, Place, Proof, Recheck, Step, StepAction, TargetId, Timestamp};
 
+use crate::child::ChildState;
 use crate::config::Config;
 use crate::fleet::{Fleet, Mark};
 use crate::heard::Heard;
 use crate::journal::Outcome;
 use crate::orchestration::Orchestration;
-use crate::track::{ChildState, Standing, StepRun, TrackState};
+use crate::track::{Standing, StepRun, TrackState};
 use crate::view::{
     Alarm, ChildView, Counts, HostState, HostView, MarkView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView,
     TrackPhase, TrackView, View,

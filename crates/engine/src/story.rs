@@ -40,6 +40,7 @@ pub fn action_of(fact: &Fact) -> &'static str {
             Entry::Resumed { .. } => "resumed",
             Entry::Agreed { .. } => "agreed",
             Entry::TrackStarted { .. } => "track_started",
+            Entry::TrackPutOff { .. } => "track_put_off",
             Entry::StepStarted { .. } => "step_started",
             Entry::CommandIssued { .. } => "command_issued",
             Entry::Acked { .. } => "acked",
@@ -99,7 +100,7 @@ fn tell_fleet(entry: &FleetEntry, named: &dyn Fn(&TargetId) -> String) -> String
         FleetEntry::Thawed => "the fleet is no longer frozen".to_owned(),
         FleetEntry::SlotTaken { group, holder } => format!("{holder} has a slot of limit group {group}"),
         FleetEntry::SlotGiven { group, holder } => format!("the slot of {holder} in limit group {group} is free"),
-        FleetEntry::HostWorked { host, outcome, took } => {
+        FleetEntry::HostWorked { host, outcome, took, .. } => {
             format!("work on host {} {outcome} after {}", named(host), Millis(took.0.next_multiple_of(1000)))
         }
         FleetEntry::HostSeen { host, boot, .. } => format!("host {} is heard, on boot {}", named(host), boot.boot_id()),
@@ -141,6 +142,7 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
         Entry::Resumed { accepted } => format!("resumed; {accepted} failures are accepted"),
         Entry::Agreed { wave } => format!("wave {} may start", wave + 1),
         Entry::TrackStarted { .. } => "admitted; the host is held".to_owned(),
+        Entry::TrackPutOff { reason, .. } => format!("put off before anything was done: {reason}"),
         Entry::StepStarted { place, round, subjects, deadline, .. } => {
             let back = if place.direction == Direction::Undo { " backwards" } else { "" };
             let again = if *round > 1 { format!(", round {round}") } else { String::new() };

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Check, ChildRef, ChildReport, ChildStatus, Command, Direction,
-    ErrorCode, Place, Plan, Recheck, Report, Step, StepAction, TargetId, Timestamp, Track, Unfinished,
+    Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Check, ChildReport, ChildStatus, Command, Direction, ErrorCode,
+    Place, Plan, Recheck, Report, Step, StepAction, TargetId, Timestamp, Track, Unfinished,
 };
 
+use crate::child::ChildState;
 use crate::drained::Drains;
 use crate::health::Health;
 use crate::journal::{OpenBoot, Outcome};
@@ -71,23 +72,6 @@ pub(crate) struct TrackState {
     pub(crate) ended: Option<(Outcome, Option<String>, Timestamp)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ChildState {
-    pub(crate) child: ChildRef,
-    pub(crate) before: ChildStatus,
-    pub(crate) autostart: bool,
-    pub(crate) start_priority: i64,
-    pub(crate) stop_priority: i64,
-    /// A stop was issued: it must be up again at every end (G7).
-    pub(crate) stop_asked: bool,
-    /// Attempts to start it are used up.
-    pub(crate) start_failed: Option<String>,
-    /// Attempts to stop it (again) are used up.
-    pub(crate) stop_failed: Option<String>,
-    /// It was cut off.
-    pub(crate) forced: bool,
-}
-
 /// One step in one direction; rounds of it follow one another here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StepRun {
@@ -109,6 +93,8 @@ pub(crate) struct SubjectRun {
     pub(crate) attempt: u32,
     /// In this round.
     pub(crate) tries: u32,
+    /// Attempts that failed in a row.
+    pub(crate) fails: u32,
     pub(crate) command: Option<Command>,
     pub(crate) issued_at: Timestamp,
     pub(crate) last_ack: Option<(Timestamp, Ack)>,
@@ -214,7 +200,21 @@ impl TrackState {
 
     /// Begins with what an earlier orchestration left undone on its target.
     pub(crate) fn taking_up(self, unfinished: Option<&Unfinished>) -> Self {
-        Self { drains: Drains::of(unfinished), ..self }
+        let children = unfinished.map(|left| left.children.as_slice()).unwrap_or_default();
+        // What was up then is down because of what was begun: it must be up again at every end (G7).
+        let seed = |c: &ChildReport| (c.child.id, ChildState { stop_asked: c.status.is_up(), ..ChildState::of(c) });
+        Self { drains: Drains::of(unfinished), children: children.iter().map(seed).collect(), ..self }
+    }
+
+    /// As if it had not begun; but what was sent keeps its number, so that no command has the id of another.
+    pub(crate) fn put_off(&mut self, unfinished: Option<&Unfinished>) {
+        let fresh = Self::new(self.steps.len()).taking_up(unfinished);
+        let old = std::mem::replace(self, fresh);
+        for (new, old) in self.steps.iter_mut().zip(old.steps) {
+            let sent =
+                |(id, subject): (&TargetId, &SubjectRun)| (*id, SubjectRun { attempt: subject.attempt, ..SubjectRun::default() });
+            new.subjects = old.subjects.iter().map(sent).collect();
+        }
     }
 
     pub(crate) fn run(&self, place: Place) -> Option<&StepRun> {
@@ -348,6 +348,11 @@ impl TrackState {
             state.late = Some(ack.clone());
         } else {
             state.last_ack = Some((at, ack.clone()));
+            match ack.status {
+                AckStatus::Failed => state.fails += 1,
+                AckStatus::Completed => state.fails = 0,
+                AckStatus::Accepted | AckStatus::ExecutionStarted => {}
+            }
             if ack.error.is_some() {
                 state.last_error.clone_from(&ack.error);
             }
@@ -405,7 +410,11 @@ impl TrackState {
         {
             self.boot_before = Some(report.boot);
             if let Some(children) = report.children() {
-                self.children = children.iter().map(|c| (c.child.id, ChildState::of(c))).collect();
+                let left = plan.unfinished.as_ref().map(|left| left.children.as_slice()).unwrap_or_default();
+                self.children.retain(|id, _| left.iter().any(|c| c.child.id == *id));
+                for child in children {
+                    self.children.entry(child.child.id).or_insert_with(|| ChildState::of(child));
+                }
             }
         }
         let same_boot = self.seen_on.replace(report.boot).is_none_or(|boot| boot == report.boot);
@@ -507,33 +516,6 @@ impl TrackState {
     /// Whether the command that ends the boot was handed over (ruling 24).
     pub(crate) fn boot_end_issued(&self) -> bool {
         self.boot_end_issued_at.is_some()
-    }
-}
-
-impl ChildState {
-    fn of(report: &ChildReport) -> Self {
-        Self {
-            child: report.child.clone(),
-            before: report.status,
-            autostart: report.autostart,
-            start_priority: report.start_priority,
-            stop_priority: report.stop_priority,
-            stop_asked: false,
-            start_failed: None,
-            stop_failed: None,
-            forced: false,
-        }
-    }
-}
-
-impl ChildState {
-    fn is_given_up(&self) -> bool {
-        if self.before.is_up() { self.start_failed.is_some() } else { self.stop_failed.is_some() }
-    }
-
-    fn is_as_before(&self, report: &Report, id: TargetId) -> bool {
-        let now = report.child(id).map(|c| c.status);
-        if self.before.is_up() { now == Some(self.before) } else { !now.is_some_and(ChildStatus::is_up) }
     }
 }
 

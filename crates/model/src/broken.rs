@@ -66,6 +66,10 @@ pub enum Rule {
     GateIgnored,
     /// Engine: a wave does not wait until a person agrees.
     ApprovalIgnored,
+    /// Engine: the time in which no controller was there counts for deadlines.
+    OutageCounts,
+    /// Engine: gates are not looked at again before the first disruption.
+    GatesOnce,
     /// Engine: maintenance windows are not looked at.
     WindowIgnored,
     /// Engine: a frozen fleet is not looked at.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::drain::Drained;
-use crate::{BootIdentity, Millis};
+use crate::{BootIdentity, ChildReport, Millis};
 
 /// A number of targets, or a percentage of them; percentages round down (ruling 15). Written `3` or `10%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +143,16 @@ pub struct Rollout {
     /// The orchestration whose unfinished targets this one takes up.
     #[serde(default)]
     pub retry_of: Option<crate::OrchestrationId>,
+    /// The first of a row of retries, where that is not [`Rollout::retry_of`] itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<crate::OrchestrationId>,
+}
+
+impl Rollout {
+    /// The first orchestration of the row of retries that `own`, which is asked for so, belongs to.
+    pub fn root(&self, own: crate::OrchestrationId) -> crate::OrchestrationId {
+        self.root.or(self.retry_of).unwrap_or(own)
+    }
 }
 
 /// What was said of a rollout; the rest comes from the configuration.
@@ -205,9 +215,20 @@ pub struct Unfinished {
     /// rebooted again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_boot: Option<BootIdentity>,
+    /// Children as they were before it, where they were not found so again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<ChildReport>,
+    /// The first orchestration of its row of retries: what was proven is proven for that row alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<crate::OrchestrationId>,
 }
 
 impl Unfinished {
+    /// What of it is left to do for this row of retries: a reboot that another row proved is not theirs (G3).
+    pub fn for_row(self, root: crate::OrchestrationId) -> Self {
+        if self.root.is_none_or(|of| of == root) { self } else { Self { proven: None, open_boot: None, ..self } }
+    }
+
     /// Whether only the second half is left to do on a host that is on this boot: its reboot is behind it.
     pub fn is_second_half(&self, boot: Option<BootIdentity>) -> bool {
         self.proven.is_some() || self.open_boot.is_some_and(|open| boot.is_some_and(|boot| boot != open))

@@ -217,6 +217,8 @@ counted! {
         NotNeeded = "target needed no reboot",
         /// A target was left out, because it did not drain.
         Skipped = "target skipped",
+        /// A gate was found shut before anything was done.
+        PutOff = "track put off",
         /// A rollout of many hosts ended well.
         FleetDone = "rollout of five or more hosts completed",
         /// Children were cut off.

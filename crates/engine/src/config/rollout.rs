@@ -95,6 +95,7 @@ impl Config {
             jitter: said.jitter.unwrap_or(defaults.jitter),
             only_if_required: said.only_if_required.unwrap_or(defaults.only_if_required),
             retry_of,
+            root: None,
         };
         for names in [&mut rollout.drains, &mut rollout.checks, &mut rollout.windows] {
             keep_first(names);

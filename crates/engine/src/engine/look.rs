@@ -96,6 +96,11 @@ impl Engine {
         Ok(Preview { waves: plan.waves.iter().map(wave).collect(), irreversible: irreversible(&plan) })
     }
 
+    /// Whether a rollout of this row of retries, named by its first, has brought the host through already.
+    pub fn is_done_by(&self, root: OrchestrationId, host: TargetId) -> bool {
+        self.fleet.hosts.get(&host).is_some_and(|h| h.is_done_by(root))
+    }
+
     /// What a track on this host is expected to take.
     pub(super) fn expected(&self, target: TargetId) -> model::Millis {
         self.fleet.hosts.get(&target).and_then(Host::expected).unwrap_or(self.config.rollout.expected)

@@ -126,7 +126,9 @@ impl Engine {
 
     /// Decide. The facts are applied to this state at once: when they cannot be made durable, throw the engine away.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Turn {
-        self.ahead.0 += self.clock.since(now + self.ahead).0;
+        // What was written before a start is older than it, also by a fast clock.
+        let least = if matches!(input, Input::Started { .. }) { self.clock + Millis(1) } else { self.clock };
+        self.ahead.0 += least.since(now + self.ahead).0;
         let now = self.time(now);
         self.clock = now;
         let mut facts = Vec::new();
@@ -254,11 +256,12 @@ impl Engine {
         let Some(deadline) = self.new_deadline(id, place, ack, now) else { return };
         let entry = Entry::Acked { place, subject, action, ack: Box::new(ack.clone()), deadline };
         self.own_fact(id, entry, Actor::System, now, facts);
+        self.late(host, ack, now, facts);
     }
 
     /// The last word on the end of a boot, when nothing waits for it any more (ruling 9).
     fn late(&mut self, host: TargetId, ack: &Ack, now: Timestamp, facts: &mut Vec<Fact>) {
-        let waits = self.open.values().any(|o| o.command(ack.command).is_some());
+        let waits = self.open.values().any(|it| it.waits_for(ack.command));
         let ends = self.fleet.hosts.get(&host).map(|h| h.boot_ends.as_slice()).unwrap_or_default();
         let unknown = ends.iter().any(|e| e.command == ack.command && e.last_word.is_none());
         let lost = ack.error.as_ref().is_some_and(|e| {

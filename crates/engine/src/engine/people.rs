@@ -1,7 +1,5 @@
 //! What people and programs ask for.
 
-use std::borrow::Cow;
-
 use model::broken::{self, Rule};
 use model::{Actor, Millis, Operation, OrchestrationId, Plan, Request, TargetId, Timestamp};
 
@@ -214,12 +212,11 @@ impl Engine {
 
     fn candidate<'a>(&'a self, request: &Request, id: TargetId, host: &'a Host) -> Candidate<'a> {
         let report = self.heard.host(id).and_then(|heard| heard.report.as_ref());
-        let again = request.rollout.as_ref().and_then(|r| r.retry_of);
-        let stranded = self.fleet.stranded_now(id).filter(|_| again.is_some());
-        let unfinished = match stranded {
-            Some(stranded) => self.fleet.unfinished(stranded, host).map(Cow::Owned),
-            None => host.left.as_ref().filter(|(of, _)| Some(*of) == again).map(|(_, left)| Cow::Borrowed(left)),
-        };
+        let again = request.rollout.as_ref().and_then(|r| r.retry_of.map(|old| r.root(old)));
+        let unfinished = again.and_then(|root| match self.fleet.stranded_now(id) {
+            Some(stranded) => Some(self.fleet.unfinished(stranded, host).unwrap_or_default().for_row(root)),
+            None => host.left.clone().filter(|left| left.root == Some(root)),
+        });
         Candidate {
             id,
             name: &host.name,

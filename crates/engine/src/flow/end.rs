@@ -1,9 +1,10 @@
 //! How a track ends that was not taken back, and what is stranded with it.
 
 use model::broken::{self, Rule};
-use model::{Drained, Planner, TargetId, Unfinished};
+use model::{ChildReport, Drained, OrchestrationId, Planner, StepAction, TargetId, Unfinished};
 
 use super::{Cursor, is_healthy};
+use crate::child::ChildState;
 use crate::decision::{Out, ended, leaves_down};
 use crate::drained::in_service;
 use crate::journal::{Entry, FleetEntry, OpenBoot, Outcome};
@@ -42,16 +43,27 @@ impl Cursor<'_> {
         vec![ended(self.number, Outcome::Failed, reason)]
     }
 
-    /// What a retry has to finish; `None` when nothing was drained and nothing is proven: the state then ends by proof alone.
+    /// What a retry has to finish; `None` when that is nothing: the state then ends by proof alone.
     pub(super) fn unfinished(&self, drained: Vec<Drained>) -> Option<Unfinished> {
         let proven = match self.track.boot_proven_at {
             Some(_) => self.track.boot_after,
-            None if self.is_second_half() => {
-                self.plan.unfinished.as_ref().and_then(|u| u.proven).or(self.track.boot_before)
-            }
+            None if self.is_second_half() => self.plan.unfinished.as_ref().and_then(|u| u.proven).or(self.track.boot_before),
             None => None,
         };
-        (proven.is_some() || !drained.is_empty()).then_some(Unfinished { proven, drained, open_boot: None })
+        let it = self.view.orchestration;
+        let is_left = |c: &ChildState| !self.track.known().is_some_and(|report| c.is_as_before(report, c.child.id));
+        let children: Vec<ChildReport> = self.track.children.values().filter(|c| is_left(c)).map(ChildState::before).collect();
+        // No report tells that checks pass.
+        let is_checked = |s: &model::Step| matches!(&s.action, StepAction::Probe { checks, .. } if !checks.is_empty());
+        let is_checked = self.plan.steps.iter().any(is_checked);
+        let is_left = proven.is_some() || !drained.is_empty() || is_checked || children.iter().any(|c| c.status.is_up());
+        let root = Some(it.request.rollout.as_ref()?.root(it.id));
+        is_left.then_some(Unfinished { proven, drained, open_boot: None, children, root })
+    }
+
+    fn root(&self) -> Option<OrchestrationId> {
+        let it = self.view.orchestration;
+        it.request.rollout.as_ref().map(|r| r.root(it.id)).filter(|root| *root != it.id)
     }
 
     pub(super) fn strand(&self, reason: &str, open_boot: Option<OpenBoot>, unfinished: Option<Unfinished>) -> Out {
@@ -60,6 +72,7 @@ impl Cursor<'_> {
             host: self.plan.target,
             name: self.host_name(),
             orchestration: self.view.orchestration.id,
+            root: self.root(),
             reason: reason.to_owned(),
             expected_up: true,
             open_boot,
@@ -73,6 +86,7 @@ impl Cursor<'_> {
             host: self.plan.target,
             name: self.name(id),
             orchestration: self.view.orchestration.id,
+            root: self.root(),
             reason: reason.to_owned(),
             expected_up,
             open_boot: None,
@@ -146,19 +160,9 @@ impl Cursor<'_> {
         !seen.is_some_and(|c| c.status.is_up())
     }
 
-    /// What is not as it was, in words. A retry also answers for what was left stranded on its host.
+    /// What is not as it was, in words.
     pub(super) fn troubles(&self) -> Vec<String> {
-        let (_, mut troubles) = self.account();
-        let host = self.plan.target;
-        let left = self.view.fleet.stranded.iter().filter(|(id, s)| **id != host && s.host == host && s.ended_at.is_none());
-        let report = self.track.report.as_ref().map(|(_, r)| r);
-        for (id, stranded) in left.filter(|_| self.plan.unfinished.is_some()) {
-            let up = report.and_then(|r| r.child(*id)).is_some_and(|c| c.status.is_up());
-            if up != stranded.expected_up {
-                troubles.push(format!("{}: is still stranded: {}", stranded.name, stranded.reason));
-            }
-        }
-        troubles
+        self.account().1
     }
 
     /// Every child that is not as it was: stranded, and named with its reason (G7, E28).

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use model::broken::{self, Rule};
 use model::{
     ActionKind, Direction, Drain, DrainPolicy, Millis, Observed, Place, Planner, Readable, Recheck, Report, Site, Step,
-    StepAction, Subjects, TargetId, TimeoutPolicy,
+    StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp,
 };
 
 use crate::decision::{Out, View, leaves_down, parallel, unwind};
@@ -70,7 +70,15 @@ pub(crate) fn is_satisfied(
 
 /// For the whole hold every answer was good: at least two of them, unless there is no hold.
 fn is_healthy(view: &View<'_>, step: &Step, place: Place, track: &TrackState, run: &StepRun) -> bool {
-    broken::is(Rule::NoHealthGate) || track.health.good_for(&run.order).is_some_and(|good| good >= hold(view, step, place))
+    let good = good_since(view, track, run).and_then(|(since, last)| (last >= since).then(|| last.since(since)));
+    broken::is(Rule::NoHealthGate) || good.is_some_and(|good| good >= hold(view, step, place))
+}
+
+/// Since when all answers were good, and until when. What was not looked at, since no controller was there, was not good.
+pub(crate) fn good_since(view: &View<'_>, track: &TrackState, run: &StepRun) -> Option<(Timestamp, Timestamp)> {
+    let judged = run.ended_at.is_some() || broken::is(Rule::OutageCounts);
+    let from = if judged { Timestamp::default() } else { view.fleet.controller_started_at };
+    track.health.good_between(&run.order, from)
 }
 
 /// The next step of a track that has none open, or its end.
@@ -131,7 +139,7 @@ impl Cursor<'_> {
             return Some(self.turn_back(format!("not begun: {}", why.join("; "))));
         }
         match self.find(ends_boot).filter(|_| self.is_second_half()) {
-            Some(reboot) => self.start(self.behind(reboot)?, None),
+            Some(reboot) => self.start(reboot + 1, None),
             None => self.go_on(last),
         }
     }
@@ -386,13 +394,6 @@ impl Cursor<'_> {
             StepAction::Drain { drain: of, on_timeout, .. } if of == drain => Some((u32::try_from(i).ok()?, *on_timeout)),
             _ => None,
         })
-    }
-
-    /// The first step behind a reboot that does not belong to it.
-    fn behind(&self, reboot: u32) -> Option<u32> {
-        let steps = self.plan.steps.iter().enumerate().skip(reboot as usize + 1);
-        let mut rest = steps.filter(|(_, s)| matches!(s.action, StepAction::Undrain { .. } | StepAction::Probe { .. }));
-        rest.next().and_then(|(i, _)| u32::try_from(i).ok())
     }
 
     fn stop_step(&self) -> Option<(Place, TimeoutPolicy)> {

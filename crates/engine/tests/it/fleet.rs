@@ -121,7 +121,9 @@ impl World {
             }
             let now = self.shell.now;
             let host = self.shell.hosts.iter_mut().find(|h| h.id == command.target).expect("a host");
-            let ack = if reboots && ill == Some(Ill::Refuses) {
+            let ack = if !reboots && now >= command.expires_at {
+                host.answer(&command, AckStatus::Failed, Some(ErrorCode::Expired), now)
+            } else if reboots && ill == Some(Ill::Refuses) {
                 host.answer(&command, AckStatus::Failed, Some(ErrorCode::Refused), now)
             } else if command.action.expect_boot().is_some_and(|boot| boot != host.boot()) {
                 // The claim is known: nothing is done again.
@@ -310,6 +312,9 @@ fn nothing_starts_in_a_frozen_fleet_and_what_runs_goes_on() {
     let mut world = World::of(3, config());
     world.submit(&said());
     assert_eq!(world.started().len(), 1);
+    while world.shell.engine.track(ID, 0).expect("its track").reboot_issued_at.is_none() {
+        world.step();
+    }
     world.shell.input(Input::Freeze { by: user(), reason: "incident".into() });
     world.rest();
     assert_eq!(world.started().len(), 1);

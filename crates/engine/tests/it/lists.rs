@@ -71,6 +71,8 @@ impl List {
 
     fn second_half(&self) -> Vec<Step> {
         let mut steps = vec![probe(Recheck::Admission, Vec::new(), 60, Millis(0))];
+        steps.push(step(StepAction::Start, Subjects::ChildrenUpBefore, 120));
+        steps.push(step(StepAction::StopAgain, Subjects::ChildrenStartedByBoot, 120));
         steps.extend(self.proof());
         steps
     }
@@ -88,6 +90,7 @@ impl List {
         let id = OrchestrationId(Uuid::from_u128(shell.journals.len() as u128 + 100));
         let plan = self.plan(host);
         let rollout = Rollout {
+            root: None,
             canary: Amount::Count(0),
             stages: Vec::new(),
             concurrency: Amount::Count(1),

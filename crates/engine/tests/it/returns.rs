@@ -1,7 +1,8 @@
 //! Hosts that come back late, fall silent for a moment, or stand on one another.
 
 use engine::{Fact, FleetEntry, Input, LimitGroup, Outcome, Reply, Why};
-use model::{Amount, ChildStatus, Drain, Millis, RolloutOptions, TargetId, Timestamp};
+use model::{Amount, BootIdentity, ChildStatus, Drain, Millis, OrchestrationId, RolloutOptions, TargetId, Timestamp};
+use uuid::Uuid;
 
 use crate::fleet::{ID, Ill, RETRY, World, config, name, said};
 use crate::script::user;
@@ -76,7 +77,9 @@ fn a_host_that_comes_back_late_is_not_rebooted_again_by_a_retry() {
 #[test]
 fn g5_the_second_half_of_a_rollout_waits_for_no_window_freeze_or_pace() {
     let mut config = config();
-    config.windows.insert("never".into(), toml::from_str("kind = \"allow\"\ncron = \"0 0 29 feb *\"\nlasts = \"1m\"").expect("a window"));
+    config
+        .windows
+        .insert("never".into(), toml::from_str("kind = \"allow\"\ncron = \"0 0 29 feb *\"\nlasts = \"1m\"").expect("a window"));
     let mut world = World::of(3, config);
     world.submit(&said());
     let number = first(&world);
@@ -185,4 +188,188 @@ fn g1_a_host_that_stands_on_another_is_counted_in_its_own_groups() {
     world.shell.input(Input::Submit { id: ID, request });
     let why = world.why(0);
     assert!(matches!(&why[..], [Why::LimitGroup { group, unavailable: 1, adds: 1, limit: 1 }] if group == "web"), "{why:?}");
+}
+
+/// The controller is away for so long after each number of steps; all that is open has expired when it is back.
+fn with_an_outage(after: usize, away: Millis) -> (World, usize) {
+    let mut world = World::of(2, with_a_drain());
+    for host in &mut world.shell.hosts {
+        host.items.insert("app.service".into(), ("active".into(), true));
+        host.set("db", ChildStatus::Running);
+    }
+    world.step();
+    world.submit(&said());
+    let mut steps = 0;
+    while world.outcome(ID).is_none() && steps < 4000 {
+        if steps == after {
+            world.shell.now = world.shell.now + away;
+            world.shell.restart();
+        }
+        world.step();
+        steps += 1;
+    }
+    (world, steps)
+}
+
+/// Pain 9, G7: an outage of the controller, however long, is no failure of a host, and no time in which it was seen healthy.
+#[test]
+fn pain_9_an_outage_of_the_controller_strands_nobody_and_is_no_part_of_a_soak() {
+    let (_, whole) = with_an_outage(usize::MAX, Millis(0));
+    assert!(whole > 20, "{whole} steps");
+    for away in [Millis::secs(90), Millis::secs(600), Millis::secs(7200)] {
+        for after in 0..whole {
+            let (world, _) = with_an_outage(after, away);
+            let told = format!("away for {away} after {after} steps");
+            let view = world.shell.engine.view(ID).expect("known");
+            assert_eq!(view.outcome, Some(Outcome::Completed), "{told}: {:?}", view.error_message);
+            for host in &world.shell.hosts {
+                assert_eq!(host.boot, 2, "{told}: {} was rebooted once", host.name);
+                assert!(host.items["app.service"].1 && host.children["db"].0 == ChildStatus::Running, "{told}: as before");
+                let track = world.shell.engine.tracks(ID).into_iter().find(|t| t.target == host.id).expect("its track");
+                let soak = track.steps.last().expect("the soak");
+                let started = world.shell.engine.settle_until() - world.shell.config.settling;
+                let from = soak.started_at.expect("begun").max(started.min(soak.ended_at.expect("over")));
+                let seen = soak.ended_at.expect("over").since(from);
+                assert!(seen >= Millis::secs(10) || soak.ended_at.expect("over") <= started, "{told}: seen healthy for {seen}");
+            }
+        }
+    }
+}
+
+/// G5: a track that has only looked is put off when a gate has shut meanwhile, and begins anew when it opens.
+#[test]
+fn g5_what_has_taken_nothing_down_yet_is_put_off_when_a_gate_shuts() {
+    for gate in ["freeze", "hold"] {
+        let mut world = World::of(2, with_a_drain());
+        for host in &mut world.shell.hosts {
+            host.items.insert("app.service".into(), ("active".into(), true));
+        }
+        world.submit(&said());
+        let host = world.shell.engine.tracks(ID)[0].target;
+        assert_eq!(world.started().len(), 1);
+        let (shut, open) = match gate {
+            "freeze" => (Input::Freeze { by: user(), reason: "launch".into() }, Input::Thaw { by: user() }),
+            _ => (Input::Hold { host, by: user(), reason: "disk".into() }, Input::Release { host, by: user() }),
+        };
+        world.shell.input(shut);
+        world.step();
+        world.step();
+        let track = world.shell.engine.track(ID, 0).expect("its track");
+        if gate == "freeze" {
+            assert!(track.started_at.is_none() && track.outcome.is_none(), "{gate}: {track:?}");
+            assert!(world.shell.engine.locks().is_empty(), "{gate}: it lets go of its host");
+        } else {
+            assert_eq!(track.outcome, Some(Outcome::Skipped), "{gate}: as a host that is held when its turn comes");
+        }
+        let first = world.shell.hosts.iter().find(|h| h.id == host).expect("a host");
+        assert!(first.items["app.service"].1 && first.boot == 1, "{gate}: nothing was done");
+        world.shell.input(open);
+        world.rest();
+        let done = world.shell.engine.view(ID).expect("known").counts.completed;
+        assert_eq!(done, if gate == "freeze" { 2 } else { 1 }, "{gate}");
+        assert!(world.shell.hosts.iter().all(|h| h.boot <= 2), "{gate}: nobody was rebooted twice");
+    }
+}
+
+/// After an outage the window may be shut: what was drained is put back, and the host is left alone.
+#[test]
+fn g5_a_reboot_that_an_outage_moved_out_of_its_window_is_taken_back() {
+    let mut config = with_a_drain();
+    let night = "kind = \"allow\"\ncron = \"0 8 * * *\"\nlasts = \"2h\"";
+    config.windows.insert("morning".into(), toml::from_str(night).expect("a window"));
+    let mut world = World::of(1, config);
+    world.shell.hosts[0].items.insert("app.service".into(), ("active".into(), true));
+    world.submit(&RolloutOptions { windows: vec!["morning".into()], ..said() });
+    let drained = |world: &World| !world.shell.hosts[0].items["app.service"].1;
+    while !drained(&world) {
+        world.step();
+    }
+    world.shell.now = world.shell.now + Millis::secs(6 * 3600);
+    world.shell.restart();
+    world.rest();
+    let track = world.shell.engine.track(ID, 0).expect("its track");
+    assert_eq!(track.outcome, Some(Outcome::Skipped), "{track:?}");
+    assert!(track.reason.expect("a reason").contains("morning"));
+    assert!(!drained(&world) && world.shell.hosts[0].boot == 1, "as it was");
+}
+
+/// A child that the plan stopped and that does not start by itself is started by the retry (pain 15).
+#[test]
+fn pain_15_a_retry_starts_what_the_first_run_stopped() {
+    for drained in [false, true] {
+        let mut world = World::of(1, if drained { with_a_drain() } else { config() });
+        world.shell.hosts[0].items.insert("app.service".into(), ("active".into(), true));
+        world.shell.hosts[0].set("db", ChildStatus::Running);
+        world.shell.hosts[0].set("old", ChildStatus::Stopped);
+        world.step();
+        world.submit(&said());
+        world.falls_ill(0, Ill::Vanishes);
+        world.rest();
+        world.comes_back(0, true);
+        world.step();
+        assert_eq!(world.shell.hosts[0].children["db"].0, ChildStatus::Stopped);
+        let request = world.retry(&said());
+        world.shell.input(Input::Submit { id: RETRY, request });
+        world.rest();
+        assert_eq!(world.outcome(RETRY), Some(Outcome::Completed), "{:?}", world.shell.engine.view(RETRY));
+        let host = &world.shell.hosts[0];
+        assert_eq!((host.boot, host.children["db"].0, host.children["old"].0), (2, ChildStatus::Running, ChildStatus::Stopped));
+        assert!(host.items["app.service"].1);
+    }
+}
+
+/// The performer's word that comes while the rollout is still open (paused by its budget) counts as one that comes later.
+#[test]
+fn a_late_word_counts_also_while_its_rollout_is_open() {
+    let mut world = World::of(2, config());
+    world.submit(&said());
+    let number = first(&world);
+    world.falls_ill(number, Ill::Vanishes);
+    world.rest();
+    assert!(world.shell.engine.view(ID).expect("known").paused.is_some());
+    let late = |fact: &Fact| matches!(fact, Fact::Fleet(r) if matches!(r.entry, FleetEntry::LateAck { done: false, .. }));
+    let command = world.shell.all.iter().rev().find_map(|fact| match fact {
+        Fact::Orchestration(_, r) => match &r.entry {
+            engine::Entry::CommandIssued { command, .. } if command.action.kind().ends_boot() => Some((**command).clone()),
+            _ => None,
+        },
+        Fact::Fleet(_) => None,
+    });
+    let command = command.expect("a reboot");
+    world.comes_back(number, false);
+    world.step();
+    let now = world.shell.now;
+    let host = &mut world.shell.hosts[number];
+    let ack = host.answer(&command, model::AckStatus::Failed, Some(model::ErrorCode::NotBegun), now);
+    world.shell.input(Input::Acked { host: command.target, ack: Box::new(ack) });
+    assert!(world.shell.all.iter().any(late), "it did not happen, and that is known");
+    let request = world.retry(&said());
+    world.shell.input(Input::Submit { id: RETRY, request });
+    world.rest();
+    assert_eq!(world.outcome(RETRY), Some(Outcome::Completed));
+    assert!(world.shell.hosts.iter().all(|h| h.boot == 2), "now it is rebooted, once");
+}
+
+/// G3: what another rollout proved long ago is no proof for this one; and what a retry has brought through is done.
+#[test]
+fn g3_a_proof_counts_for_its_own_row_of_retries_alone() {
+    let other = OrchestrationId(Uuid::from_u128(900));
+    let mut world = World::of(1, config());
+    world.falls_ill(0, Ill::Unhealthy);
+    let request = world.request(&said(), None);
+    world.shell.input(Input::Submit { id: other, request });
+    world.rest();
+    assert_eq!(world.outcome(other), Some(Outcome::Failed));
+    world.submit(&said());
+    world.rest();
+    world.shell.hosts[0].failing.clear();
+    world.step();
+    let boot: BootIdentity = world.shell.hosts[0].boot();
+    let request = world.retry(&said());
+    world.shell.input(Input::Submit { id: RETRY, request });
+    world.rest();
+    assert_eq!(world.outcome(RETRY), Some(Outcome::Completed), "{:?}", world.shell.engine.view(RETRY));
+    assert_ne!(world.shell.hosts[0].boot(), boot, "rebooted for this rollout");
+    let host = world.shell.hosts[0].id;
+    assert!(world.shell.engine.is_done_by(ID, host) && !world.shell.engine.is_done_by(other, host));
 }

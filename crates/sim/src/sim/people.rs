@@ -104,7 +104,7 @@ impl Sim {
         }
         request.targets = left;
         let Some(rollout) = request.rollout.as_mut() else { return };
-        *rollout = Rollout { retry_of: Some(id), ..rollout.clone() };
+        *rollout = Rollout { retry_of: Some(id), root: Some(rollout.root(id)), ..rollout.clone() };
         self.submit_rollout(controller, request);
     }
 

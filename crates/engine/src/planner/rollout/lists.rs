@@ -76,7 +76,7 @@ impl<'a> Lists<'a> {
             after: Vec::new(),
             list,
             vars,
-            unfinished: target.unfinished.as_deref().cloned(),
+            unfinished: target.unfinished.clone(),
         })
     }
 
@@ -176,19 +176,19 @@ impl<'a> Lists<'a> {
             steps.push(probe(Recheck::ChildrenDown, config.probe_limit, &[], Millis(0)));
             let back = Millis(config.command_expiry.0 + config.begin_within.0 + config.back_within.0);
             steps.push(on_target(StepAction::Reboot { begin_within: config.begin_within }, back));
-            steps.push(Step {
-                action: StepAction::Start,
-                subjects: Subjects::ChildrenUpBefore,
-                limit: config.start_limit,
-                parallel: config.parallel_starts,
-            });
-            steps.push(Step {
-                action: StepAction::StopAgain,
-                subjects: Subjects::ChildrenStartedByBoot,
-                limit: options.shutdown_timeout,
-                parallel: 0,
-            });
         }
+        steps.push(Step {
+            action: StepAction::Start,
+            subjects: Subjects::ChildrenUpBefore,
+            limit: config.start_limit,
+            parallel: config.parallel_starts,
+        });
+        steps.push(Step {
+            action: StepAction::StopAgain,
+            subjects: Subjects::ChildrenStartedByBoot,
+            limit: options.shutdown_timeout,
+            parallel: 0,
+        });
         // What was stopped on the host runs again before the host is asked whether it is healthy; only then does it get work.
         let undrain = |drain: &Drain| on_target(StepAction::Undrain { drain: drain.clone() }, rollout.drain_limit);
         let (own, others): (Vec<&Drain>, Vec<&Drain>) = drains.iter().rev().partition(|drain| drain.stops_work());

@@ -8,7 +8,6 @@ mod order;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{
@@ -41,7 +40,7 @@ pub struct Candidate<'a> {
     /// Rollouts that failed on it lately.
     pub failures: u32,
     /// What the orchestration that is retried left undone.
-    pub unfinished: Option<Cow<'a, Unfinished>>,
+    pub unfinished: Option<Unfinished>,
     /// The engine itself runs on it.
     pub own: bool,
 }

@@ -98,7 +98,7 @@ fn candidate(host: &Host) -> Candidate<'_> {
         children: &host.children,
         boot: host.boot,
         failures: host.failures,
-        unfinished: host.unfinished.as_ref().map(std::borrow::Cow::Borrowed),
+        unfinished: host.unfinished.clone(),
         own: host.own,
     }
 }
@@ -265,6 +265,7 @@ fn a_retry_finishes_a_host_that_is_proven_and_puts_back_what_was_taken() {
     let finish = |undrains: &str| {
         format!(
             "probe Admission [] hold 0 s, limit 60 s\n\
+             start, limit 120 s\nstop again, limit 120 s\n\
              probe Restored [front] hold 5 s, limit 120 s\n{undrains}\
              probe Soak [front] hold 60 s, limit 180 s\n"
         )
@@ -280,7 +281,7 @@ fn a_retry_finishes_a_host_that_is_proven_and_puts_back_what_was_taken() {
     );
     assert_eq!(steps_of(&plan, "web6"), finish(""), "nothing is drained, nothing is put back");
     let web3 = plan.tracks().find(|t| t.name == "web3").unwrap();
-    let StepAction::Undrain { drain } = &plan.steps(web3)[2].action else { panic!("an undrain") };
+    let StepAction::Undrain { drain } = &plan.steps(web3)[4].action else { panic!("an undrain") };
     assert_eq!(
         drain.filled(&web3.vars).unwrap(),
         web3.unfinished.as_ref().unwrap().drained[0].drain,

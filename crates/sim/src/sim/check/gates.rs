@@ -9,6 +9,7 @@ use crate::sim::Sim;
 impl Sim {
     /// The first command of a plan that changes anything.
     pub(super) fn check_first_disruption(&mut self, id: TrackId, command: &Command) {
+        self.check_gates_again(id, command.issued_at);
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let forced = watch.forced;
         let Some(report) = &watch.admission else {

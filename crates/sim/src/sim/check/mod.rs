@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use engine::{Blocker, Entry, Fact, FleetEntry, Outcome, Record};
+use engine::{Blocker, Entry, Fact, FleetEntry, OpenBoot, Outcome, Record};
 use model::{
     ActionKind, Actor, Command, CommandId, Direction, Fence, InstanceId, Millis, Operation, OrchestrationId, Place, Plan,
     Recheck, Report, Request, StepAction, TargetId, Timestamp, Track, Unfinished,
@@ -138,6 +138,14 @@ pub(crate) struct Watch {
     pub(crate) ended: Option<Outcome>,
 }
 
+impl Watch {
+    /// Whether it only finishes what an earlier one has rebooted, by what its host told it first.
+    pub(crate) fn is_second_half(&self) -> bool {
+        let boot = self.admission.as_ref().map(|report| report.boot);
+        self.unfinished.as_ref().is_some_and(|left| left.is_second_half(boot))
+    }
+}
+
 /// A claim on an agent's disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {
@@ -185,6 +193,8 @@ pub(crate) struct Checks {
     pub(crate) locked: BTreeMap<TargetId, OrchestrationId>,
     /// Stranded hosts on which something is left to finish.
     pub(crate) unfinished: BTreeSet<TargetId>,
+    /// Ends of a boot that nobody has told the end of, with the row of retries that commanded them.
+    pub(crate) open_boots: BTreeMap<TargetId, (OrchestrationId, OpenBoot)>,
     pub(crate) frozen: bool,
     pub(crate) held: BTreeSet<TargetId>,
     pub(crate) explained: Option<(OrchestrationId, Vec<Blocker>)>,
@@ -212,6 +222,7 @@ impl Checks {
             slots: BTreeMap::new(),
             locked: BTreeMap::new(),
             unfinished: BTreeSet::new(),
+            open_boots: BTreeMap::new(),
             frozen: false,
             held: BTreeSet::new(),
             explained: None,
@@ -225,6 +236,7 @@ impl Checks {
         self.stranded.clear();
         self.off.clear();
         self.boot_ends.clear();
+        self.open_boots.clear();
         self.frozen = false;
         self.held.clear();
         self.slots.clear();
@@ -278,7 +290,10 @@ impl Sim {
     fn check_fleet(&mut self, record: &Record<FleetEntry>) {
         let checks = &mut self.checks;
         match &record.entry {
-            FleetEntry::ControllerStarted { settle_until, .. } => checks.settle_until = *settle_until,
+            FleetEntry::ControllerStarted { settle_until, .. } => {
+                checks.settle_until = *settle_until;
+                self.soaks_begin_anew();
+            }
             FleetEntry::HostOff { host, .. } => {
                 checks.off.insert(*host);
                 self.counts.end(End::HostOff);
@@ -299,7 +314,12 @@ impl Sim {
                     *taken = taken.saturating_sub(1);
                 }
             }
-            FleetEntry::Stranded { target, reason, unfinished, .. } => {
+            FleetEntry::Stranded { target, reason, unfinished, orchestration, root, open_boot, .. } => {
+                if let Some(open) = open_boot {
+                    checks.open_boots.insert(*target, (root.unwrap_or(*orchestration), *open));
+                } else {
+                    checks.open_boots.remove(target);
+                }
                 if unfinished.is_some() {
                     checks.unfinished.insert(*target);
                 } else {
@@ -318,6 +338,12 @@ impl Sim {
                     self.counts.end(End::StrandedEnded);
                     self.check_stranded_ended(*target);
                 }
+            }
+            FleetEntry::LateAck { host, command, done: false, .. } => {
+                checks.open_boots.retain(|id, (_, open)| id != host || open.command != *command);
+            }
+            FleetEntry::HostWorked { host, outcome: Outcome::Completed, .. } => {
+                checks.open_boots.remove(host);
             }
             FleetEntry::Frozen { .. } => checks.frozen = true,
             FleetEntry::Thawed => checks.frozen = false,
@@ -424,7 +450,7 @@ impl Sim {
                         watch.admission = Some(report.clone());
                     }
                     watch.last_probe = Some(report.clone());
-                    let proven = watch.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+                    let proven = watch.is_second_half();
                     if recheck == Some(Recheck::Restored) && (watch.reboot_done || proven) {
                         self.note_health(id, record.at);
                     }
@@ -439,9 +465,21 @@ impl Sim {
                 }
                 watch.service.results.clear();
                 watch.service.soak = None;
+                watch.service.open = true;
                 if stops && place.direction == Direction::Do {
                     watch.stop_rounds = watch.stop_rounds.max(*round);
                     watch.stop_subjects.extend(subjects);
+                }
+            }
+            Entry::StepEnded { .. } => watch.service.open = false,
+            Entry::TrackPutOff { .. } => {
+                let disrupted = watch.disrupted;
+                watch.started_at = None;
+                watch.admission = None;
+                watch.service = rollout::Service::default();
+                self.counts.end(End::PutOff);
+                if disrupted {
+                    self.fail(Guarantee::G7, format!("{id} is put off, and something was taken down"));
                 }
             }
             Entry::ForceStarted { .. } => self.counts.end(End::ForceStopped),

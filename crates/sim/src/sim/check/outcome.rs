@@ -19,7 +19,7 @@ impl Sim {
     /// G3.
     fn check_proof(&mut self, id: TrackId, outcome: Outcome) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
-        let proven_before = watch.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+        let proven_before = watch.is_second_half();
         if !matches!(outcome, Outcome::Completed | Outcome::Partial) || proven_before {
             return;
         }

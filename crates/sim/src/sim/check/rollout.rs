@@ -29,6 +29,8 @@ pub(crate) struct Service {
     pub(crate) looked_at: Option<Time>,
     /// Something was drained by it.
     pub(crate) drained: bool,
+    /// A step is open.
+    pub(crate) open: bool,
 }
 
 impl super::Checks {
@@ -107,7 +109,11 @@ impl Sim {
         let own: Vec<(&TrackId, &super::Watch)> = self.checks.watched.iter().filter(|(t, _)| t.0 == id.0).collect();
         let failures = own.iter().filter(|(_, w)| matches!(w.ended, Some(Outcome::Failed | Outcome::Partial))).count() as u32;
         let budget = rollout.failure_budget.of(total).max(run.accepted_failures);
-        if failures > budget {
+        let host = self.checks.watched.get(&id)?.host;
+        // What ends no boot only brings back what was begun before: that is held back by people alone.
+        let boot = self.hosts[host].boots.last().map(|boot| boot.identity);
+        let second_half = self.checks.watched.get(&id)?.unfinished.as_ref().is_some_and(|left| left.is_second_half(boot));
+        if failures > budget && !second_half {
             return Some((Guarantee::G4, format!("{failures} have failed, and the budget is {budget}")));
         }
         let running = own.iter().filter(|(t, w)| **t != id && w.started_at.is_some() && w.ended.is_none()).count() as u32;
@@ -115,7 +121,7 @@ impl Sim {
         if running >= limit {
             return Some((Guarantee::G5, format!("{running} are worked on, and the concurrency is {limit}")));
         }
-        if run.paused {
+        if run.paused && !second_half {
             return Some((Guarantee::G5, "the rollout is paused".to_owned()));
         }
         let wave_of = |track: u32| run.waves.get(track as usize).copied().unwrap_or_default();
@@ -126,6 +132,9 @@ impl Sim {
         if run.plan.waves.get(wave).is_some_and(|w| w.approval) && !run.agreed.contains(&wave) {
             return Some((Guarantee::G5, format!("nobody agreed to wave {wave}")));
         }
+        if second_half {
+            return None;
+        }
         if run.last_start.is_some_and(|last| at < last + rollout.stagger) {
             return Some((Guarantee::G5, "closer to the last start than the stagger".to_owned()));
         }
@@ -133,17 +142,43 @@ impl Sim {
         if self.checks.frozen && !forced {
             return Some((Guarantee::G5, "the fleet is frozen".to_owned()));
         }
-        let host = self.checks.watched.get(&id)?.host;
         if self.checks.held.contains(&self.hosts[host].id) && !forced {
             return Some((Guarantee::G5, "a person holds the host".to_owned()));
         }
-        if let Some((from, to)) = self.scenario.window.filter(|_| !rollout.windows.is_empty() && !forced) {
-            let minute = at.millis().rem_euclid(24 * 3_600_000) / 60_000;
-            if minute < from || minute >= to {
-                return Some((Guarantee::G5, format!("the window is from minute {from} to {to}, and it is minute {minute}")));
-            }
+        self.shut_window(run, at)
+    }
+
+    fn shut_window(&self, run: &super::Run, at: Timestamp) -> Option<(Guarantee, String)> {
+        let rollout = run.request.rollout.as_ref()?;
+        let forced = run.request.options.force.is_some();
+        let (from, to) = self.scenario.window.filter(|_| !rollout.windows.is_empty() && !forced)?;
+        let minute = at.millis().rem_euclid(24 * 3_600_000) / 60_000;
+        let words = || format!("the window is from minute {from} to {to}, and it is minute {minute}");
+        (minute < from || minute >= to).then(|| (Guarantee::G5, words()))
+    }
+
+    /// G5: between the start of a track and its first disruption the gates may have shut again.
+    pub(super) fn check_gates_again(&mut self, id: TrackId, at: Timestamp) {
+        let Some(watch) = self.checks.watched.get(&id) else { return };
+        let Some(run) = self.checks.runs.get(&id.0) else { return };
+        let seeded = watch.unfinished.as_ref().is_some_and(|left| !left.children.is_empty());
+        if run.request.rollout.is_none() || run.request.options.force.is_some() || seeded {
+            return;
         }
-        None
+        let held = self.checks.held.contains(&self.hosts[watch.host].id).then(|| "a person holds the host".to_owned());
+        let frozen = self.checks.frozen.then(|| "the fleet is frozen".to_owned());
+        let words = held.or(frozen).or_else(|| self.shut_window(run, at).map(|(_, words)| words));
+        if let Some(words) = words {
+            let host = self.hosts[watch.host].name.clone();
+            self.fail(Guarantee::G5, format!("{id} takes the first thing on {host} down: {words}"));
+        }
+    }
+
+    /// What was not looked at, since no controller was there, was not good.
+    pub(super) fn soaks_begin_anew(&mut self) {
+        for watch in self.checks.watched.values_mut().filter(|w| w.service.open) {
+            watch.service.soak = None;
+        }
     }
 
     /// A command of a rollout's own kinds was journaled.
@@ -163,7 +198,7 @@ impl Sim {
                 if left.or(known) != Some(prior) {
                     return self.fail(Guarantee::G7, format!("{id} puts {host} back to something else than it was"));
                 }
-                let came_back = watch.reboot_done || watch.unfinished.as_ref().is_some_and(|u| u.proven.is_some());
+                let came_back = watch.reboot_done || watch.is_second_half();
                 let healthy = watch.healthy.is_some() && watch.service.results.values().all(|passed| *passed);
                 if direction == Direction::Do && came_back && !healthy && !drain.stops_work() {
                     self.fail(Guarantee::G3, format!("{id} puts {host} back into service, and it was not seen healthy"));
@@ -180,6 +215,14 @@ impl Sim {
                     .filter_map(|(site, s)| s.filter(|s| drains(site) && s.in_service && s.changed.1 < looked_at));
                 if still.count() > 0 {
                     return self.fail(Guarantee::G7, format!("{id} reboots {host}, which is in service"));
+                }
+                let root = self.checks.runs.get(&id.0).and_then(|run| run.request.rollout.as_ref()).map(|r| r.root(id.0));
+                let late = self.checks.open_boots.get(&it.id).filter(|(of, _)| Some(*of) == root);
+                if let Some((_, open)) = late
+                    && command.action.expect_boot() != Some(open.expect_boot)
+                {
+                    let words = format!("{id} reboots {host} once more, which came back late from {}", open.command);
+                    return self.fail(Guarantee::G2, words);
                 }
                 let required = watch.admission.as_ref().is_some_and(|r| matches!(r.reboot_required, Readable::Known(Some(_))));
                 // A retry finishes what was begun: what it needs was said then.
