@@ -144,7 +144,12 @@ impl<S: Store, T: Transport> Driver<S, T> {
     pub async fn turn(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Reply>, TurnError> {
         let mut facts = Vec::new();
         let mut replies = Vec::with_capacity(inputs.len());
+        let mut gone = BTreeMap::new();
         for input in inputs {
+            // Once it is gone nobody knows what it was called.
+            if let Input::Remove { host, .. } = &input {
+                gone.extend(self.engine.name_of(*host).map(|name| (*host, name)));
+            }
             let turn = self.engine.handle(input, now);
             facts.extend(turn.facts);
             replies.push(turn.reply);
@@ -161,7 +166,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             }
         }
         if !facts.is_empty() {
-            let batch = self.batch(facts);
+            let batch = self.batch(facts, &gone);
             match self.store.append(&batch).await {
                 Ok(()) => self.advance_heads(&batch),
                 Err(_) if broken::is(Rule::KeepAfterConflict) => self.advance_heads(&batch),
@@ -178,7 +183,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
         [self.engine.poll_timeout(), resend].into_iter().flatten().min()
     }
 
-    fn batch(&self, facts: Vec<Fact>) -> Batch {
+    fn batch(&self, facts: Vec<Fact>, gone: &BTreeMap<TargetId, String>) -> Batch {
         let mut touched: BTreeMap<OrchestrationId, BTreeSet<u32>> = BTreeMap::new();
         let mut audit = Vec::with_capacity(facts.len());
         let mut journals: BTreeMap<JournalId, Vec<Fact>> = BTreeMap::new();
@@ -190,7 +195,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
                     entry => tracks.extend(entry.track()),
                 }
             }
-            audit.push(self.audit_row(&fact));
+            audit.push(self.audit_row(&fact, gone));
             journals.entry(fact.journal()).or_default().push(fact);
         }
         let views = touched.keys().filter_map(|id| self.engine.view(*id)).collect();
@@ -203,9 +208,9 @@ impl<S: Store, T: Transport> Driver<S, T> {
         Batch { lease: self.lease, appends, views, tracks, audit }
     }
 
-    fn audit_row(&self, fact: &Fact) -> AuditRow {
+    fn audit_row(&self, fact: &Fact, gone: &BTreeMap<TargetId, String>) -> AuditRow {
         let (at, by, target, orchestration) = match fact {
-            Fact::Fleet(r) => (r.at, r.by.to_string(), fleet_target(&r.entry), None),
+            Fact::Fleet(r) => (r.at, r.by.to_string(), self.fleet_target(&r.entry), None),
             Fact::Orchestration(id, r) => (r.at, r.by.to_string(), self.engine.target_of(*id, &r.entry), Some(*id)),
         };
         AuditRow {
@@ -215,7 +220,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             target,
             orchestration,
             success: engine::is_good(fact),
-            detail: engine::tell(fact, &|id| self.engine.name_of(id)),
+            detail: engine::tell(fact, &|id| gone.get(&id).cloned().or_else(|| self.engine.name_of(id))),
         }
     }
 
@@ -246,32 +251,30 @@ impl<S: Store, T: Transport> Driver<S, T> {
     fn pause(&self, times: u32) -> Millis {
         Millis(self.resend.0.saturating_mul(1 << times.saturating_sub(1).min(RESEND_DOUBLINGS_MAX)))
     }
-}
 
-fn fleet_target(entry: &FleetEntry) -> Option<TargetId> {
-    match entry {
-        FleetEntry::ControllerStarted { .. }
-        | FleetEntry::Frozen { .. }
-        | FleetEntry::Thawed
-        | FleetEntry::SlotTaken { .. }
-        | FleetEntry::SlotGiven { .. } => None,
-        FleetEntry::HostEnrolled { host, .. }
-        | FleetEntry::HostApproved { host }
-        | FleetEntry::HostAdopted { host, .. }
-        | FleetEntry::HostRemoved { host }
-        | FleetEntry::Held { host, .. }
-        | FleetEntry::Released { host }
-        | FleetEntry::HostWorked { host, .. }
-        | FleetEntry::HostSeen { host, .. }
-        | FleetEntry::HostSilent { host }
-        | FleetEntry::HostOff { host, .. }
-        | FleetEntry::HostStillOn { host }
-        | FleetEntry::LateAck { host, .. }
-        | FleetEntry::Locked { host, .. }
-        | FleetEntry::Unlocked { host, .. }
-        | FleetEntry::BootEndCommanded { host, .. } => Some(*host),
-        FleetEntry::Stranded { target, .. }
-        | FleetEntry::StrandedEnded { target, .. }
-        | FleetEntry::AlarmAcknowledged { target } => Some(*target),
+    /// Whom an entry of the fleet journal is about; so whoever sees only some hosts finds it in the audit log.
+    fn fleet_target(&self, entry: &FleetEntry) -> Option<TargetId> {
+        match entry {
+            FleetEntry::ControllerStarted { .. } | FleetEntry::Frozen { .. } | FleetEntry::Thawed => None,
+            FleetEntry::SlotTaken { holder, .. } | FleetEntry::SlotGiven { holder, .. } => self.engine.host_of_holder(holder),
+            FleetEntry::HostEnrolled { host, .. }
+            | FleetEntry::HostApproved { host }
+            | FleetEntry::HostAdopted { host, .. }
+            | FleetEntry::HostRemoved { host }
+            | FleetEntry::Held { host, .. }
+            | FleetEntry::Released { host }
+            | FleetEntry::HostWorked { host, .. }
+            | FleetEntry::HostSeen { host, .. }
+            | FleetEntry::HostSilent { host }
+            | FleetEntry::HostOff { host, .. }
+            | FleetEntry::HostStillOn { host }
+            | FleetEntry::LateAck { host, .. }
+            | FleetEntry::Locked { host, .. }
+            | FleetEntry::Unlocked { host, .. }
+            | FleetEntry::BootEndCommanded { host, .. } => Some(*host),
+            FleetEntry::Stranded { target, .. }
+            | FleetEntry::StrandedEnded { target, .. }
+            | FleetEntry::AlarmAcknowledged { target } => Some(*target),
+        }
     }
 }

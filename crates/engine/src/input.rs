@@ -27,6 +27,8 @@ pub enum Input {
         address: String,
         /// Its labels.
         labels: Labels,
+        /// Who.
+        by: Actor,
     },
     /// A person takes a host out of the fleet.
     Remove {

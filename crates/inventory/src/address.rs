@@ -46,7 +46,7 @@ impl Address {
     }
 
     /// Two addresses with the same reach the same host, as far as can be told without asking.
-    pub(crate) fn reached(&self) -> (String, u16) {
+    pub fn reached(&self) -> (String, u16) {
         (self.host.trim_end_matches('.').to_ascii_lowercase(), self.port.unwrap_or(22))
     }
 }

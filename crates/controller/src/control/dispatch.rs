@@ -140,6 +140,17 @@ impl Reach {
         }
     }
 
+    /// Gives up on what is under way for a host that does not belong to the fleet any more.
+    pub(super) fn forget(&self, host: TargetId) {
+        self.busy().retain(|_, busy| {
+            let ends = busy.subject == host;
+            if ends {
+                busy.task.abort();
+            }
+            !ends
+        });
+    }
+
     /// Gives up on all that is under way.
     pub(super) fn abandon(&self) {
         for (_, busy) in self.busy().drain() {

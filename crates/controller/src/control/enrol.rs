@@ -99,8 +99,16 @@ impl Control {
             secret_hash: sha256(mqtt_secret.as_bytes()),
             at: now,
         };
-        let claim =
-            self.shared.database.claim_enrolment(&sha256(request.secret.as_bytes()), &device).await.map_err(unavailable)?;
+        // One after the other: what the one before wrote down is known to the next.
+        let _turn = self.shared.enrolling.lock().await;
+        let directory = self.directory()?;
+        if directory.hosts.values().any(|known| known.address.is_some() && known.name == device.name) {
+            let text = format!("host {:?} is reached over SSH: remove it first, or enrol under another name", device.name);
+            return Err(ControlError::Conflict(text));
+        }
+        let belongs = |host| directory.hosts.contains_key(&host);
+        let claim = self.shared.database.claim_enrolment(&sha256(request.secret.as_bytes()), &device, &belongs).await;
+        let claim = claim.map_err(unavailable)?;
         let Claimed { host, labels, .. } = claim.map_err(|refused| match refused {
             ClaimRefused::Unknown | ClaimRefused::Used(_) | ClaimRefused::Expired(_) => {
                 ControlError::Unauthenticated(format!("{refused}; ask for a new one"))
@@ -115,9 +123,7 @@ impl Control {
             Reply::Refused(refusal) => return Err(ControlError::Refused(refusal)),
         }
         // Whoever is connected under this id did so with the key before.
-        if let Some(publisher) = &*self.shared.publisher.read().unwrap_or_else(PoisonError::into_inner) {
-            publisher.kick(host);
-        }
+        self.kick(host);
         Ok(EnrolAnswer {
             host_id: host,
             mqtt_host: addresses.mqtt_host,
@@ -126,6 +132,13 @@ impl Control {
             controller_public_key: self.shared.public_key,
             ca_pem: addresses.ca_pem,
         })
+    }
+
+    /// Ends the connection of a device, if it has one.
+    pub(super) fn kick(&self, host: TargetId) {
+        if let Some(publisher) = &*self.shared.publisher.read().unwrap_or_else(PoisonError::into_inner) {
+            publisher.kick(host);
+        }
     }
 
     fn addresses(&self) -> Result<&Addresses, ControlError> {

@@ -1,7 +1,10 @@
 //! Hosts: adopted and removed, taken out of use and given back; and what holds what.
 
+use std::collections::{HashMap, HashSet};
+
 use engine::{Holder, Input};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use inventory::Address;
 use model::{Labels, TargetId};
 
 use super::access::{Permission, Principal};
@@ -27,31 +30,56 @@ pub struct Adopt {
 
 impl Control {
     /// Takes hosts without an agent in, and gives their ids in the same order. One that is known by that name gets these address
-    /// and labels. Needs [`Permission::ManageHosts`], and labels in one's scope.
+    /// and labels. Needs [`Permission::ManageHosts`] for all hosts: whoever names an address uses the controller's own key and
+    /// password there. Labels alone can be changed in one's scope.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a bad name, address or label; [`ControlError::Conflict`] for the name of a host with an agent;
-    /// rights; [`ControlError::Unavailable`].
+    /// [`ControlError::Invalid`] for a bad name, address or label; [`ControlError::Conflict`] for the name of a host with an agent,
+    /// or the address of another host; rights; [`ControlError::Unavailable`].
     pub async fn adopt(&self, by: &Principal, hosts: &[Adopt]) -> Result<Vec<TargetId>, ControlError> {
         self.authorize(by, Permission::ManageHosts, None).await?;
         let directory = self.directory()?;
         let mut ids = Vec::with_capacity(hosts.len());
         let mut new = Vec::new();
+        let mut places: HashMap<(String, u16), (TargetId, &str)> = HashMap::new();
+        let mut names: HashMap<&str, TargetId> = HashMap::new();
+        let meant: HashSet<TargetId> = hosts.iter().map(|host| TargetId::of_ssh(&host.name)).collect();
+        for (id, known) in &directory.hosts {
+            names.insert(&known.name, *id);
+            // Those that are meant may change places among themselves.
+            let address = known.address.as_ref().filter(|_| !meant.contains(id)).and_then(|text| text.parse::<Address>().ok());
+            if let Some(address) = address {
+                places.insert(address.reached(), (*id, &known.name));
+            }
+        }
         for host in hosts {
             check_name(&host.name)?;
             check_labels(&host.labels)?;
-            check_address(&host.address)?;
+            let address = host.address.parse::<Address>().map_err(|error| ControlError::Invalid(error.to_string()))?;
             let id = TargetId::of_ssh(&host.name);
             ids.push(id);
             let known = directory.hosts.get(&id);
-            if !by.scope.covers(&host.labels) || known.is_some_and(|known| !by.scope.covers(&known.labels)) {
+            let moves = known.is_none_or(|known| known.address.as_ref() != Some(&host.address));
+            let outside = !by.scope.covers(&host.labels) || known.is_some_and(|known| !by.scope.covers(&known.labels));
+            if outside || moves && !by.scope.is_all() {
                 let error = ControlError::Forbidden { permission: Permission::ManageHosts, outside_scope: true };
                 self.refused(&by.name, "adopt", Some(id), &error.to_string());
                 return Err(error);
             }
-            if directory.hosts.iter().any(|(other, known)| *other != id && known.name == host.name) {
+            if names.get(host.name.as_str()).is_some_and(|other| *other != id) {
                 let text =
                     format!("there is a host {:?} with an agent already: remove it first, or take another name", host.name);
+                return Err(ControlError::Conflict(text));
+            }
+            // Whoever runs the engine lists hosts of his own, of which some may have new names.
+            if let Some((other, name)) = places.insert(address.reached(), (id, &host.name))
+                && other != id
+                && by.token.is_some()
+            {
+                let text = format!(
+                    "{} is the address of host {name} already, and one machine has one name: remove that host first",
+                    host.address
+                );
                 return Err(ControlError::Conflict(text));
             }
             if known.is_none_or(|known| known.address.as_ref() != Some(&host.address) || known.labels != host.labels) {
@@ -59,7 +87,7 @@ impl Control {
             }
         }
         let adopted = stream::iter(new).map(|(host, Adopt { name, address, labels })| async move {
-            self.noted(by, "adopt", Some(host), Input::Adopt { host, name, address, labels }, None).await
+            self.noted(by, "adopt", Some(host), Input::Adopt { host, name, address, labels, by: by.actor() }, None).await
         });
         adopted.buffer_unordered(ADOPTED_AT_ONCE).try_collect::<Vec<()>>().await?;
         Ok(ids)
@@ -79,7 +107,13 @@ impl Control {
     /// Rights; an unknown host; [`ControlError::Unavailable`].
     pub async fn remove(&self, by: &Principal, host: TargetId) -> Result<(), ControlError> {
         self.authorize(by, Permission::ManageHosts, Some(host)).await?;
-        self.noted(by, "remove", Some(host), Input::Remove { host, by: by.actor() }, None).await
+        self.noted(by, "remove", Some(host), Input::Remove { host, by: by.actor() }, None).await?;
+        // Nothing is done to it any more, by nobody.
+        self.kick(host);
+        if let Some(surveyor) = &self.surveyor {
+            surveyor.reach.forget(host);
+        }
+        Ok(())
     }
 
     /// Takes a host out of use: it counts as unavailable until a person gives it back. Needs [`Permission::RebootHost`].
@@ -147,7 +181,7 @@ impl Control {
     /// # Errors
     /// As [`Control::give_slot`].
     pub async fn take_slot_away(&self, by: &Principal, group: &str, holder: &str) -> Result<(), ControlError> {
-        match self.holder(holder)? {
+        match self.holder(holder).await? {
             Some(host) => self.authorize(by, Permission::RebootHost, Some(host)).await?,
             None => self.authorize_everywhere(by, Permission::RebootHost, "take_slot_away").await?,
         }
@@ -212,19 +246,15 @@ impl Control {
         Err(error)
     }
 
-    /// The known host that a `FleetLock` client is: by name, id or machine id.
-    fn holder(&self, holder: &str) -> Result<Option<TargetId>, ControlError> {
-        let directory = self.directory()?;
-        let id = holder.parse::<TargetId>().ok();
-        let is = |(other, known): &(&TargetId, &super::directory::Known)| {
-            known.name == holder || Some(**other) == id || (!known.machine_id.is_empty() && known.machine_id == holder)
-        };
-        Ok(directory.hosts.iter().find(is).map(|(host, _)| *host))
+    /// The known host that a `FleetLock` client is.
+    async fn holder(&self, holder: &str) -> Result<Option<TargetId>, ControlError> {
+        let holder = holder.to_owned();
+        self.query(move |engine, _| engine.host_of_holder(&holder)).await
     }
 
     async fn authorize_slot(&self, who: &Principal, group: &str, holder: &str) -> Result<Option<TargetId>, ControlError> {
         self.authorize(who, Permission::TakeSlot, None).await?;
-        let host = self.holder(holder)?;
+        let host = self.holder(holder).await?;
         let mut labels =
             host.and_then(|host| self.directory().ok()?.hosts.get(&host).map(|known| known.labels.clone())).unwrap_or_default();
         labels.insert("fleetlock.group".to_owned(), group.to_owned());
@@ -246,12 +276,5 @@ pub(super) fn checked_reason(reason: &str) -> Result<String, ControlError> {
             Err(ControlError::Invalid(format!("the reason has more than {REASON_MAX} characters")))
         }
         reason => Ok(reason.to_owned()),
-    }
-}
-
-fn check_address(address: &str) -> Result<(), ControlError> {
-    match address.parse::<inventory::Address>() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ControlError::Invalid(error.to_string())),
     }
 }

@@ -142,6 +142,8 @@ struct Shared {
     passwords: Passwords,
     throttle: Throttle,
     greetings: devices::Greetings,
+    /// Held from the use of an enrolment token until the host is known.
+    enrolling: tokio::sync::Mutex<()>,
 }
 
 /// The running tasks behind a [`Control`].
@@ -293,6 +295,7 @@ impl Shared {
             passwords: Passwords::new().await.map_err(failed)?,
             throttle: Throttle::default(),
             greetings: devices::Greetings::default(),
+            enrolling: tokio::sync::Mutex::default(),
         })
     }
 

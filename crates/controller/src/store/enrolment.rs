@@ -99,7 +99,8 @@ impl Database {
         transaction.commit().await.map_err(store_error)
     }
 
-    /// Uses a token up and writes the device down, in one transaction: of two that show it at once, one is refused.
+    /// Uses a token up and writes the device down, in one transaction: of two that show it at once, one is refused. Devices of
+    /// hosts that do not belong to the fleet any more are forgotten: their names and machines are free.
     ///
     /// # Errors
     /// [`StoreError`]; inside, why the token is not taken.
@@ -107,9 +108,10 @@ impl Database {
         &self,
         hash: &[u8; 32],
         device: &DeviceRow,
+        belongs: &(dyn Fn(TargetId) -> bool + Sync),
     ) -> Result<Result<Claimed, ClaimRefused>, StoreError> {
         let mut transaction = self.write().await?;
-        let claimed = claim(&mut transaction, hash, device).await.map_err(store_error)?;
+        let claimed = claim(&mut transaction, hash, device, belongs).await.map_err(store_error)?;
         if claimed.is_ok() {
             transaction.commit().await.map_err(store_error)?;
         }
@@ -131,6 +133,7 @@ async fn claim(
     connection: &mut SqliteConnection,
     hash: &[u8; 32],
     device: &DeviceRow,
+    belongs: &(dyn Fn(TargetId) -> bool + Sync),
 ) -> Result<Result<Claimed, ClaimRefused>, sqlx::Error> {
     let select = sqlx::query("SELECT name, labels, expires_at, used_at FROM enrolment WHERE hash = $1").bind(hash.to_vec());
     let Some(row) = select.fetch_optional(&mut *connection).await? else { return Ok(Err(ClaimRefused::Unknown)) };
@@ -154,6 +157,11 @@ async fn claim(
     });
     let mut known = None;
     for (host, other_name, machine_id) in rows.fetch_all(&mut *connection).await? {
+        if !belongs(host) {
+            let forget = sqlx::query("DELETE FROM device WHERE host = $1").bind(host.to_string());
+            forget.execute(&mut *connection).await?;
+            continue;
+        }
         if machine_id != device.machine_id {
             return Ok(Err(ClaimRefused::NameTaken(name)));
         }

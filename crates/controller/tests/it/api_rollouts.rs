@@ -121,7 +121,7 @@ impl Performer for Played {
 }
 
 /// Hosts of two roles, adopted and heard.
-async fn fleet(names: &[&str]) -> (Stage, Arc<Played>) {
+pub(crate) async fn fleet(names: &[&str]) -> (Stage, Arc<Played>) {
     let played = Arc::new(Played::default());
     let stage = Stage::reaching(Arc::clone(&played) as _).await;
     for name in names {

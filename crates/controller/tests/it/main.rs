@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics with the reason")]
 
 mod api_document;
+mod api_fleet;
 mod api_native;
 mod api_rights;
 mod api_rollouts;

@@ -193,6 +193,11 @@ impl Engine {
         list
     }
 
+    /// The host that a client of `FleetLock` means by its id.
+    pub fn host_of_holder(&self, holder: &str) -> Option<TargetId> {
+        self.fleet.by_id_text(holder)
+    }
+
     /// The name of a host or child, where it is known.
     pub fn name_of(&self, id: TargetId) -> Option<String> {
         if let Some(host) = self.fleet.hosts.get(&id) {

@@ -36,11 +36,11 @@ impl Engine {
                     Reply::Noted
                 }
             },
-            Input::Adopt { host, name, address, labels } => {
+            Input::Adopt { host, name, address, labels, by } => {
                 let same = |h: &Host| h.name == name && h.address.as_deref() == Some(address.as_str()) && h.labels == labels;
                 if !self.fleet.hosts.get(&host).is_some_and(same) {
                     let entry = FleetEntry::HostAdopted { host, name, address, labels };
-                    self.fleet_fact(entry, Actor::System, now, facts);
+                    self.fleet_fact(entry, by, now, facts);
                 }
                 Reply::Noted
             }

@@ -379,7 +379,13 @@ fn pain_1_a_removed_host_holds_nobody_up() {
 fn one_machine_under_two_names_is_refused() {
     let mut world = World::of(2, config());
     let twin = TargetId(Uuid::from_u128(77));
-    let adopt = |address: &str| Input::Adopt { host: twin, name: "twin".into(), address: address.into(), labels: Labels::new() };
+    let adopt = |address: &str| Input::Adopt {
+        host: twin,
+        name: "twin".into(),
+        address: address.into(),
+        labels: Labels::new(),
+        by: Actor::User("ann".into()),
+    };
     world.shell.input(adopt("root@10.0.0.1"));
     let facts = world.shell.all.len();
     world.shell.input(adopt("root@10.0.0.1"));

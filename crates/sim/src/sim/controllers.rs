@@ -119,6 +119,7 @@ impl Sim {
                         name: host.name.clone(),
                         address: host.name.clone(),
                         labels: host.labels.clone(),
+                        by: Actor::User("ann".to_owned()),
                     });
                     continue;
                 }

@@ -144,3 +144,24 @@ async fn a_machine_id_in_capitals_is_the_same_machine() {
     let error = stage.control.enrol("10.1.1.1", other.request(&token)).await.unwrap_err();
     assert!(matches!(&error, ControlError::Conflict(text) if text.contains("web-1")), "{error}");
 }
+
+/// A machine that died is replaced under its name; the same machine comes back under another one.
+#[tokio::test]
+async fn what_was_removed_can_enrol_again_and_is_no_longer_connected() {
+    let stage = Stage::new().await;
+    let first = stage.device("web-1", &[]).await;
+    stage.control.remove(&stage.admin().await, first.host).await.unwrap();
+    assert_eq!(*stage.sent.kicked.lock().unwrap().last().unwrap(), first.host);
+    assert_eq!(login(&stage, &first).await, LoginVerdict::Refuse);
+
+    let token = stage.token("web-1", &[]).await;
+    let other = Device { machine_id: "a".repeat(32), ..Device::new("web-1") };
+    let answer = stage.control.enrol("10.1.1.1", other.request(&token)).await.unwrap();
+    assert_ne!(answer.host_id, first.host);
+
+    let token = stage.token("web-9", &[]).await;
+    let renamed = Device { machine_id: first.machine_id.clone(), ..Device::new("web-9") };
+    let answer = stage.control.enrol("10.1.1.1", renamed.request(&token)).await.unwrap();
+    assert_ne!(answer.host_id, first.host);
+    assert_eq!(login(&stage, &first).await, LoginVerdict::Refuse, "its old key and secret are forgotten");
+}

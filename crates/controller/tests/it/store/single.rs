@@ -126,7 +126,7 @@ async fn of_two_devices_with_one_token_one_is_enrolled() {
             at: NOW,
         };
         let database = open.database.clone();
-        tokio::spawn(async move { database.claim_enrolment(&hash, &device).await.unwrap() })
+        tokio::spawn(async move { database.claim_enrolment(&hash, &device, &|_| true).await.unwrap() })
     };
     let claims: Vec<_> = (1..=8).map(claim).collect();
     let mut taken = 0;
