@@ -261,6 +261,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             | FleetEntry::HostApproved { host }
             | FleetEntry::HostAdopted { host, .. }
             | FleetEntry::HostRemoved { host }
+            | FleetEntry::HostUnlisted { host }
             | FleetEntry::Held { host, .. }
             | FleetEntry::Released { host }
             | FleetEntry::HostWorked { host, .. }

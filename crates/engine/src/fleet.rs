@@ -28,8 +28,17 @@ pub(crate) struct Fleet {
     pub(crate) own_boot: Option<BootIdentity>,
     /// Which hosts say that they are on a boot.
     by_boot: BTreeMap<BootIdentity, BTreeSet<TargetId>>,
+    /// What is known of hosts that no inventory lists any more.
+    unlisted: BTreeMap<TargetId, Unlisted>,
     /// Raised by whatever changes who belongs to which limit group.
     pub(crate) membership: u64,
+}
+
+/// A host that counts nowhere until it is listed again, with its alarms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unlisted {
+    host: Host,
+    alarms: BTreeMap<TargetId, Stranded>,
 }
 
 /// A person's word that holds until a person takes it back.
@@ -204,6 +213,9 @@ impl Fleet {
                 }
             }
             FleetEntry::HostAdopted { host, name, address, labels } => {
+                if !self.hosts.contains_key(host) {
+                    self.list_again(*host);
+                }
                 let known = self.hosts.entry(*host).or_insert_with(|| Host::new(name, labels));
                 known.name.clone_from(name);
                 known.labels.clone_from(labels);
@@ -216,6 +228,7 @@ impl Fleet {
             FleetEntry::HostRemoved { host } => {
                 self.remove(*host)?;
             }
+            FleetEntry::HostUnlisted { host } => self.unlist(*host)?,
             FleetEntry::Held { host, reason } => {
                 self.host_mut(*host)?.held = Some(Mark { by: record.by.clone(), reason: reason.clone(), since: at });
             }
@@ -377,6 +390,22 @@ impl Fleet {
         self.stranded.retain(|_, s| s.host != host);
         self.membership += 1;
         Ok(())
+    }
+
+    fn unlist(&mut self, id: TargetId) -> Result<(), String> {
+        let host = self.hosts.get(&id).cloned().ok_or_else(|| format!("host {id} was never enrolled"))?;
+        let alarms = self.stranded.iter().filter(|(_, s)| s.host == id).map(|(target, s)| (*target, s.clone())).collect();
+        self.remove(id)?;
+        self.unlisted.insert(id, Unlisted { host, alarms });
+        Ok(())
+    }
+
+    fn list_again(&mut self, id: TargetId) {
+        if let Some(Unlisted { host, alarms }) = self.unlisted.remove(&id) {
+            self.moved_on(id, None, host.boot);
+            self.hosts.insert(id, host);
+            self.stranded.extend(alarms);
+        }
     }
 
     fn moved_on(&mut self, host: TargetId, past: Option<BootIdentity>, now: Option<BootIdentity>) {

@@ -37,6 +37,14 @@ pub enum Input {
         /// Who.
         by: Actor,
     },
+    /// The inventory does not list a host any more. It counts nowhere from now on, unless something is open on it; what is known of
+    /// it comes back with it.
+    Unlist {
+        /// Which.
+        host: TargetId,
+        /// Who.
+        by: Actor,
+    },
     /// A person wants nothing new to start in an orchestration.
     Pause {
         /// Which.

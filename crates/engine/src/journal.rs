@@ -99,6 +99,12 @@ pub enum FleetEntry {
         /// Which.
         host: TargetId,
     },
+    /// No inventory lists the host any more, and nothing was open on it: it counts nowhere until it is adopted again. What is known
+    /// of it, and a person's mark, wait for that.
+    HostUnlisted {
+        /// Which.
+        host: TargetId,
+    },
     /// A person took the host out of use: it counts as unavailable, and nothing but a person ends that.
     Held {
         /// Which.

@@ -45,6 +45,7 @@ impl Engine {
                 Reply::Noted
             }
             Input::Remove { host, by } => self.remove(host, by, now, facts),
+            Input::Unlist { host, by } => self.unlist(host, by, now, facts),
             Input::Submit { id, request } => self.submit(id, request, now, facts),
             Input::Cancel { id, by } => self.cancel(id, by, now, facts),
             Input::Pause { id, by, reason } => match self.open.get(&id) {
@@ -277,6 +278,21 @@ impl Engine {
             }
         }
         self.fleet_fact(FleetEntry::HostRemoved { host }, by, now, facts);
+        self.heard.forget(host);
+        Reply::Noted
+    }
+
+    /// It stays where it is while anything is open on it, or holds it: that must be ended first, or put back (G7).
+    fn unlist(&mut self, host: TargetId, by: Actor, now: Timestamp, facts: &mut Vec<Fact>) -> Reply {
+        if !self.fleet.hosts.contains_key(&host) {
+            return Reply::Refused(Refusal::UnknownTarget);
+        }
+        let stranded = self.fleet.stranded.values().any(|s| s.host == host && s.ended_at.is_none());
+        let open = self.fleet.locks.contains_key(&host) || self.open.values().any(|it| it.is_open_on(host));
+        if stranded || open {
+            return Reply::Refused(Refusal::NothingToDo);
+        }
+        self.fleet_fact(FleetEntry::HostUnlisted { host }, by, now, facts);
         self.heard.forget(host);
         Reply::Noted
     }

@@ -10,4 +10,5 @@ mod phases;
 mod returns;
 mod samples;
 mod script;
+mod unlisted;
 mod world;
