@@ -25,9 +25,11 @@ mod script;
 mod sync;
 #[cfg(test)]
 mod testing;
+mod words;
 
 pub use catalog::{HOOKS_DIR, HostKind, perform, supported_actions};
 pub use checks::checks;
 pub use reading::{Before, HostReading, read_host};
 pub use script::{Invocation, Next, Output, Script, Steps, Verdict};
 pub use sync::{Missing, missing};
+pub use words::ends_boot;

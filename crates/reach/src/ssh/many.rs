@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use model::BootIdentity;
+use recipe::ends_boot;
 use tokio::sync::mpsc;
 
 use super::access::{Access, Session};
@@ -23,8 +24,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 const TRY: Duration = Duration::from_secs(4);
 /// Between the two readings that prove a boot (pain 3).
 const APART: Duration = Duration::from_secs(2);
-/// Words in a command line that end a boot.
-const ENDS_BOOT: [&str; 8] = ["reboot", "shutdown", "poweroff", "halt", "kexec", "telinit", "init", "soft-reboot"];
 
 /// A host for a free command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +37,13 @@ pub struct RunTarget {
 /// Whether a host is expected to go down by the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Down {
-    /// If the command line names a tool that does it.
+    /// If the command line runs a tool that does it, see [`recipe::ends_boot`].
     #[default]
     ByWords,
     /// Yes: a host that stays up is waited for until [`RunOptions::down_within`].
     Expected,
+    /// No, whatever the command line looks like.
+    Never,
 }
 
 /// How a free command is run.
@@ -154,7 +155,7 @@ impl RunEnd {
 /// Runs a command line by the login's shell of each host, in this order, so many at a time, and tells the news as it comes. A
 /// host that goes down is waited for before its place is given to the next. Gives how it ended on each.
 ///
-/// Nobody needs to listen: news that nobody takes are dropped when the receiver is, and held back while it is slow.
+/// News are held back while the receiver is slow. When it is closed or dropped, no further host is begun; what has begun goes on.
 pub async fn run_many(
     access: &Arc<Access>,
     targets: &[RunTarget],
@@ -162,12 +163,17 @@ pub async fn run_many(
     options: RunOptions,
     news: mpsc::Sender<RunEvent>,
 ) -> Vec<RunEnd> {
-    let ends_boot = options.down == Down::Expected || names_an_end(command);
+    let ends_boot = match options.down {
+        Down::ByWords => ends_boot(command),
+        Down::Expected => true,
+        Down::Never => false,
+    };
     let failures = std::cell::Cell::new(0_usize);
     let (failures, news) = (&failures, &news);
     let runs = targets.iter().enumerate().map(|(host, target)| async move {
         let tell = Teller { host, news };
-        let end = if options.failures.is_some_and(|most| failures.get() > most) {
+        // Whoever stops listening wants nothing new to begin.
+        let end = if options.failures.is_some_and(|most| failures.get() > most) || news.is_closed() {
             RunEnd::NotBegun
         } else {
             tell.tell(RunNews::Begun).await;
@@ -183,12 +189,6 @@ pub async fn run_many(
     let mut ends: Vec<(usize, RunEnd)> = stream::iter(runs).buffer_unordered(options.concurrency.max(1)).collect().await;
     ends.sort_by_key(|(host, _)| *host);
     ends.into_iter().map(|(_, end)| end).collect()
-}
-
-/// Whether a command line names a tool that ends a boot.
-fn names_an_end(command: &str) -> bool {
-    let words = command.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'));
-    words.into_iter().any(|word| ENDS_BOOT.contains(&word))
 }
 
 struct Teller<'a> {
@@ -232,6 +232,10 @@ impl Run<'_> {
         match ended {
             Ok(Ended::Exit(code)) if self.ends_boot && code == 0 => self.end_of_boot(&mut far, before, Some(code), since).await,
             Ok(Ended::Signal) if self.ends_boot => self.end_of_boot(&mut far, before, None, since).await,
+            // The shell says that a signal ended it: the end of its boot, perhaps.
+            Ok(Ended::Exit(code)) if self.options.down == Down::Expected && code > 128 => {
+                self.end_of_boot(&mut far, before, None, since).await
+            }
             Ok(Ended::Exit(code)) => RunEnd::Exit(code),
             Ok(Ended::Signal) => RunEnd::Signal,
             Ok(Ended::Limit) => RunEnd::Limit,
@@ -386,18 +390,6 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_that_end_a_boot_are_known_by_their_words() {
-        for command in
-            ["reboot", "sudo shutdown -r now", "systemctl reboot", "/sbin/reboot -f", "sync; init 6", "systemctl soft-reboot"]
-        {
-            assert!(names_an_end(command), "{command}");
-        }
-        for command in ["true", "cat /var/run/reboot-required", "systemctl restart docker", "echo initial"] {
-            assert!(!names_an_end(command), "{command}");
-        }
-    }
 
     #[test]
     fn output_comes_in_whole_lines_however_it_is_cut() {
