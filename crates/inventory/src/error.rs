@@ -19,6 +19,12 @@ pub enum InventoryError {
         /// Which.
         file: String,
     },
+    /// What `ansible-inventory --list` prints.
+    #[error("{file} is Ansible's list for its own programs: take that of `ansible-inventory --list --yaml`")]
+    List {
+        /// Which.
+        file: String,
+    },
     /// More than can be meant.
     #[error("{file} is larger than 64 MiB: that is no inventory")]
     TooLarge {

@@ -121,6 +121,9 @@ pub fn read(sources: &[Source]) -> Result<Inventory, InventoryError> {
     }
     // Last, since a fleet file says which variables become labels.
     for (kind, source) in later {
+        if source.text.trim_start().starts_with('{') && source.text.contains("\"hostvars\"") {
+            return Err(InventoryError::List { file: source.name.clone() });
+        }
         let groups = match kind {
             Format::Yaml => ansible::yaml(source)?,
             _ => ansible::ini(source)?,

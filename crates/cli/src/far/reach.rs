@@ -20,7 +20,11 @@ pub(crate) fn access(here: &Here, inventory: &Inventory) -> Result<Arc<Access>, 
     // Keys that an inventory names are tried before those of the configuration.
     let keys: BTreeSet<&str> = inventory.hosts.values().filter_map(|host| host.identity.as_deref()).collect();
     options.identity_files = keys.into_iter().map(|key| home(&options.around.home, key)).collect();
-    Access::new(options).map_err(|error| CliError::usage(error.to_string()))
+    let access = Access::new(options).map_err(|error| CliError::usage(error.to_string()))?;
+    for note in access.not_obeyed() {
+        eprintln!("note: {note}");
+    }
+    Ok(access)
 }
 
 fn home(home: &Path, path: &str) -> PathBuf {

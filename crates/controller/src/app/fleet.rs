@@ -52,6 +52,9 @@ pub(super) fn reach(config: &ServerConfig) -> Result<ReachConfig, FleetError> {
     let sudo = sudo_password_file.as_deref().map(secret).transpose()?.map_or(Sudo::Plain, Sudo::Password);
     let files = file.map_or(ConfigFiles::Usual, ConfigFiles::Only);
     let access = Access::new(Options { config: files, identity_files, sudo, ..Options::usual() })?;
+    for note in access.not_obeyed() {
+        tracing::warn!("{note}");
+    }
     let own = OwnSite::new(Settings { boot: own_boot().ok_or(FleetError::NoBoot)?, roots_pem: Vec::new() });
     let survey = survey.unwrap_or(config.engine.heartbeat);
     Ok(ReachConfig { performer: Arc::new(Hands::new(access, own)), survey, watchful: Watchful::All })

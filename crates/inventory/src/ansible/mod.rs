@@ -72,10 +72,24 @@ pub(crate) fn hosts(
             labels.insert(key.to_owned(), text(&name, &place, variable, value)?.to_owned());
         }
         spelling::sound(&name, &labels, &place)?;
+        if let Some(by) = without_ssh(&name, &place, &variables)? {
+            notes.push(format!("{place}: host {name} is left out: Ansible reaches it by {by}, and only SSH is spoken here"));
+            continue;
+        }
         let (address, identity) = connection(&name, &place, &variables)?;
         hosts.push((name, Host { address, identity, labels, place }));
     }
     Ok(hosts)
+}
+
+/// Connections that go over SSH; `smart` is Ansible's default.
+const OVER_SSH: [&str; 6] = ["ssh", "smart", "paramiko", "ansible.builtin.ssh", "ansible.netcommon.libssh", "paramiko_ssh"];
+
+/// How Ansible reaches a host that it does not reach over SSH: itself, or something that knows no shell.
+fn without_ssh(name: &str, place: &Place, variables: &Variables) -> Result<Option<String>, InventoryError> {
+    let Some(value) = variables.get("ansible_connection") else { return Ok(None) };
+    let by = text(name, place, "ansible_connection", value)?;
+    Ok((!OVER_SSH.contains(&by)).then(|| by.to_owned()))
 }
 
 /// How a host is reached.
@@ -85,15 +99,6 @@ fn connection(name: &str, place: &Place, variables: &Variables) -> Result<(Addre
         found.map(|(variable, value)| text(name, place, variable, value).map(str::to_owned)).transpose()
     };
     let wrong = |detail: String| InventoryError::Syntax { place: place.clone(), detail: format!("host {name}: {detail}") };
-    if let Some(connection) = one(&["ansible_connection"])?
-        && !["ssh", "smart", "paramiko", "ansible.builtin.ssh", "ansible.netcommon.libssh", "paramiko_ssh"]
-            .contains(&connection.as_str())
-    {
-        let detail = format!(
-            "ansible_connection is {connection:?}: only hosts that SSH reaches can be listed here; keep this one in another file"
-        );
-        return Err(wrong(detail));
-    }
     let port = match one(&["ansible_port", "ansible_ssh_port"])? {
         Some(port) => Some(port.parse().map_err(|_| wrong(format!("ansible_port is {port:?}: a port is 1 to 65535")))?),
         None => None,

@@ -87,7 +87,7 @@ fn a_bad_ansible_inventory_is_refused_with_its_line() {
         ("hosts", "[a:children]\nb\n[b:children]\na"),
         ("hosts", "[web]\na ansible_port=x"),
         ("hosts", "[web]\na ansible_host={{ ip }}"),
-        ("hosts", "[web]\na ansible_connection=local"),
+        ("hosts.json", "{ \"_meta\": { \"hostvars\": {} }, \"all\": {} }"),
         ("hosts", "[web]\na ansible_host=h\nb ansible_host=h"),
         ("hosts", "[we b]\na"),
         ("hosts.sh", "#!/bin/sh\n"),
@@ -106,4 +106,16 @@ fn a_bad_ansible_inventory_is_refused_with_its_line() {
 fn what_is_not_obeyed_is_told_once() {
     let notes = read(&[("hosts", "[web]\na ansible_ssh_common_args=-4\nb ansible_ssh_common_args=-4\nc\n")]).unwrap().notes;
     assert_eq!(notes, ["hosts: ansible_ssh_common_args is not obeyed: say it in ssh_config"]);
+}
+
+#[test]
+fn a_host_that_is_reached_otherwise_than_over_ssh_is_left_out_with_a_word() {
+    let found = read(&[("hosts", "localhost ansible_connection=local\n[web]\na\nw ansible_connection=winrm\n")]).unwrap();
+    assert_eq!(found.hosts.keys().collect::<Vec<_>>(), ["a"]);
+    let mut notes = found.notes;
+    notes.sort();
+    assert!(
+        notes.len() == 2 && notes[0].starts_with("hosts:1: host localhost is left out") && notes[1].contains("winrm"),
+        "{notes:?}"
+    );
 }

@@ -123,6 +123,11 @@ impl Access {
         Ok(Arc::new(Self { options, config, known: KnownHosts::default(), keys: Keys::default(), protocols: Mutex::default() }))
     }
 
+    /// What the configuration says about how to connect and is not obeyed, in words.
+    pub fn not_obeyed(&self) -> Vec<String> {
+        self.config.not_obeyed()
+    }
+
     /// What the configuration says about a host.
     ///
     /// # Errors

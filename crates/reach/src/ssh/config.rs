@@ -3,6 +3,7 @@
 //! Read once, kept for all hosts. What is understood here is answered here; when a file holds something that could change the
 //! answer and is not understood (`Match exec`, `CanonicalizeHostname`), `ssh -G` is asked for the whole answer instead.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     lines: Vec<Line>,
     /// Why `ssh -G` must be asked.
     beyond: Option<String>,
+    /// Keywords that are not obeyed, each with the place where it is first seen.
+    not_obeyed: BTreeMap<&'static str, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +69,43 @@ const CANNOT: [(&str, &str); 3] = [
     ("pkcs11provider", "load the key into an ssh-agent"),
 ];
 
+/// Keywords that change how `ssh` connects, that are passed over here, and that a person may rely on: told once, with what to do.
+/// Those with `false` are usual in what distributions ship, so they count in the user's own files alone.
+const NOT_OBEYED: [(&str, bool, &str); 11] = [
+    ("CertificateFile", true, "keys are used without certificates: put the key itself into the hosts' authorized_keys"),
+    ("BindAddress", true, "the system chooses the address"),
+    ("BindInterface", true, "the system chooses the interface"),
+    ("AddressFamily", true, "the first address that answers is taken; write the address itself as HostName"),
+    ("PreferredAuthentications", true, "keys are tried, and nothing else"),
+    ("HostKeyAlgorithms", false, "the server's key must be one that known_hosts has"),
+    ("Ciphers", false, "the usual ones are offered"),
+    ("MACs", false, "the usual ones are offered"),
+    ("KexAlgorithms", false, "the usual ones are offered"),
+    ("PubkeyAcceptedAlgorithms", false, "every key that is named is tried"),
+    ("GSSAPIAuthentication", false, "keys are tried, and nothing else"),
+];
+
 impl Config {
+    /// What the files say and is not obeyed, in words.
+    pub(crate) fn not_obeyed(&self) -> Vec<String> {
+        let instead = |keyword: &str| NOT_OBEYED.iter().find(|(one, ..)| *one == keyword).map_or("", |(.., instead)| *instead);
+        self.not_obeyed.iter().map(|(keyword, place)| format!("{place}: {keyword} is not obeyed: {}", instead(keyword))).collect()
+    }
+
+    fn pass_over(&mut self, keyword: &str, value: &str, path: &Path, line: usize) {
+        if ["no", "none", "any"].contains(&value.to_ascii_lowercase().as_str()) {
+            return;
+        }
+        let own = !path.starts_with("/etc");
+        let known = NOT_OBEYED.iter().find(|(one, everywhere, _)| one.eq_ignore_ascii_case(keyword) && (own || *everywhere));
+        if let Some((keyword, ..)) = known {
+            self.not_obeyed.entry(keyword).or_insert_with(|| format!("{} line {line}", path.display()));
+        }
+    }
+
     /// Reads the files.
     pub(crate) fn read(files: ConfigFiles, around: &Surroundings) -> Result<Self, SettingsError> {
-        let mut config = Self { files: files.clone(), lines: Vec::new(), beyond: None };
+        let mut config = Self { files: files.clone(), lines: Vec::new(), beyond: None, not_obeyed: BTreeMap::new() };
         match files {
             ConfigFiles::None => {}
             ConfigFiles::Only(path) => config.file(&path, true, &[], around, &around.home.join(".ssh"), 0)?,
@@ -125,7 +161,10 @@ impl Config {
                 }
                 "canonicalizehostname" if value.eq_ignore_ascii_case("no") => {}
                 "canonicalizehostname" => self.beyond = Some("CanonicalizeHostname".to_owned()),
-                _ => self.lines.push(Line { when: when.clone(), keyword, value }),
+                _ => {
+                    self.pass_over(&keyword, &value, path, number + 1);
+                    self.lines.push(Line { when: when.clone(), keyword, value });
+                }
             }
         }
         Ok(())

@@ -122,3 +122,19 @@ fn what_cannot_be_is_an_error_with_a_hint() {
 fn home_error(config: &str) -> String {
     Home::new(config).of("web1").unwrap_err().to_string()
 }
+
+#[test]
+fn what_is_not_obeyed_is_told_once_and_not_what_every_distribution_ships() {
+    let config = "Host a\n  CertificateFile ~/.ssh/a-cert.pub\nHost b\n  CertificateFile ~/.ssh/b-cert.pub\n  AddressFamily any\n\
+                  Host *\n  Ciphers aes256-gcm@openssh.com\n  GSSAPIAuthentication no\n";
+    let home = Home::new(config);
+    let told = home.read().unwrap().not_obeyed();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("config line 2: CertificateFile is not obeyed") && told[1].contains("Ciphers"), "{told:?}");
+    let mut shipped = home.read().unwrap();
+    shipped.not_obeyed.clear();
+    shipped.pass_over("gssapiauthentication", "yes", Path::new("/etc/ssh/ssh_config"), 1);
+    assert!(shipped.not_obeyed().is_empty());
+    shipped.pass_over("bindaddress", "10.0.0.1", Path::new("/etc/ssh/ssh_config"), 2);
+    assert_eq!(shipped.not_obeyed().len(), 1);
+}
