@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::lenient::{self, Maybe};
 use crate::{Action, BootIdentity, CheckResult, ChildStatus, CommandId, ItemState, OrchestrationId, Report, TargetId, Timestamp};
 
 /// Orders commands: a target refuses what stands under the highest fence that it has seen (G9). Compared first by epoch
@@ -212,15 +213,24 @@ pub struct Ack {
     /// How far it is.
     pub status: AckStatus,
     /// Set when failed.
+    #[serde(default, deserialize_with = "error")]
     pub error: Option<AckError>,
     /// The boot on which this was said. For a completed reboot: the new boot, seen by the agent that holds the claim (G3).
     pub boot: BootIdentity,
-    /// What was seen.
+    /// What was seen. Nothing, where a newer program saw what this one does not know.
+    #[serde(default, deserialize_with = "lenient::part")]
     pub observed: Option<Observed>,
     /// It was so already; nothing had to be done.
     pub already: bool,
     /// A fresh report: always for a completed probe, and for a completed reboot.
+    #[serde(default, deserialize_with = "lenient::part")]
     pub report: Option<Report>,
+}
+
+/// A failure stays one, whatever its reason is written like.
+fn error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AckError>, D::Error> {
+    let unread = || AckError { code: ErrorCode::Other, message: "its reason cannot be read: update this program".to_owned() };
+    Ok(Option::<Maybe<AckError>>::deserialize(deserializer)?.map(|error| error.read().unwrap_or_else(unread)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod check;
 mod command;
 mod drain;
 mod id;
+mod lenient;
 mod plan;
 mod report;
 mod request;

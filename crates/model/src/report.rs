@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::lenient::{self, Maybe};
 use crate::{ActionKind, BootIdentity, ChildKind, ChildRef, ChildStatus, InstanceId, Timestamp};
 
 /// Something that was read, or the reason why it could not be. A check that errors blocks (G5); it never reads as "nothing".
@@ -80,11 +81,14 @@ pub struct Report {
     pub agent_version: String,
     /// Version of the native dialect that it speaks.
     pub protocol_version: u32,
-    /// Actions that it can perform.
+    /// Actions that it can perform, of those that this program knows.
+    #[serde(deserialize_with = "lenient::words")]
     pub actions: BTreeSet<ActionKind>,
-    /// Child engines found on the host.
+    /// Child engines found on the host, of those that this program knows.
+    #[serde(deserialize_with = "lenient::words")]
     pub engines: BTreeSet<ChildKind>,
     /// The children.
+    #[serde(deserialize_with = "listing")]
     pub children: Listing,
     /// A shutdown that is pending, if any.
     pub pending_shutdown: Readable<Option<PendingShutdown>>,
@@ -95,6 +99,17 @@ pub struct Report {
     /// Whether the host says that it needs a reboot: the reason, or `None` when it needs none. Unknown never triggers (pain 8).
     #[serde(default = "not_told")]
     pub reboot_required: Readable<Option<String>>,
+}
+
+/// A child of a kind or in a state that this program does not know blocks: a listing without it would not be the whole (G5).
+fn listing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Listing, D::Error> {
+    let list = match Readable::<Vec<Maybe<ChildReport>>>::deserialize(deserializer)? {
+        Readable::Known(list) => list,
+        Readable::Unknown(why) => return Ok(Readable::Unknown(why)),
+    };
+    let list: Option<Vec<ChildReport>> = list.into_iter().map(Maybe::read).collect();
+    let newer = || "a child is of a kind or in a state that this program does not know: update it".to_owned();
+    Ok(list.map_or_else(|| Readable::Unknown(newer()), Readable::Known))
 }
 
 fn not_told() -> Readable<Option<String>> {

@@ -30,6 +30,14 @@ pub enum Corrupt {
     /// Written by a newer program.
     #[error("the ledger has version {0}; this program reads up to {LEDGER_VERSION}: install the newer agent again")]
     Newer(u32),
+    /// A record is whole, and says what this program does not know: a newer one wrote it, and what it says still holds.
+    #[error("the ledger's record at byte {offset} is of a newer program ({why}): install the newer agent again")]
+    Unknown {
+        /// Where the record begins.
+        offset: usize,
+        /// In words.
+        why: String,
+    },
     /// The file cannot be read or opened at all.
     #[error("the ledger cannot be read: {0}")]
     Unreadable(String),
@@ -59,7 +67,7 @@ pub fn encode_all(records: &[Record]) -> Vec<u8> {
 /// dropped (G8).
 ///
 /// # Errors
-/// [`Corrupt`] when a record before the last does not read, or the ledger is of a newer version.
+/// [`Corrupt`] when a record before the last does not read, or the ledger, or a whole record of it, is of a newer version.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, Corrupt> {
     let mut records = Vec::new();
     let mut offset = 0;
@@ -67,7 +75,12 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, Corrupt> {
         let rest = &bytes[offset..];
         let end = rest.iter().position(|b| *b == b'\n');
         let line = &rest[..end.unwrap_or(rest.len())];
-        let read = if end.is_some() { decode_line(line) } else { Err("no line end".to_owned()) };
+        let read = if end.is_some() { whole(line) } else { Err("no line end".to_owned()) };
+        let read = match read {
+            // What was flushed whole was acted upon: it is no torn tail, whoever wrote it.
+            Ok(json) => Ok(serde_json::from_slice(json).map_err(|error| Corrupt::Unknown { offset, why: error.to_string() })?),
+            Err(why) => Err(why),
+        };
         match read {
             Ok(Record::Header { version }) if version > LEDGER_VERSION => return Err(Corrupt::Newer(version)),
             Ok(record) => {
@@ -89,7 +102,8 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, Corrupt> {
     Ok(Decoded { records, torn: 0 })
 }
 
-fn decode_line(line: &[u8]) -> Result<Record, String> {
+/// The JSON of a line that is as it was written.
+fn whole(line: &[u8]) -> Result<&[u8], String> {
     let prefix = line.get(..PREFIX).and_then(|p| std::str::from_utf8(p).ok()).ok_or("no length and digest")?;
     let json = &line[PREFIX..];
     let length = usize::from_str_radix(&prefix[..8], 16).map_err(|_| "no length")?;
@@ -99,5 +113,5 @@ fn decode_line(line: &[u8]) -> Result<Record, String> {
     if prefix[8..] != format!(" {} ", digest(json)) {
         return Err("the digest does not fit".to_owned());
     }
-    serde_json::from_slice(json).map_err(|e| e.to_string())
+    Ok(json)
 }

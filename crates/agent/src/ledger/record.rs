@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use model::{Ack, BootIdentity, Command, CommandId, Fence, Millis, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Version of the ledger that this program writes; it reads this and older ones.
-pub const LEDGER_VERSION: u32 = 1;
+/// Version of the ledger that this program writes; it reads this and older ones. Version 1 knew no drains and no runs.
+pub const LEDGER_VERSION: u32 = 2;
 
 /// When something was written, by every clock that there is: none of them is trusted alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,7 +51,35 @@ fn records() -> Vec<Record> {
 #[test]
 fn a_ledger_of_an_old_version_still_loads() {
     let sample = include_bytes!("../../samples/ledger/0.1.0.ledger");
-    assert_eq!(decode(sample).unwrap(), Decoded { records: records(), torn: 0 });
+    let mut expected = records();
+    expected[0] = Record::Header { version: 1 };
+    assert_eq!(decode(sample).unwrap(), Decoded { records: expected, torn: 0 });
+}
+
+/// What a newer program wrote whole was acted upon: it is never cut off as a torn tail, and never damage.
+#[test]
+fn a_whole_record_of_a_newer_program_is_no_torn_tail() {
+    let newer = |text: &str| {
+        let sum = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let digest: String = sum.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{:08x} {digest} {text}\n", text.len()).into_bytes()
+    };
+    let known = encode_all(&records());
+    for text in [r#"{"record":"frozen","since":7}"#, r#"{"record":"claimed","command":{"action":{"kind":"defrost"}}}"#] {
+        let last = [known.clone(), newer(text)].concat();
+        assert!(matches!(decode(&last), Err(Corrupt::Unknown { offset, .. }) if offset == known.len()), "{text}");
+        let within = [last.clone(), encode(&records()[5])].concat();
+        assert_eq!(decode(&within), decode(&last));
+        assert!(decode(&last).unwrap_err().to_string().contains("install the newer agent again"));
+        // Cut in the middle it is what it always was.
+        assert_eq!(decode(&last[..last.len() - 2]).unwrap().records, records());
+        // And nothing of it is lost on the disk.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger");
+        std::fs::write(&path, &last).unwrap();
+        assert!(FileLedger::open(folder.path()).unwrap().load().is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), last);
+    }
 }
 
 #[test]

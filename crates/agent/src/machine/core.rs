@@ -11,7 +11,7 @@ use super::admit::{expired, under};
 use super::clock::{Anchor, moment};
 use super::state::State;
 use super::{Clock, Config, Effect, Input, Reading, Refusal, Token};
-use crate::ledger::{Moment, Record};
+use crate::ledger::{LEDGER_VERSION, Moment, Record};
 
 /// A ledger of so many records is written anew, shorter.
 const COMPACT_AT: usize = 256;
@@ -148,7 +148,8 @@ impl Machine {
             nonces: 0,
             next_heartbeat: Millis(0),
             beating: false,
-            length: records.len(),
+            // One of an older version is written anew before anything is added that it did not know.
+            length: if records.first().is_some_and(is_current) { records.len() } else { 0 },
             trouble: None,
             batch: None,
             last: moment(boot, anchor, &clock),
@@ -522,6 +523,10 @@ impl Machine {
         effects.extend(turn.after);
         effects
     }
+}
+
+fn is_current(header: &Record) -> bool {
+    matches!(header, Record::Header { version } if *version == LEDGER_VERSION)
 }
 
 fn watching(since: Millis, begin_within: Millis) -> Flow {

@@ -104,7 +104,7 @@ pub fn open_controller(payload: &[u8], key: &PublicKey, me: TargetId) -> Result<
     };
     let body = match serde_json::from_str(&envelope.body) {
         Ok(body) => body,
-        Err(error) => return Err(refuse(unknown_word(&value).unwrap_or_else(|| OpenError::Malformed(error.to_string())))),
+        Err(error) => return Err(refuse(unknown_word(&value).unwrap_or_else(|| unread(&error)))),
     };
     match &body {
         ControllerBody::Command { command } if command.target != me => Err(refuse(OpenError::WrongTarget(command.target))),
@@ -120,7 +120,7 @@ pub fn open_controller(payload: &[u8], key: &PublicKey, me: TargetId) -> Result<
 pub fn open_device(payload: &[u8], key: &PublicKey, sender: TargetId, kind: TopicKind) -> Result<DeviceBody, OpenError> {
     let envelope = read_envelope(payload)?;
     verify(&envelope, TO_CONTROLLER, sender, key)?;
-    let body: DeviceBody = serde_json::from_str(&envelope.body).map_err(|error| OpenError::Malformed(error.to_string()))?;
+    let body: DeviceBody = serde_json::from_str(&envelope.body).map_err(|error| unread(&error))?;
     if body.topic() != kind {
         let (found, topic) = (body.topic().as_str(), kind.as_str());
         return Err(OpenError::Malformed(format!("a body of kind {found} came on the topic {topic}")));
@@ -168,6 +168,14 @@ fn read_envelope(payload: &[u8]) -> Result<Envelope, OpenError> {
 fn verify(envelope: &Envelope, direction: &[u8], host: TargetId, key: &PublicKey) -> Result<(), OpenError> {
     let signature = STANDARD.decode(&envelope.sig).map_err(|_| OpenError::BadSignature)?;
     if key.verify(&signed(direction, host, &envelope.body), &signature) { Ok(()) } else { Err(OpenError::BadSignature) }
+}
+
+/// A word or a field that only a newer program can have written is unsupported, wherever it stands (its author is proven): to try
+/// again is of no use, an update is. Everything else is malformed. Serde tells these two apart in words alone.
+fn unread(error: &serde_json::Error) -> OpenError {
+    let why = error.to_string();
+    let is_newer = why.starts_with("unknown variant ") || why.starts_with("unknown field ");
+    if is_newer { OpenError::Unsupported(format!("a part of the message ({why})")) } else { OpenError::Malformed(why) }
 }
 
 /// Whether a body that does not fit fails only for a word of a newer version: then it is unsupported, not malformed.

@@ -262,3 +262,46 @@ fn a_fingerprint_is_short_enough_to_compare() {
     assert_eq!(controller.public().to_string().parse::<PublicKey>().unwrap(), controller.public());
     assert!("AAAA".parse::<PublicKey>().is_err());
 }
+
+/// What a program of tomorrow says, in both directions: sealed with the seeds of these tests.
+#[test]
+fn samples_from_the_future_cost_what_is_new_in_them_and_nothing_else() {
+    let (controller, device) = keys();
+    let up = |sample: &str, kind| open_device(sample.as_bytes(), &device.public(), host(), kind).unwrap();
+    let unlisted = |report: &Report| {
+        assert_eq!(report.actions, BTreeSet::from([ActionKind::Probe, ActionKind::Reboot]));
+        assert_eq!(report.engines, BTreeSet::from([ChildKind::Lxd]));
+        // A list without what is not known would not be the whole: nothing starts on it (G5).
+        assert!(matches!(&report.children, Readable::Unknown(why) if why.contains("update")));
+        assert_eq!(report.boot, boot());
+    };
+    let DeviceBody::Hello { report, .. } = up(include_str!("../../samples/native/future-hello.json"), TopicKind::Hello) else {
+        panic!("a hello is a hello");
+    };
+    unlisted(&report);
+    let DeviceBody::Report { report } = up(include_str!("../../samples/native/future-report.json"), TopicKind::Report) else {
+        panic!("a report is a report");
+    };
+    unlisted(&report);
+    let DeviceBody::Ack { ack: told } = up(include_str!("../../samples/native/future-ack.json"), TopicKind::Ack) else {
+        panic!("an ack is an ack");
+    };
+    unlisted(told.report.as_ref().unwrap());
+    assert_eq!(Ack { report: None, error: None, ..told.clone() }, Ack { report: None, error: None, observed: None, ..ack() });
+    let error = told.error.unwrap();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::Other, "-4"));
+    let sample = include_str!("../../samples/native/future-ack-all-anew.json");
+    let DeviceBody::Ack { ack: told } = up(sample, TopicKind::Ack) else { panic!("an ack is an ack") };
+    // That a reboot is done, and on which boot, is worth more than what stands beside it.
+    assert_eq!(told, Ack { status: AckStatus::Completed, error: None, observed: None, report: None, ..ack() });
+
+    for (sample, word) in [
+        (include_str!("../../samples/native/future-command-action.json"), "defrost"),
+        (include_str!("../../samples/native/future-command-check.json"), "thermometer"),
+        (include_str!("../../samples/native/future-command-field.json"), "gently"),
+    ] {
+        let refused = open_controller(sample.as_bytes(), &controller.public(), host()).unwrap_err();
+        assert_eq!((refused.error.code(), refused.command), (ErrorCode::Unsupported, Some(CommandId(id(1)))), "{word}");
+        assert!(refused.error.to_string().contains(word) && refused.error.to_string().contains("update"), "{refused}");
+    }
+}
