@@ -21,7 +21,7 @@ fn world() -> (World, TargetId) {
 }
 
 fn adopt(host: TargetId) -> Input {
-    Input::Adopt { host, name: "gone".into(), address: ADDRESS.into(), labels: Labels::new() }
+    Input::Adopt { host, name: "gone".into(), address: ADDRESS.into(), labels: Labels::new(), by: crate::script::user() }
 }
 
 #[test]
