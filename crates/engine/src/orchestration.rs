@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use model::broken::{self, Rule};
-use model::{Actor, CommandId, Millis, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
+use model::{Actor, Amount, CommandId, Millis, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
 
 use crate::fleet::Mark;
 use crate::journal::{Entry, Outcome, Record};
@@ -35,6 +35,10 @@ pub(crate) struct Orchestration {
     commands: HashMap<CommandId, (Place, TargetId)>,
     /// Tracks that spent failure budget.
     pub(crate) failures: u32,
+    /// Those of them in the canary.
+    canary_failures: u32,
+    /// Tracks that ended well, with a reboot that they proved.
+    rebooted: u32,
     /// Failures that a person accepted by resuming.
     accepted_failures: u32,
     pub(crate) paused: Option<Mark>,
@@ -111,6 +115,8 @@ impl Orchestration {
             commands: HashMap::new(),
             plan,
             failures: 0,
+            canary_failures: 0,
+            rebooted: 0,
             accepted_failures: 0,
             paused: None,
             agreed: BTreeSet::new(),
@@ -207,6 +213,7 @@ impl Orchestration {
             return Err(format!("track {track} ended twice"));
         }
         state.ended = Some((outcome, reason, at));
+        self.rebooted += u32::from(outcome == Outcome::Completed && state.boot_proven_at.is_some());
         self.waiting.remove(&track);
         if self.running.remove(&track) {
             self.turn_at = at;
@@ -214,6 +221,7 @@ impl Orchestration {
         self.failures += u32::from(outcome.is_failure());
         self.progress_at = at;
         let (wave, _) = self.wave_of(track as usize).ok_or("a track outside all waves")?;
+        self.canary_failures += u32::from(wave == 0 && self.canary() > 0 && outcome.is_failure());
         if let Some(state) = self.waves.get_mut(wave) {
             state.left -= 1;
             if state.left == 0
@@ -296,14 +304,37 @@ impl Orchestration {
         budget.max(self.accepted_failures)
     }
 
-    /// Whether more failed than may.
-    pub(crate) fn is_over_budget(&self) -> bool {
-        self.failures > self.budget() && !broken::is(Rule::BudgetNotCounted)
+    /// How many failed and how many may, once more failed than may; of the canary by itself, where it has its own budget.
+    pub(crate) fn overspent(&self) -> Option<(u32, u32)> {
+        if broken::is(Rule::BudgetNotCounted) {
+            return None;
+        }
+        let own = self.request.rollout.as_ref().and_then(|r| r.canary_failure_budget).map(|own| own.of(self.canary()));
+        if let Some(budget) = own.map(|own| own.max(self.accepted_failures)).filter(|own| self.canary_failures > *own) {
+            return Some((self.canary_failures, budget));
+        }
+        (self.failures > self.budget()).then(|| (self.failures, self.budget()))
     }
 
-    /// How many targets may be worked on at once (rulings 15 and 17).
+    /// Whether more failed than may.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.overspent().is_some()
+    }
+
+    /// Size of the canary; 0: there is none.
+    fn canary(&self) -> u32 {
+        let canary = self.request.rollout.as_ref().map_or(Amount::Count(0), |r| r.canary);
+        match canary {
+            Amount::Count(0) | Amount::Percent(0) => 0,
+            some => some.of(number(self.tracks.len())).max(1),
+        }
+    }
+
+    /// How many targets may be worked on at once (rulings 15 and 17). A canary that rebooted nobody, since nobody needed it or
+    /// was there, has proven nothing: until as many as it was to have are through, no more than those at once.
     pub(crate) fn concurrency(&self) -> u32 {
-        self.request.rollout.as_ref().map_or(u32::MAX, |r| r.concurrency.of(number(self.tracks.len())).max(1))
+        let all = self.request.rollout.as_ref().map_or(u32::MAX, |r| r.concurrency.of(number(self.tracks.len())).max(1));
+        if self.rebooted < self.canary() { all.min(self.canary()) } else { all }
     }
 
     /// When it is cancelled, if nothing starts or ends before (G6).

@@ -143,8 +143,8 @@ impl<'a> Scheduler<'a> {
             let reason = format!("cancelled by {by} before it started");
             return Some(it.waiting.iter().map(|track| ended(*track, Outcome::Cancelled, reason.clone())).collect());
         }
-        if it.is_over_budget() && it.paused.is_none() {
-            let reason = format!("failure budget spent: {} failed, {} may fail", it.failures, it.budget());
+        if let Some((failed, may)) = it.overspent().filter(|_| it.paused.is_none()) {
+            let reason = format!("failure budget spent: {failed} failed, {may} may fail");
             return Some(vec![Out::Own(Entry::Paused { reason })]);
         }
         let is_open = |second_half| {
@@ -290,8 +290,8 @@ impl<'a> Scheduler<'a> {
         if !second_half {
             self.guard.frozen(list);
         }
-        if it.is_over_budget() && !second_half {
-            list.push(hard(Why::BudgetSpent { failures: it.failures, budget: it.budget() }));
+        if let Some((failures, budget)) = it.overspent().filter(|_| !second_half) {
+            list.push(hard(Why::BudgetSpent { failures, budget }));
         }
         let (running, limit) = (u32::try_from(it.running.len()).unwrap_or(u32::MAX), it.concurrency());
         if running >= limit && !broken::is(Rule::ConcurrencyIgnored) {

@@ -120,6 +120,9 @@ pub struct Rollout {
     pub concurrency: Amount,
     /// So many may fail; one more, and nothing new starts (G4). Default 0: stop at the first.
     pub failure_budget: Amount,
+    /// So many of the canary may fail, a percentage of it alone; without it the budget of all is that of the canary too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_failure_budget: Option<Amount>,
     /// A person must agree.
     pub approval: Approval,
     /// Names of configured drains; each applies to the hosts that its own selector names.
@@ -171,6 +174,9 @@ pub struct RolloutOptions {
     /// See [`Rollout::failure_budget`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_budget: Option<Amount>,
+    /// See [`Rollout::canary_failure_budget`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_failure_budget: Option<Amount>,
     /// See [`Rollout::approval`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,

@@ -45,6 +45,9 @@ pub(crate) struct Rolling {
     /// So many hosts may fail; one more, and nothing new starts (default: 0)
     #[arg(long, value_name = "N|%", help_heading = ROLLING)]
     pub(crate) failure_budget: Option<Amount>,
+    /// So many of the canary may fail, 5% of it alone (default: as all)
+    #[arg(long, value_name = "N|%", help_heading = ROLLING)]
+    pub(crate) canary_failure_budget: Option<Amount>,
     /// How long a host must stay healthy before the next one starts (default: 60s)
     #[arg(long, value_name = "TIME", help_heading = ROLLING)]
     pub(crate) soak: Option<Millis>,
@@ -88,6 +91,7 @@ impl Rolling {
             stages: self.stages.clone(),
             concurrency: self.concurrency,
             failure_budget: self.failure_budget,
+            canary_failure_budget: self.canary_failure_budget,
             approval: self.approve.map(|word| match word {
                 ApproveArg::Never => Approval::Never,
                 ApproveArg::Canary => Approval::AfterCanary,

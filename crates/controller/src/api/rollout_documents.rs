@@ -18,6 +18,7 @@ pub(super) fn rollout(rollout: &Rollout) -> RolloutDocument {
         stages: rollout.stages.clone(),
         concurrency: rollout.concurrency,
         failure_budget: rollout.failure_budget,
+        canary_failure_budget: rollout.canary_failure_budget,
         approval: rollout.approval,
         drains: rollout.drains.clone(),
         drain_limit_seconds: rollout.drain_limit.as_secs(),

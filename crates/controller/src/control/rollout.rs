@@ -61,11 +61,20 @@ impl Control {
             .filter(|(host, outcome)| undone(outcome) && known.hosts.contains_key(host))
             .map(|(host, _)| host)
             .collect();
+        let root = before.root(id);
+        // What an earlier retry has brought through is not done once more.
+        let targets = self
+            .query(move |engine, _| {
+                let left = |host: &TargetId| !engine.is_done_by(root, *host);
+                targets.into_iter().filter(left).collect::<Vec<_>>()
+            })
+            .await?;
         if targets.is_empty() {
             return Err(ControlError::Conflict("it has left nothing undone".to_owned()));
         }
         self.authorize_all(by, &targets, force.as_ref()).await?;
         let rollout = self.shared.engine.rollout_of(&filled(said, &before), Some(id));
+        let rollout = Rollout { root: Some(root), ..rollout };
         let options =
             Options { shutdown_timeout: view.shutdown_timeout, on_timeout: view.on_timeout, strict: view.strict, force };
         let request = Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() };
@@ -230,6 +239,7 @@ fn filled(said: &RolloutOptions, before: &Rollout) -> RolloutOptions {
         stages: Some(said.stages.clone().unwrap_or_else(|| before.stages.clone())),
         concurrency: Some(said.concurrency.unwrap_or(before.concurrency)),
         failure_budget: Some(said.failure_budget.unwrap_or(before.failure_budget)),
+        canary_failure_budget: said.canary_failure_budget.or(before.canary_failure_budget),
         approval: Some(said.approval.unwrap_or(before.approval)),
         drains: Some(said.drains.clone().unwrap_or_else(|| before.drains.clone())),
         drain_limit: Some(said.drain_limit.unwrap_or(before.drain_limit)),

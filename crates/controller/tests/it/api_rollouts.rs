@@ -234,6 +234,10 @@ async fn s2_a_failure_pauses_the_rest_and_a_retry_finishes_it() {
     assert_eq!((&ended["outcome"], &ended["rollout"]["options"]["retry_of"]), (&json!("completed"), &json!(id)), "{ended}");
     assert_eq!(played.reboots().len(), 3);
     assert!(!stage.get(&shown).await.expect(200)["outcome"].is_null(), "the paused one has ended");
+    // Neither the retry nor the first one has anything left: nobody is rebooted once more.
+    for done in [again["id"].as_str().unwrap(), id.as_str()] {
+        stage.post(&format!("/api/v1/rollouts/{done}/retry"), &json!({})).await.expect(409);
+    }
     let refused = stage.post(&format!("/api/v1/rollouts/{}/retry", again["id"].as_str().unwrap()), &json!({})).await.expect(409);
     assert!(refused["detail"].as_str().unwrap().contains("nothing undone"), "{refused}");
 }

@@ -17,6 +17,8 @@ pub struct RolloutDefaults {
     pub concurrency: Amount,
     /// So many may fail.
     pub failure_budget: Amount,
+    /// So many of the canary may fail, a percentage of it alone; without it the budget of all is that of the canary too.
+    pub canary_failure_budget: Option<Amount>,
     /// A person must agree.
     pub approval: Approval,
     /// Names of drains, in the order in which they are done. Without it all configured ones, each on the hosts of its own
@@ -54,6 +56,7 @@ impl Default for RolloutDefaults {
             stages: Vec::new(),
             concurrency: Amount::Count(1),
             failure_budget: Amount::Count(0),
+            canary_failure_budget: None,
             approval: Approval::Never,
             drains: None,
             drain_limit: Millis::secs(120),
@@ -84,6 +87,7 @@ impl Config {
             stages: said.stages.clone().unwrap_or_else(|| defaults.stages.clone()),
             concurrency: said.concurrency.unwrap_or(defaults.concurrency),
             failure_budget: said.failure_budget.unwrap_or(defaults.failure_budget),
+            canary_failure_budget: said.canary_failure_budget.or(defaults.canary_failure_budget),
             approval: said.approval.unwrap_or(defaults.approval),
             drains: drains.unwrap_or_else(|| self.all_drains()),
             drain_limit: said.drain_limit.unwrap_or(defaults.drain_limit),

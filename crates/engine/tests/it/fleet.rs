@@ -457,6 +457,51 @@ fn a_retry_takes_what_a_spent_budget_left_and_reboots_nobody_twice() {
     assert!(world.shell.hosts.iter().all(|h| h.boot == 2), "each was rebooted once");
 }
 
+#[test]
+fn a_canary_that_proves_nothing_opens_no_gate() {
+    // Nobody of the canary needs a reboot: as many as it was to have go first all the same.
+    let mut world = World::of(6, config());
+    for host in &mut world.shell.hosts {
+        host.reboot_required = model::Readable::Known(Some("kernel".into()));
+    }
+    let first = world.shell.hosts.iter().position(|h| h.name == name(0)).expect("a host");
+    world.shell.hosts[first].reboot_required = model::Readable::Known(None);
+    let said = RolloutOptions {
+        canary: Some(Amount::Count(1)),
+        concurrency: Some(Amount::Count(6)),
+        only_if_required: Some(true),
+        ..said()
+    };
+    world.submit(&said);
+    while world.started().len() < 2 {
+        world.step();
+    }
+    world.step();
+    assert_eq!(world.started().len(), 2, "one after the canary that was not needed");
+    world.rest();
+    let starts = world.started();
+    assert!(starts[2].0 > starts[1].0 && starts[5].0 == starts[2].0, "then all others at once: {starts:?}");
+    assert_eq!(world.outcome(ID), Some(Outcome::Completed));
+    // Nine of ten may fail; of a canary of three 30 %, which is none.
+    let mut world = World::of(10, config());
+    let said = RolloutOptions {
+        canary: Some(Amount::Count(3)),
+        failure_budget: Some(Amount::Percent(90)),
+        canary_failure_budget: Some(Amount::Percent(30)),
+        ..crate::fleet::said()
+    };
+    world.submit(&said);
+    let target = world.shell.engine.tracks(ID)[1].target;
+    let number = world.shell.hosts.iter().position(|h| h.id == target).expect("a host");
+    world.falls_ill(number, Ill::Refuses);
+    world.rest();
+    let view = world.shell.engine.view(ID).expect("known");
+    assert!(view.paused.expect("paused").reason.contains("1 failed, 0 may fail"));
+    world.shell.input(Input::Resume { id: ID, by: user() });
+    world.rest();
+    assert_eq!(world.shell.engine.view(ID).expect("known").counts.completed, 9, "a person accepted it");
+}
+
 /// Crash after any turn: the same end, and one reboot of each host (G8, pain 9).
 #[test]
 fn any_restart_of_a_rollout_with_pause_failure_and_retry_comes_to_the_same_end() {

@@ -95,6 +95,7 @@ impl List {
             stages: Vec::new(),
             concurrency: Amount::Count(1),
             failure_budget: Amount::Count(0),
+            canary_failure_budget: None,
             approval: Approval::Never,
             drains: Vec::new(),
             drain_limit: Millis::secs(60),

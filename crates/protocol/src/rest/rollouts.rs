@@ -130,6 +130,10 @@ pub struct RolloutDocument {
     /// So many may fail.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "0"))]
     pub failure_budget: Amount,
+    /// So many of the canary may fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "5%"))]
+    pub canary_failure_budget: Option<Amount>,
     /// When a person must agree: `never`, `after_canary` or `each_wave`.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "never"))]
     pub approval: Approval,
