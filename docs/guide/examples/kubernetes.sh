@@ -9,8 +9,13 @@ state)
     # A node that a person cordoned takes no new work, but what runs there must still be moved away: it is "in" until it is drained.
     said=$(kubectl get node "$node" -o 'jsonpath={.metadata.annotations.reveille-drained}/{.spec.unschedulable}')
     case $said in
-    yes/*) echo "$node drained out" ;;
+    yes/true) echo "$node drained out" ;;
     */true) echo "$node cordoned in" ;;
+    yes/*)
+        # A person has uncordoned it since: the mark says nothing any more, also not when it is cordoned again.
+        kubectl annotate node "$node" reveille-drained- >&2
+        echo "$node schedulable in"
+        ;;
     *) echo "$node schedulable in" ;;
     esac
     ;;
@@ -24,11 +29,12 @@ drain)
     kubectl annotate node "$node" --overwrite reveille-drained=yes >&2
     ;;
 undrain)
+    # The mark goes first: a node that takes work must never be marked as drained.
+    kubectl annotate node "$node" reveille-drained- >&2
     case $REVEILLE_PRIOR in
     *" cordoned "*) ;; # a person's cordon stays
     *) kubectl uncordon "$node" >&2 ;;
     esac
-    kubectl annotate node "$node" reveille-drained- >&2
     ;;
 *)
     echo "usage: $0 state|drain|undrain NODE" >&2

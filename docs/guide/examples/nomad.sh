@@ -17,9 +17,11 @@ state)
     # One that a person made ineligible takes no new work, but what runs there must still be moved away: "in" until it is drained.
     if [ "$draining" = true ]; then
         echo "$name draining in"
-    elif [ "$mark" = yes ]; then
+    elif [ "$mark" = yes ] && [ "$eligibility" = ineligible ]; then
         echo "$name drained out"
     else
+        # A person has made it eligible since: the mark says nothing any more, also not when it is made ineligible again.
+        [ "$mark" != yes ] || nomad node meta apply -node-id "$id" -unset reveille_drained >&2
         echo "$name $eligibility in"
     fi
     ;;
@@ -33,6 +35,8 @@ drain)
     nomad node meta apply -node-id "$id" reveille_drained=yes >&2
     ;;
 undrain)
+    # The mark goes first: a client that takes work must never be marked as drained.
+    nomad node meta apply -node-id "$id" -unset reveille_drained >&2
     if [ "$draining" = true ]; then
         nomad node drain -disable -yes -keep-ineligible "$id" >&2
     fi
@@ -40,7 +44,6 @@ undrain)
     *" ineligible "*) ;; # a person's word stays
     *) nomad node eligibility -enable "$id" >&2 ;;
     esac
-    nomad node meta apply -node-id "$id" -unset reveille_drained >&2
     ;;
 *)
     echo "usage: $0 state|drain|undrain NAME" >&2

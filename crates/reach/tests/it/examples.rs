@@ -63,6 +63,28 @@ async fn goes_out_and_back(tool: &str, script: &str, example: &str, states: [(&s
     }
 }
 
+/// What was marked as drained and has been put to work since, by a crash or by a person, is in service, and is drained anew.
+async fn a_stale_mark_says_nothing(tool: &str, script: &str, example: &str, works: &str, out_again: (&str, &str)) {
+    let site = site();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mark"), "yes").unwrap();
+    let drain = drain(dir.path(), tool, script, example);
+    let item = |state: &str, in_service: bool| vec![ItemState { name: "web-1".into(), state: state.into(), in_service }];
+    let look = async || items(&end(&site, model::Action::Observe { drain: drain.clone() }).await);
+    assert_eq!(look().await, item(works, true), "{tool}");
+    // A person takes it out of service, with all that runs there.
+    std::fs::write(dir.path().join(out_again.0), out_again.1).unwrap();
+    assert!(look().await[0].in_service, "{tool}");
+    assert_eq!(items(&end(&site, out(&drain, LONG)).await), item("drained", false), "{tool}");
+    assert!(dir.path().join("asked").exists(), "{tool}: it was drained");
+}
+
+#[tokio::test]
+async fn g7_a_stale_mark_of_the_examples_lets_no_node_be_rebooted_with_its_work() {
+    a_stale_mark_says_nothing("kubectl", KUBECTL, "kubernetes.sh", "schedulable", ("unschedulable", "true")).await;
+    a_stale_mark_says_nothing("nomad", NOMAD, "nomad.sh", "eligible", ("eligible", "ineligible")).await;
+}
+
 #[tokio::test]
 async fn the_kubernetes_example_puts_back_what_it_took_and_leaves_a_persons_cordon() {
     let states: [(&str, &[(&str, &str)]); 2] = [("schedulable", &[]), ("cordoned", &[("unschedulable", "true")])];
