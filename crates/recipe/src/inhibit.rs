@@ -1,8 +1,8 @@
 //! Who blocks a shutdown of a systemd host (pain 14).
 //!
 //! The same two things for which `systemctl --check-inhibitors=yes` refuses, so that they are known before anything is
-//! stopped: block inhibitors, and users who are logged in. Asked as root, whose own sessions do not count; nor do those of the
-//! user who came in to ask with root's rights.
+//! stopped: block inhibitors, and users who are logged in. Asked as root, whose own sessions do not count; of the user
+//! who came in to ask with root's rights only those with a terminal do: ours have none, a colleague's of the same name has one.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,8 @@ pub(crate) struct Inhibitors {
 struct Session {
     user: String,
     path: String,
+    /// Of the user who asks.
+    own: bool,
 }
 
 impl Inhibitors {
@@ -64,7 +66,7 @@ impl Inhibitors {
                 self.ask.reverse();
             }
             At::Session(session) => {
-                if let Some(service) = session_blocks(last.ok_or_else(no_answer)?)? {
+                if let Some(service) = session_blocks(last.ok_or_else(no_answer)?, session.own)? {
                     self.who.push(format!("user {} is logged in ({service})", session.user));
                 }
             }
@@ -96,15 +98,15 @@ fn inhibitors(output: &Output) -> Result<Vec<String>, String> {
     Ok(blocks.map(|(_, who, why, _, _, pid)| format!("{who} (process {pid}): {why}")).collect())
 }
 
-/// Sessions of users other than root and the one who asks.
+/// Sessions of users other than root.
 fn sessions(output: &Output, own: u32) -> Result<Vec<Session>, String> {
     type Row = (String, u32, String, String, String);
     let (rows,): (Vec<Row>,) = answer::bus("busctl ListSessions", "a(susso)", output)?;
-    let others = rows.into_iter().filter(|(_, uid, ..)| *uid != 0 && *uid != own);
+    let others = rows.into_iter().filter(|(_, uid, ..)| *uid != 0);
     others
-        .map(|(_, _, user, _, path)| {
+        .map(|(_, uid, user, _, path)| {
             if path.starts_with(SESSION_PATH) {
-                Ok(Session { user, path })
+                Ok(Session { user, path, own: uid == own })
             } else {
                 Err(format!("busctl ListSessions: unreadable session {path:?}"))
             }
@@ -113,7 +115,7 @@ fn sessions(output: &Output, own: u32) -> Result<Vec<Session>, String> {
 }
 
 /// Whether a session is a person's, by systemd's own rule (its class and type), and through which service it came.
-fn session_blocks(output: &Output) -> Result<Option<String>, String> {
+fn session_blocks(output: &Output, own: bool) -> Result<Option<String>, String> {
     #[derive(Deserialize)]
     struct Property {
         data: serde_json::Value,
@@ -128,6 +130,7 @@ fn session_blocks(output: &Output) -> Result<Option<String>, String> {
     };
     let (class, kind) = (text("Class")?, text("Type")?);
     let person = class.starts_with("user") && ["x11", "wayland", "tty", "mir"].contains(&kind);
+    let person = person && (!own || !text("TTY")?.is_empty());
     Ok(if person { Some(text("Service")?.to_owned()) } else { None })
 }
 

@@ -29,6 +29,7 @@ mod words;
 
 pub use catalog::{HOOKS_DIR, HostKind, perform, supported_actions};
 pub use checks::checks;
+pub use drain::check_state;
 pub use reading::{Before, HostReading, read_host};
 pub use script::{Invocation, Next, Output, Script, Steps, Verdict};
 pub use sync::{Missing, missing};

@@ -94,21 +94,46 @@ impl Steps<Readable<Option<PendingShutdown>>> for Pending {
     }
 }
 
-/// Whether a host runs systemd, and which user came in by `sudo`.
-pub(crate) fn ask_systemd() -> Invocation {
-    Invocation::new(["sh", "-c", SYSTEMD], LIMIT)
+/// What a host has, as far as a shell can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Has {
+    pub(crate) systemd: bool,
+    /// The user who came in by `sudo`; 0 for nobody.
+    pub(crate) user: u32,
+    pub(crate) lxd: HasLxd,
 }
 
-/// Reads the answer to [`ask_systemd`].
-pub(crate) fn has_systemd(output: &Output) -> Option<(bool, u32)> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HasLxd {
+    /// Its daemon can be asked.
+    Yes,
+    /// It was at work on this host, and its daemon cannot be asked now.
+    Down,
+    No,
+}
+
+/// Asks for [`Has`]. Nothing is asked by running `lxc`: on a stock Ubuntu a program of that name installs LXD.
+pub(crate) fn ask_has() -> Invocation {
+    Invocation::new(["sh", "-c", HAS], LIMIT)
+}
+
+/// Reads the answer to [`ask_has`].
+pub(crate) fn read_has(output: &Output) -> Option<Has> {
     let line = output.stdout.strip_suffix('\n').filter(|_| output.succeeded())?;
-    let (word, user) = line.split_once(' ')?;
-    let user = user.parse().ok()?;
-    match word {
-        "systemd" => Some((true, user)),
-        "none" => Some((false, user)),
-        _ => None,
-    }
+    let words: Vec<&str> = line.split(' ').collect();
+    let [systemd, user, lxd] = words[..] else { return None };
+    let systemd = match systemd {
+        "systemd" => true,
+        "none" => false,
+        _ => return None,
+    };
+    let lxd = match lxd {
+        "lxd" => HasLxd::Yes,
+        "down" => HasLxd::Down,
+        "none" => HasLxd::No,
+        _ => return None,
+    };
+    Some(Has { systemd, user: user.parse().ok()?, lxd })
 }
 
 /// Whether a host without systemd is going down: a program that does it is at work. What an init does by itself, after that
@@ -117,7 +142,9 @@ pub(crate) struct PlainPending {
     asked: bool,
 }
 
-const SYSTEMD: &str = "if [ -d /run/systemd/system ]; then s=systemd; else s=none; fi; echo \"$s ${SUDO_UID:-0}\"";
+const HAS: &str = "s=none l=none; [ ! -d /run/systemd/system ] || s=systemd; \
+                   for d in /var/snap/lxd/common/lxd /var/lib/lxd; do [ ! -d $d ] || [ $l = lxd ] || l=down; \
+                   [ ! -S $d/unix.socket ] || l=lxd; done; echo \"$s ${SUDO_UID:-0} $l\"";
 const PROCESSES: &str = "for f in /proc/[0-9]*/comm; do c=; read -r c 2>/dev/null <\"$f\"; \
                          case $c in shutdown|reboot|poweroff|halt|openrc-shutdown) echo \"$c\";; esac; done; echo END";
 

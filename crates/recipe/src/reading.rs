@@ -8,7 +8,7 @@ use crate::catalog::HostKind;
 use crate::children::Engine;
 use crate::inhibit::Inhibitors;
 use crate::lxd::Lxd;
-use crate::pending::{Pending, PlainPending, ask_systemd, has_systemd};
+use crate::pending::{HasLxd, Pending, PlainPending, ask_has, read_has};
 use crate::required::{ReadRequired, Required};
 use crate::sandbox::{self, Sandbox};
 use crate::{Next, Output, Script, Steps};
@@ -43,20 +43,21 @@ pub struct Before {
 /// Reads the host for a report.
 pub fn read_host(kind: &HostKind, host: TargetId, before: &Before) -> Script<HostReading> {
     let lxd_expected = before.engines.contains(&ChildKind::Lxd);
-    let read = |systemd: Option<bool>| ReadHost {
+    let read = |any: bool| ReadHost {
         lxd: Lxd { host },
         lxd_expected,
-        systemd: systemd.unwrap_or(true),
+        any,
+        systemd: true,
         own: 0,
         children: None,
         pending: None,
         inhibitors: None,
-        part: if systemd.is_none() { Part::Detect } else { Part::Start },
+        part: Part::Detect,
         reboot: ReadRequired::new(before.needs_restarting.clone()),
     };
     match kind {
-        HostKind::Systemd => Script::new(read(Some(true))),
-        HostKind::Shell => Script::new(read(None)),
+        HostKind::Systemd => Script::new(read(false)),
+        HostKind::Shell => Script::new(read(true)),
         HostKind::Sandbox { ctl } => {
             Script::new(ReadSandbox { sandbox: Sandbox { host, ctl: ctl.clone() }, children: None, asked: 0 })
         }
@@ -71,10 +72,9 @@ fn listing(engine: &impl Engine, output: &Output) -> Listing {
 }
 
 enum Part {
-    /// Whether it runs systemd is to be asked.
+    /// What it has is to be asked.
     Detect,
     Detecting,
-    Start,
     Children,
     Pending(Pending),
     PlainPending(PlainPending),
@@ -85,6 +85,8 @@ enum Part {
 struct ReadHost {
     lxd: Lxd,
     lxd_expected: bool,
+    /// It may be a host without systemd, reached by a user who came in by `sudo`.
+    any: bool,
     systemd: bool,
     /// The user whose login asks.
     own: u32,
@@ -113,13 +115,29 @@ macro_rules! part {
 }
 
 impl ReadHost {
+    /// Its children as far as they are known without asking LXD, which is asked for `None`.
+    fn unasked(&self, has: Option<HasLxd>) -> Option<(BTreeSet<ChildKind>, Listing)> {
+        let why = match has {
+            Some(HasLxd::Yes) => return None,
+            Some(HasLxd::No) if !self.lxd_expected => return Some((BTreeSet::new(), Readable::Known(Vec::new()))),
+            Some(HasLxd::No) => "this host had LXD, and has it no more",
+            Some(HasLxd::Down) => "LXD is on this host, and its daemon is not there to be asked (no unix.socket)",
+            None => "whether this host has LXD cannot be read",
+        };
+        Some(([ChildKind::Lxd].into(), Readable::Unknown(why.to_owned())))
+    }
+
     fn found(&self, output: Option<&Output>) -> (BTreeSet<ChildKind>, Listing) {
         match output {
-            // 127: there is no such program.
+            // 127: there is no such program, though something listens.
             Some(output) if output.exit == Some(127) && !self.lxd_expected => (BTreeSet::new(), Readable::Known(Vec::new())),
             Some(output) => ([ChildKind::Lxd].into(), listing(&self.lxd, output)),
             None => ([ChildKind::Lxd].into(), Readable::Unknown("lxc list: no answer was brought".to_owned())),
         }
+    }
+
+    fn after_children(&self) -> Part {
+        if self.systemd { Part::Pending(Pending::new()) } else { Part::PlainPending(PlainPending::new()) }
     }
 
     fn done(&mut self, required: Required) -> HostReading {
@@ -139,23 +157,27 @@ impl ReadHost {
 impl Steps<HostReading> for ReadHost {
     fn next(&mut self, mut last: Option<&Output>, elapsed: Millis) -> Next<HostReading> {
         loop {
-            match std::mem::replace(&mut self.part, Part::Start) {
+            match std::mem::replace(&mut self.part, Part::Detect) {
                 Part::Detect => {
                     self.part = Part::Detecting;
-                    return Next::Run(ask_systemd());
+                    return Next::Run(ask_has());
                 }
                 // Unreadable: it is asked as a host under systemd, and what does not answer is unknown.
                 Part::Detecting => {
-                    (self.systemd, self.own) = last.take().and_then(has_systemd).unwrap_or((true, 0));
-                }
-                Part::Start => {
-                    self.part = Part::Children;
-                    return Next::Run(self.lxd.list());
+                    let has = last.take().and_then(read_has);
+                    if let Some(has) = has.filter(|_| self.any) {
+                        (self.systemd, self.own) = (has.systemd, has.user);
+                    }
+                    self.children = self.unasked(has.map(|has| has.lxd));
+                    if self.children.is_none() {
+                        self.part = Part::Children;
+                        return Next::Run(self.lxd.list());
+                    }
+                    self.part = self.after_children();
                 }
                 Part::Children => {
                     self.children = Some(self.found(last.take()));
-                    self.part =
-                        if self.systemd { Part::Pending(Pending::new()) } else { Part::PlainPending(PlainPending::new()) };
+                    self.part = self.after_children();
                 }
                 Part::Pending(mut pending) => {
                     let next = pending.next(last.take(), elapsed);

@@ -115,7 +115,7 @@ pub(crate) enum Look {
     Seen(Vec<Missing>),
 }
 
-const PROPERTIES: [&str; 4] = ["Type", "Result", "ConditionResult", "TriggeredBy"];
+const PROPERTIES: [&str; 5] = ["Type", "Result", "ConditionResult", "ConditionTimestampMonotonic", "TriggeredBy"];
 
 /// Names of enabled services; templates are none by themselves.
 fn enabled(output: &Output) -> Result<Vec<String>, String> {
@@ -145,7 +145,10 @@ fn enabled(output: &Output) -> Result<Vec<String>, String> {
 
 fn is_missed(unit: &Unit) -> bool {
     let failed = unit.get("ActiveState") == "failed";
-    let by_itself = unit.get("Type") == "oneshot" || unit.get("ConditionResult") == "no" || !unit.get("TriggeredBy").is_empty();
+    // Also `no` when it was never tested: what it needs has failed, and so its own start was not even tried.
+    let tested = !matches!(unit.get("ConditionTimestampMonotonic"), "" | "0");
+    let kept_away = unit.get("ConditionResult") == "no" && tested;
+    let by_itself = unit.get("Type") == "oneshot" || kept_away || !unit.get("TriggeredBy").is_empty();
     unit.is_down() && (failed || !by_itself)
 }
 

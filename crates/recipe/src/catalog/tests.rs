@@ -18,11 +18,16 @@ fn host() -> TargetId {
 }
 
 fn systemd(list: &Output, expected: &[ChildKind]) -> HostReading {
+    having("systemd 0 lxd\n", Some(list), expected)
+}
+
+fn having(has: &str, list: Option<&Output>, expected: &[ChildKind]) -> HostReading {
     let expected = expected.iter().copied().collect();
     let (_, reading) =
         drive(read_host(&HostKind::Systemd, host(), &Before { engines: expected, needs_restarting: None }), |line, _| {
             let output = match line {
-                "lxc list --format json" => list.clone(),
+                "lxc list --format json" => list.expect("lxc is not to be run").clone(),
+                l if l.starts_with("sh -c s=none l=none") => said(has),
                 "systemctl is-system-running" => said("running\n"),
                 "systemctl list-jobs --no-legend" => said(""),
                 l if l.ends_with("PreparingForShutdown") => recorded(NOT_PREPARING),
@@ -56,6 +61,18 @@ fn a_host_without_lxd_has_no_children_but_one_that_lost_it_is_unknown() {
     assert!(matches!(reading.children, Readable::Unknown(_)));
     assert_eq!(reading.pending_shutdown, Readable::Known(None), "the rest is read all the same");
     assert!(matches!(systemd(&recorded(DOWN), &[]).children, Readable::Unknown(_)));
+}
+
+/// On a stock Ubuntu the program `lxc` is one that installs LXD.
+#[test]
+fn lxc_is_not_run_to_find_out_whether_a_host_has_lxd() {
+    let reading = having("systemd 0 none\n", None, &[]);
+    assert_eq!((reading.engines, reading.children), ([].into(), Readable::Known(vec![])));
+    for (has, expected) in [("systemd 0 none\n", &[ChildKind::Lxd][..]), ("systemd 0 down\n", &[]), ("systemd", &[])] {
+        let reading = having(has, None, expected);
+        assert!(matches!(reading.children, Readable::Unknown(_)), "{has:?}");
+        assert_eq!((reading.engines, reading.pending_shutdown), ([ChildKind::Lxd].into(), Readable::Known(None)));
+    }
 }
 
 fn sandbox() -> HostKind {

@@ -21,6 +21,8 @@ const PAUSE: Millis = Millis(1000);
 pub(crate) const LOOK: Millis = Millis(20_000);
 /// A tool that says no so often will say no again.
 const TRIES: u32 = 3;
+/// What is found before a drain is handed over to the undrain, to a hook in one string of its environment: Linux takes 128 KiB.
+const STATE_MOST: usize = 64 * 1024;
 /// What is cut off is still to be seen gone.
 const FORCED: Millis = Millis(15_000);
 
@@ -56,6 +58,23 @@ pub(crate) enum Wish<'a> {
     },
     /// The state that it had.
     As(&'a ItemState),
+}
+
+/// Refuses, before anything is drained, a state that could not be handed over to the undrain (G7).
+///
+/// # Errors
+/// Why, with how much it may be.
+pub fn check_state(items: &[ItemState]) -> Result<(), String> {
+    let size: usize = items.iter().map(|item| item.name.len() + item.state.len() + " in \n".len() + 1).sum();
+    let most = STATE_MOST / 1024;
+    if size <= STATE_MOST {
+        return Ok(());
+    }
+    Err(format!(
+        "the state of {} items takes {} KiB, more than the {most} KiB that can be handed back: name fewer",
+        items.len(),
+        size / 1024
+    ))
 }
 
 /// A kind of thing that can be drained.
@@ -169,6 +188,9 @@ impl<S: Service> Drive<S> {
 
     fn judge(&mut self, items: Vec<ItemState>, elapsed: Millis) -> Next<Verdict> {
         let goal = self.goal.clone();
+        if let (Goal::Look, Err(why)) = (&goal, check_state(&items)) {
+            return Next::Done(Verdict::failed(ErrorCode::Unsupported, why));
+        }
         let wishes: Vec<(&ItemState, Wish<'_>)> = match &goal {
             Goal::Look => Vec::new(),
             Goal::Out { force } => items.iter().map(|item| (item, Wish::Out { force: *force })).collect(),

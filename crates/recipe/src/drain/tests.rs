@@ -347,4 +347,10 @@ fn g7_a_real_hook_is_drained_and_put_back_exactly_as_it_was() {
         put("service", bad);
         assert_eq!(failed(&go(&Action::Observe { drain: what.clone() })).0, ErrorCode::NotObserved, "{bad:?}");
     }
+    // More than could be handed back to the undrain is refused before anything is drained.
+    let long: String = (0..1000).map(|n| format!("{n} {} in\n", "x".repeat(80))).collect();
+    put("service", &long);
+    let refused = go(&Action::Observe { drain: what });
+    let (code, message) = failed(&refused);
+    assert!(code == ErrorCode::Unsupported && message.contains("64 KiB"), "{message}");
 }

@@ -63,7 +63,7 @@ pub enum Answer {
         /// The boot that answered.
         boot: BootIdentity,
     },
-    /// Never claimed, and nothing was done: the answer to [`Order::look`] alone.
+    /// Never claimed, and nothing was done nor will be: the answer to [`Order::look`] alone.
     Absent,
     /// Nothing will happen because of this command; a repeat is told the same.
     Failed {
@@ -98,7 +98,8 @@ impl Order {
         Script::new(Give { order: self.clone(), at: At::Start, pending: Pending::new(), look: false })
     }
 
-    /// Asks what became of an earlier [`Order::give`], and changes nothing: for a command that has expired meanwhile.
+    /// Asks what became of an earlier [`Order::give`]: for a command that has expired meanwhile. After "absent" a copy that is
+    /// late on the far end orders nothing any more.
     pub fn look(&self) -> Script<Answer> {
         Script::new(Give { order: self.clone(), at: At::Start, pending: Pending::new(), look: true })
     }
@@ -297,6 +298,7 @@ fn read_close(output: &Output) -> Closed {
     match output.stdout.as_str() {
         "REVEILLE close=done .\n" if output.succeeded() => Closed::Closed,
         "REVEILLE close=none .\n" if output.succeeded() => Closed::NeverClaimed,
+        "REVEILLE close=ordering .\n" => Closed::Unclear("the order is still being given on the host".to_owned()),
         _ => Closed::Unclear(output.words()),
     }
 }

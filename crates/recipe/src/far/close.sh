@@ -12,6 +12,13 @@ printf 'closed\n' 2>/dev/null > "$draft" && ln "$draft" "$run/$id.go" 2> /dev/nu
 rm -f "$draft"
 [ -e "$run/$id.go" ] || say unwritable
 [ -e "$claim" ] || say none
+word= pid= start= stat=
+read -r word pid start < "$run/$id.go"
+if [ "$word" = order ] && [ -n "$pid" ] && read -r stat 2> /dev/null < "/proc/$pid/stat"; then
+  set -- ${stat##*\) }
+  # The script is still at it: its order may yet come.
+  [ "$1" != Z ] && [ "${20}" = "$start" ] && say ordering
+fi
 draft=$claim.end.$$
 printf '%s\n' "$text" 2>/dev/null > "$draft" && [ "$(cat "$draft")" = "$text" ] && ln "$draft" "$claim.end" 2> /dev/null
 rm -f "$draft"
@@ -20,7 +27,7 @@ sync "$claim.end" "$var" 2> /dev/null || sync
 set +f
 for lock in "$run"/open-*; do
   holder=
-  [ -f "$lock" ] && read -r holder < "$lock"
+  [ -f "$lock" ] && read -r holder _ < "$lock"
   [ "$holder" = "$id" ] && rm -f "$lock"
 done
 say done

@@ -5,11 +5,15 @@
 
 mod boot;
 mod claim;
+mod guard;
+mod room;
 
 use crate::{Invocation, Output};
 
 pub use boot::boot;
 pub use claim::{Answer, Closed, Order, Places};
+pub use guard::{Guard, guarded};
+pub use room::room;
 
 /// With whose rights a line is run at the far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,16 +52,20 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// An argument list as a line. The limit of the invocation stays with the caller.
+/// An argument list as a line. The limit of the invocation stays with the caller; see [`guarded`].
 pub fn line(invocation: &Invocation, rights: Rights) -> Line {
+    wrapped(invocation, rights, WRAPPER, &[])
+}
+
+fn wrapped(invocation: &Invocation, rights: Rights, wrapper: &str, first: &[String]) -> Line {
     let sudo = match rights {
         Rights::Own => "",
         Rights::Sudo => "sudo -n -H -- ",
         Rights::SudoPassword => "sudo -S -p '' -H -- ",
     };
-    let mut text = format!("{sudo}sh -c {} reveille", quoted(WRAPPER));
+    let mut text = format!("{sudo}sh -c {} reveille", quoted(wrapper));
     let env = invocation.env.iter().map(|(name, value)| format!("{name}={value}"));
-    for word in env.chain(invocation.argv.iter().cloned()) {
+    for word in first.iter().cloned().chain(env).chain(invocation.argv.iter().cloned()) {
         text.push(' ');
         text.push_str(&quoted(&word));
     }

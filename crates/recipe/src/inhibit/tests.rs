@@ -11,7 +11,11 @@ const NO_TERMINAL: &str = include_str!("../../recorded/systemd/session-without-t
 const GONE: &str = include_str!("../../recorded/systemd/session-gone.txt");
 
 fn read(inhibitors: &Output, sessions: &Output, session: &Output) -> (String, Readable<Vec<String>>) {
-    drive(Script::new(Inhibitors::new(0)), |line, _| {
+    read_as(0, inhibitors, sessions, session)
+}
+
+fn read_as(own: u32, inhibitors: &Output, sessions: &Output, session: &Output) -> (String, Readable<Vec<String>>) {
+    drive(Script::new(Inhibitors::new(own)), |line, _| {
         let output = match line {
             l if l.ends_with("ListInhibitors") => inhibitors,
             l if l.ends_with("ListSessions") => sessions,
@@ -71,4 +75,20 @@ fn what_cannot_be_read_is_unknown_never_nobody() {
     }
     let elsewhere = said(r#"{"type":"a(susso)","data":[[["1",1000,"eve","","-x"]]]}"#);
     unknown(read(&recorded(NOT_HELD), &elsewhere, &Output::default()).1);
+}
+
+#[test]
+fn pain_14_a_colleague_of_the_same_name_at_a_terminal_blocks_and_our_own_connections_do_not() {
+    let session = |terminal: &str| {
+        let text = recorded(TERMINAL).stdout;
+        let (before, rest) = text.split_once(r#""TTY":{"type":"s","data":""#).unwrap();
+        let (_, after) = rest.split_once('"').unwrap();
+        said(&format!(r#"{before}"TTY":{{"type":"s","data":"{terminal}"{after}"#))
+    };
+    let blocks = |terminal: &str| {
+        let (_, who) = read_as(1000, &recorded(NOT_HELD), &recorded(ALICE), &session(terminal));
+        let Readable::Known(who) = who else { panic!("{who:?}") };
+        who.len()
+    };
+    assert_eq!(blocks("pts/3"), blocks("") + 1);
 }

@@ -8,9 +8,11 @@ const INSPECTED: &str = include_str!("../../recorded/docker/inspect-all.txt");
 const NO_TOOL: &str = include_str!("../../recorded/required/needs-restarting-missing.txt");
 const DOCKER_DOWN: &str = include_str!("../../recorded/docker/ps-down.txt");
 
-/// The recording was asked for one name too many, which is not there: its first block.
+/// The recording was asked for one name too many, which is not there: its first block. When conditions were tested was not asked
+/// for.
 fn shown() -> String {
-    recorded(SHOWN).stdout.split_once("\n\n").unwrap().1.to_owned()
+    let units = recorded(SHOWN).stdout.split_once("\n\n").unwrap().1.to_owned();
+    units.replace("\nConditionResult=", "\nConditionTimestampMonotonic=12345678\nConditionResult=")
 }
 
 fn look(units: &str, ps: &Output) -> Result<Vec<Missing>, String> {
@@ -47,6 +49,13 @@ fn s2_30_what_is_enabled_and_does_not_run_is_named() {
     assert_eq!(containers, ["docker stubborn exited"].iter().collect::<Vec<_>>().as_slice(), "{names:?}");
     assert_eq!(Missing::in_detail(&Missing::told(&found)), found, "read back from a check's detail");
     assert!(Missing::in_detail("systemctl: not there").is_empty());
+}
+
+#[test]
+fn s2_30_a_unit_whose_dependency_failed_was_never_tested_and_is_missed() {
+    let untested = shown().replace("ConditionTimestampMonotonic=12345678", "ConditionTimestampMonotonic=0");
+    let names = text(&look(&untested, &recorded(PS)).unwrap());
+    assert!(names.contains(&"unit cond.service inactive/dead".to_owned()), "{names:?}");
 }
 
 #[test]

@@ -173,7 +173,8 @@ fn a_login_by_sudo_is_not_stopped_by_itself_but_by_others() {
     everywhere(|far| {
         far.tool("systemd-inhibit", "exit 0");
         let sessions = |list: &str| {
-            let show = "*show-session*) echo Type=tty; echo Class=user;;";
+            let show = "*show-session*' 3 '*) echo Type=tty; echo TTY=; echo Class=user;; \
+                        *show-session*) echo TTY=pts/0; echo Type=tty; echo Class=user;;";
             far.tool("loginctl", &format!("case $* in *list-sessions*) printf '{list}';; {show} esac"));
         };
         let give = |order: &Order| {
@@ -189,8 +190,15 @@ fn a_login_by_sudo_is_not_stopped_by_itself_but_by_others() {
             matches!(&answer, Answer::Failed { code: ErrorCode::Refused, message } if message.contains("user bob is logged in"))
         );
         assert!(far.orders().is_empty());
-        sessions("3 1000 alice - pts/0\\n5 0 root - pts/2\\n");
-        assert_eq!(give(&far.order(2)), Answer::Ordered);
+        // A colleague who came in by the same name, and sits at a terminal.
+        sessions("3 1000 alice -\\n4 1000 alice - pts/1\\n");
+        let answer = give(&far.order(2));
+        assert!(
+            matches!(&answer, Answer::Failed { code: ErrorCode::Refused, message } if message.contains("alice")),
+            "{answer:?}"
+        );
+        sessions("3 1000 alice -\\n5 0 root - pts/2\\n");
+        assert_eq!(give(&far.order(3)), Answer::Ordered);
         assert_eq!(far.orders(), ["systemctl reboot --check-inhibitors=no --no-ask-password"]);
     });
 }
@@ -235,15 +243,100 @@ fn a_closed_claim_orders_nothing_any_more() {
         let order = far.order(1);
         assert_eq!(far.close(&order), Closed::NeverClaimed);
         // Closed before its script came to the order: a script that was slow finds that out.
-        assert_eq!(far.give(&order), Answer::Open);
+        assert_eq!(code(&far.give(&order)), ErrorCode::Expired);
         assert!(far.orders().is_empty());
-        assert_eq!(far.close(&order), Closed::Closed);
-        assert_eq!(code(&far.give(&order)), ErrorCode::NotBegun);
+        assert_eq!(far.close(&order), Closed::NeverClaimed);
         assert_eq!(far.give(&far.order(2)), Answer::Ordered, "the way is free for another command");
         assert_eq!(far.close(&far.order(2)), Closed::Closed);
         assert_eq!(code(&far.give(&far.order(2))), ErrorCode::NotBegun);
         far.boot(BOOT_2);
         assert_eq!(code(&far.give(&far.order(2))), ErrorCode::NotBegun, "what was told stays told");
+    });
+}
+
+#[test]
+fn g1_after_absent_a_late_copy_of_the_claim_orders_nothing() {
+    everywhere(|far| {
+        let order = far.order(1);
+        assert_eq!(really(order.look(), &far.shell, &far.path()), Answer::Absent);
+        assert_eq!(code(&far.give(&order)), ErrorCode::Expired, "a copy that hung on the far end");
+        assert_eq!(really(order.look(), &far.shell, &far.path()), Answer::Absent);
+        assert!(far.orders().is_empty());
+        assert_eq!(far.give(&far.order(2)), Answer::Ordered, "another command goes");
+        assert_eq!(really(far.order(2).look(), &far.shell, &far.path()), Answer::Open);
+        // Where it cannot be seen to, it is not said either.
+        let order = far.order(3);
+        std::fs::remove_dir_all(far.at("run")).unwrap();
+        std::fs::write(far.at("run"), "").unwrap();
+        assert_eq!(code(&really(order.look(), &far.shell, &far.path())), ErrorCode::LedgerFailed);
+    });
+}
+
+#[test]
+fn g1_a_claim_whose_order_is_still_being_given_is_not_closed() {
+    everywhere(|far| {
+        // It hangs until it is let go.
+        let help = "--help) echo '  --check-inhibitors=MODE';; is-system-running) echo running;;";
+        let hang = format!("while [ ! -e {} ]; do sleep 0.05; done", far.at("let").display());
+        far.tool("systemctl", &format!("case $1 in {help} reboot) {hang};; esac"));
+        let order = far.order(1);
+        std::thread::scope(|scope| {
+            let giving = scope.spawn(|| far.give(&order));
+            while far.orders().is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let closed = far.close(&order);
+            std::fs::write(far.at("let"), "").unwrap();
+            assert!(matches!(&closed, Closed::Unclear(why) if why.contains("still being given")), "{closed:?}");
+            assert_eq!(giving.join().unwrap(), Answer::Ordered);
+        });
+        assert_eq!(far.close(&order), Closed::Closed);
+    });
+}
+
+#[test]
+fn a_question_about_inhibitors_that_hangs_decides_nothing() {
+    everywhere(|far| {
+        far.tool("systemctl", "exit 0");
+        far.tool("loginctl", "exit 0");
+        let hang = format!(
+            "echo asked > {0}; while [ ! -e {1} ]; do sleep 0.05; done",
+            far.at("hangs").display(),
+            far.at("let").display()
+        );
+        far.tool("systemd-inhibit", &hang);
+        let order = far.order(1);
+        std::thread::scope(|scope| {
+            let giving = scope.spawn(|| far.give(&order));
+            while !far.at("hangs").exists() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            assert_eq!(far.close(&order), Closed::Closed);
+            std::fs::write(far.at("let"), "").unwrap();
+            assert_eq!(code(&giving.join().unwrap()), ErrorCode::NotBegun);
+        });
+        assert!(far.orders().is_empty());
+    });
+}
+
+#[test]
+fn pain_1_a_claim_that_nobody_closed_says_since_when_and_lets_others_through_after_half_an_hour() {
+    everywhere(|far| {
+        assert_eq!(far.give(&far.order(1)), Answer::Ordered);
+        let answer = far.give(&far.order(2));
+        let Answer::Failed { code: ErrorCode::Refused, message } = &answer else { panic!("{answer:?}") };
+        assert!(message.contains("still open on this host since 20") && message.contains("rm /"), "{message}");
+        let locks: Vec<_> = std::fs::read_dir(far.at("run/reveille")).unwrap().map(|e| e.unwrap().path()).collect();
+        let lock = locks.iter().find(|path| path.to_string_lossy().contains("/open-")).unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(45 * 60);
+        std::fs::File::options().write(true).open(lock).unwrap().set_modified(old).unwrap();
+        // Not while the host goes down.
+        far.tool("systemctl", "case $1 in --help) echo '  --check-inhibitors=MODE';; is-system-running) echo stopping;; esac");
+        assert_eq!(code(&far.give(&far.order(3))), ErrorCode::Refused);
+        far.tool("systemctl", "case $1 in --help) echo '  --check-inhibitors=MODE';; is-system-running) echo running;; esac");
+        assert_eq!(far.give(&far.order(4)), Answer::Ordered);
+        assert_eq!(code(&far.give(&far.order(1))), ErrorCode::NotBegun, "the old one is over");
+        assert_eq!(far.orders().len(), 2);
     });
 }
 
@@ -295,6 +388,9 @@ fn on_a_full_disk_nothing_is_done() {
                 }
                 let answer = far.give(&order);
                 assert_eq!(code(&answer), ErrorCode::LedgerFailed, "{full_one} {way}: {answer:?}");
+                let Answer::Failed { message, .. } = &answer else { unreachable!() };
+                let place = far.at(full_one).display().to_string();
+                assert!(message.contains(&place) && !message.contains("REVEILLE"), "it says where and why: {message}");
                 assert!(far.orders().is_empty());
                 if mounted.is_none() {
                     std::fs::remove_file(far.at(full_one)).unwrap();
