@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Ack, Command, Report};
+use model::{Ack, Command, Millis, Report};
 use reach::own::OwnSite;
 use reach::ssh::{self, Access, Destination, DestinationError};
 use tokio::sync::mpsc;
@@ -29,17 +29,23 @@ fn host(host: &Reached) -> Result<ssh::Host, DestinationError> {
 }
 
 impl Performer for Hands {
-    fn perform<'a>(&'a self, reached: &'a Reached, command: &'a Command, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
+    fn perform<'a>(
+        &'a self,
+        reached: &'a Reached,
+        command: &'a Command,
+        left: Millis,
+        say: mpsc::Sender<Ack>,
+    ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             match host(reached) {
-                Ok(host) => self.ssh.perform(&host, command, say).await,
+                Ok(host) => self.ssh.perform_within(&host, command, left, say).await,
                 Err(error) => tracing::error!(host = reached.name, "{error}"),
             }
         })
     }
 
-    fn perform_here<'a>(&'a self, command: &'a Command, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
-        Box::pin(self.own.perform(command, say))
+    fn perform_here<'a>(&'a self, command: &'a Command, left: Millis, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
+        Box::pin(self.own.perform_within(command, left, say))
     }
 
     fn survey<'a>(&'a self, reached: &'a Reached) -> BoxFuture<'a, Result<Report, String>> {

@@ -1,4 +1,5 @@
 //! What is done without an agent: on hosts over SSH ([`ssh`]), and where the engine itself runs ([`own`]).
 
+mod deadline;
 pub mod own;
 pub mod ssh;

@@ -3,15 +3,20 @@
 //! Without an agent the command is performed by a task of this process. What the performer says goes to the engine by the door
 //! of the devices' messages. A task that is lost, with the process or without it, is no harm: the driver sends again what
 //! nobody answers, and every command on these routes may be repeated.
+//!
+//! What is changed on a host over SSH is changed by one command at a time, as an agent does it: a newer one waits for the older
+//! one, which would go on behind it if it were only given up (G7).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use driver::SendError;
 use engine::Input;
-use model::{Ack, Command, CommandId, Fence, TargetId};
-use tokio::sync::mpsc;
+use model::{Ack, Action, Command, CommandId, Fence, Millis, TargetId};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::courier::Courier;
@@ -20,6 +25,8 @@ use super::worker::Message;
 
 /// Acks of one command that wait for the engine.
 const SAID: usize = 8;
+/// What a command takes besides what its action says: connecting, looking, and what is cut off being seen gone.
+const ROUND: Duration = Duration::from_secs(90);
 
 /// The driver's transport. Cheap to clone.
 #[derive(Clone)]
@@ -38,14 +45,50 @@ pub(super) struct Reach {
 }
 
 struct Busy {
-    /// Commands for one of these come one after the other.
+    /// Changes of one of these come one after the other.
     subject: TargetId,
+    /// On the own site.
+    here: bool,
     fence: Fence,
-    /// A newer command ends it.
+    /// A newer command waits for it, or ends it. The end of a boot cannot be superseded.
     may_be_superseded: bool,
+    /// It asks a child to stop; cutting that child off does not wait for it.
+    asks_to_stop: bool,
+    /// By then it is over, or hangs.
+    until: Instant,
     /// What was said last; said again when the driver asks again.
     last: Arc<Mutex<Option<Ack>>>,
     task: AbortHandle,
+    /// Closed when it is over.
+    over: watch::Receiver<()>,
+}
+
+/// An older command that a newer one has to wait for.
+struct Older {
+    until: Instant,
+    task: AbortHandle,
+    over: watch::Receiver<()>,
+}
+
+impl Older {
+    /// Until it is over or `latest` has come. One that hangs past its own limit is given up; what it left on the far end has been
+    /// killed by then.
+    async fn wait(mut self, latest: Instant) {
+        let over = timeout_at(self.until.min(latest), async { while self.over.changed().await.is_ok() {} }).await;
+        if over.is_err() && self.until <= latest {
+            self.task.abort();
+        }
+    }
+}
+
+/// How long an action may take by its own words.
+fn limit(action: &Action) -> Millis {
+    match action {
+        Action::Drain { grace, .. } | Action::StopChild { grace, .. } => *grace,
+        Action::Undrain { limit, .. } | Action::StartChild { limit, .. } => *limit,
+        Action::Check { checks } | Action::Probe { checks } => Millis(checks.iter().map(|check| check.limit.0).sum()),
+        Action::Observe { .. } | Action::Reboot { .. } | Action::Shutdown { .. } => Millis(0),
+    }
 }
 
 impl Reach {
@@ -86,34 +129,55 @@ impl Reach {
             }
             return Ok(());
         }
-        let subject = if here { command.subject } else { command.target };
         let kind = command.action.kind();
+        let subject = command.subject;
+        let left = command.expires_at.since(shared.engine_time());
+        let mut older = Vec::new();
         if kind.is_disruptive() {
-            // A late drain must not undo an undrain (design, section 5). The end of a boot cannot be superseded.
-            let older = |b: &Busy| b.subject == subject && b.may_be_superseded && b.fence < command.fence;
+            let cuts = matches!(command.action, Action::StopChild { force: true, .. });
             busy.retain(|_, other| {
-                let ends = older(other);
-                if ends {
-                    other.task.abort();
+                // A late drain must not undo an undrain (design, section 5).
+                let is_older = other.subject == subject && other.here == here && other.fence < command.fence;
+                if !is_older || !other.may_be_superseded {
+                    return true;
                 }
-                !ends
+                let begun = other.last.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+                // The programs of the own site end with their task; on a host nothing was begun yet.
+                if here || !begun {
+                    other.task.abort();
+                    return false;
+                }
+                if !(cuts && other.asks_to_stop) {
+                    older.push(Older { until: other.until, task: other.task.clone(), over: other.over.clone() });
+                }
+                true
             });
         }
         let last = Arc::<Mutex<Option<Ack>>>::default();
         let said_last = Arc::clone(&last);
+        let now = Instant::now();
+        let begin_by = now + left.duration();
+        let waits = older.iter().map(|older| older.until).max().unwrap_or(now).min(begin_by);
+        let until = waits.max(begin_by) + limit(&command.action).duration() + ROUND;
+        let asks_to_stop = matches!(command.action, Action::StopChild { force: false, .. });
         let (reach, command) = (Arc::clone(self), command.clone());
         let (id, fence) = (command.id, command.fence);
+        let (running, over) = watch::channel(());
+        drop(shared);
         let task = tokio::spawn(async move {
             // Removed however the task ends.
-            let ended = Ended { reach: &reach, id };
-            // A performer begins nothing that is too old. Of the end of a boot it must still be asked what became of it.
-            if kind.ends_boot() || shared.engine_time() < command.expires_at {
-                drop(shared);
+            let ended = Ended { reach: &reach, id, _running: running };
+            for older in older {
+                older.wait(begin_by).await;
+            }
+            // A performer begins nothing that is too old, and says so: a new attempt follows. Only of the end of a boot it must
+            // still be asked what became of it.
+            if let Some(left) = reach.left(&command) {
                 let (say, said) = mpsc::channel(SAID);
                 let performed = async {
                     match &host {
-                        Some(host) => reach.performer.perform(host, &command, say).await,
-                        None => reach.performer.perform_here(&command, say).await,
+                        Some(host) => reach.performer.perform(host, &command, left, say).await,
+                        None => reach.performer.perform_here(&command, left, say).await,
                     }
                 };
                 tokio::join!(performed, reach.tell(command.target, said, &said_last));
@@ -121,8 +185,16 @@ impl Reach {
             drop(ended);
         });
         let may_be_superseded = kind.is_disruptive() && !kind.ends_boot();
-        busy.insert(id, Busy { subject, fence, may_be_superseded, last, task: task.abort_handle() });
+        let busy_with =
+            Busy { subject, here, fence, may_be_superseded, asks_to_stop, until, last, task: task.abort_handle(), over };
+        busy.insert(id, busy_with);
         Ok(())
+    }
+
+    /// How long the command may still be begun, in the engine's time. `None`: the controller is ending.
+    fn left(&self, command: &Command) -> Option<Millis> {
+        let shared = self.shared.get().and_then(Weak::upgrade)?;
+        Some(command.expires_at.since(shared.engine_time()))
     }
 
     /// Gives what a performer says to the engine, until it has nothing more to say.
@@ -162,6 +234,8 @@ impl Reach {
 struct Ended<'a> {
     reach: &'a Reach,
     id: CommandId,
+    /// Dropped after the command has gone from the list.
+    _running: watch::Sender<()>,
 }
 
 impl Drop for Ended<'_> {
@@ -185,3 +259,6 @@ impl driver::Transport for Dispatch {
         begun
     }
 }
+
+#[cfg(test)]
+mod tests;

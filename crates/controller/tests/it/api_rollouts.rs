@@ -8,8 +8,8 @@ use base64::Engine as _;
 use controller::control::{Performer, Reached};
 use controller::transport::BoxFuture;
 use model::{
-    Ack, AckStatus, Action, ActionKind, BootIdentity, Command, InstanceId, Observed, RateState, Readable, Report, TargetId,
-    Timestamp,
+    Ack, AckStatus, Action, ActionKind, BootIdentity, Command, InstanceId, Millis, Observed, RateState, Readable, Report,
+    TargetId, Timestamp,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -73,7 +73,7 @@ impl Played {
 }
 
 impl Performer for Played {
-    fn perform<'a>(&'a self, host: &'a Reached, command: &'a Command, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
+    fn perform<'a>(&'a self, host: &'a Reached, command: &'a Command, _: Millis, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if self.0.lock().unwrap().away.contains(&host.name) {
                 return;
@@ -108,7 +108,7 @@ impl Performer for Played {
         })
     }
 
-    fn perform_here<'a>(&'a self, _: &'a Command, _: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
+    fn perform_here<'a>(&'a self, _: &'a Command, _: Millis, _: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
         Box::pin(async {})
     }
 

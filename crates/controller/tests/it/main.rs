@@ -14,3 +14,4 @@ mod broker;
 mod control;
 mod local;
 mod store;
+mod turns;

@@ -85,6 +85,7 @@ fn interrupted_and_locked_out(world: &World) -> anyhow::Result<()> {
     world.shown(format!("sudo asks and nobody answers: {}", failed(&said, &["sudo", "password"])?));
     let password = world.dir.join("password");
     std::fs::write(&password, "secret\n")?;
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let with = ["--sudo-password-file", password.to_str().context("no text")?];
     let said = reboot(&local, first, &with)?;
     ensure!(said.ok(), "with its password it ended with {}:\n{}{}", said.status, said.out, said.err);

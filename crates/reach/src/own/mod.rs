@@ -16,9 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{
-    Ack, AckError, AckStatus, Action, BootIdentity, Check, CheckResult, Command, ErrorCode, ItemState, Observed, TargetId,
+    Ack, AckError, AckStatus, Action, BootIdentity, Check, CheckResult, Command, ErrorCode, ItemState, Millis, Observed, TargetId,
 };
 use tokio::sync::mpsc;
+
+use crate::deadline::Deadline;
 
 /// What a message to people may hold, in characters; see [`AckError`].
 const MESSAGE_MAX: usize = 4000;
@@ -76,10 +78,19 @@ impl OwnSite {
         Self { boot: settings.boot, web: web::Web::new(settings.roots_pem), changing: Mutex::default() }
     }
 
-    /// Performs a command to its end; every ack goes into `say` when it is true, the last one is final. It always ends: every look
-    /// has a limit, and the command brings the limit of what is waited for. Dropping the future gives up: no program that it
-    /// started goes on.
+    /// [`OwnSite::perform_within`] of a command whose expiry is in the time of this machine's own clock.
     pub async fn perform(&self, command: &Command, say: mpsc::Sender<Ack>) {
+        self.perform_by(command, Deadline::by_wall(command), say).await;
+    }
+
+    /// Performs a command to its end, begun within `left`; every ack goes into `say` when it is true, the last one is final. It
+    /// always ends: every look has a limit, and the command brings the limit of what is waited for. Dropping the future gives up:
+    /// no program that it started goes on.
+    pub async fn perform_within(&self, command: &Command, left: Millis, say: mpsc::Sender<Ack>) {
+        self.perform_by(command, Deadline::within(left), say).await;
+    }
+
+    async fn perform_by(&self, command: &Command, begin_by: Deadline, say: mpsc::Sender<Ack>) {
         let ack = |status| Ack {
             command: command.id,
             status,
@@ -94,11 +105,22 @@ impl OwnSite {
                 Trouble::new(ErrorCode::WrongTarget, "this command is for a host; it was brought to the engine's own site");
             return tell(&say, failed(ack(AckStatus::Failed), trouble)).await;
         }
+        let expired = || {
+            let message = format!("it was to be begun by {}; nothing was done", command.expires_at);
+            failed(ack(AckStatus::Failed), Trouble::new(ErrorCode::Expired, message))
+        };
+        if begin_by.has_passed() {
+            return tell(&say, expired()).await;
+        }
         let lock = command.action.kind().is_disruptive().then(|| self.lock_of(command.subject));
         let _changing = match &lock {
             Some(lock) => {
                 tell(&say, ack(AckStatus::Accepted)).await;
                 let held = lock.lock().await;
+                // It may have waited long.
+                if begin_by.has_passed() {
+                    return tell(&say, expired()).await;
+                }
                 tell(&say, ack(AckStatus::ExecutionStarted)).await;
                 Some(held)
             }
@@ -119,7 +141,11 @@ impl OwnSite {
     async fn act(&self, action: &Action) -> Result<(Observed, bool), Trouble> {
         match action {
             Action::Check { checks } => Ok((Observed::Checks(self.check(checks).await), false)),
-            Action::Observe { drain } => Ok((Observed::Items(drain::observe(&self.web, drain).await?), false)),
+            Action::Observe { drain } => {
+                let items = drain::observe(&self.web, drain).await?;
+                recipe::check_state(&items).map_err(|why| Trouble::new(ErrorCode::Unsupported, why))?;
+                Ok((Observed::Items(items), false))
+            }
             Action::Drain { drain, grace, force } => {
                 let done = drain::drain(&self.web, drain, grace.duration(), *force).await?;
                 Ok((Observed::Items(done.items), done.already))

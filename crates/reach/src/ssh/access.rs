@@ -10,8 +10,8 @@ use russh::client::{AuthResult, Handle, Handler, KeyboardInteractiveAuthResponse
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::config::{Config, ConfigFiles};
 use super::destination::Destination;
@@ -25,6 +25,12 @@ use super::stream::{Both, Cuttable, Program, Through};
 const MOST_JUMPS: usize = 8;
 /// A password is asked for this often in one login, at most.
 const MOST_PROMPTS: usize = 4;
+/// A busy sshd closes connections before it says a word (MaxStartups): it is tried again so often…
+const CLOSED_TRIES: u32 = 4;
+/// …after a pause that grows with each try and is different for each host.
+const CLOSED_PAUSE: Duration = Duration::from_millis(250);
+/// So many at once log in to one host in between; what it passes on afterwards is not counted there.
+const THROUGH_ONE: usize = 8;
 
 /// How root's rights are had.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -69,6 +75,9 @@ pub struct Options {
     pub around: Surroundings,
     /// Key files that are tried before those of the configuration.
     pub identity_files: Vec<PathBuf>,
+    /// Key files that belong to one host each: tried there before all others, and nowhere else. A host closes the connection after
+    /// a few keys that it does not know.
+    pub identity_of: BTreeMap<Destination, PathBuf>,
     /// The login's password, if there is one; tried after all keys.
     pub password: Option<Secret>,
     /// How root's rights are had.
@@ -88,6 +97,7 @@ impl Options {
             config: ConfigFiles::Usual,
             around: Surroundings::here(),
             identity_files: Vec::new(),
+            identity_of: BTreeMap::new(),
             password: None,
             sudo: Sudo::Plain,
             accept_new: false,
@@ -105,6 +115,8 @@ pub struct Access {
     keys: Keys,
     /// One for each order in which kinds of host key are asked for.
     protocols: Mutex<BTreeMap<Vec<String>, Arc<russh::client::Config>>>,
+    /// Logins that go on at hosts in between.
+    between: Mutex<BTreeMap<String, Arc<Semaphore>>>,
 }
 
 impl std::fmt::Debug for Access {
@@ -120,7 +132,14 @@ impl Access {
     /// A file that cannot be read or understood.
     pub fn new(options: Options) -> Result<Arc<Self>, SettingsError> {
         let config = Config::read(options.config.clone(), &options.around)?;
-        Ok(Arc::new(Self { options, config, known: KnownHosts::default(), keys: Keys::default(), protocols: Mutex::default() }))
+        Ok(Arc::new(Self {
+            options,
+            config,
+            known: KnownHosts::default(),
+            keys: Keys::default(),
+            protocols: Mutex::default(),
+            between: Mutex::default(),
+        }))
     }
 
     /// What the configuration says about how to connect and is not obeyed, in words.
@@ -134,9 +153,11 @@ impl Access {
     /// It says something that cannot be.
     pub async fn settings(&self, to: &Destination) -> Result<Settings, SettingsError> {
         let mut settings = self.config.settings(to, &self.options.around).await?;
-        if !self.options.identity_files.is_empty() {
+        let first: Vec<PathBuf> =
+            self.options.identity_of.get(to).into_iter().chain(&self.options.identity_files).cloned().collect();
+        if !first.is_empty() {
             settings.identities_named = true;
-            settings.identity_files = [&self.options.identity_files[..], &settings.identity_files[..]].concat();
+            settings.identity_files = [first, settings.identity_files].concat();
         }
         if self.options.accept_new {
             settings.strictness = Strictness::AcceptNew;
@@ -158,24 +179,34 @@ impl Access {
         let usual = settings.connect_timeout.unwrap_or(self.options.limits.connect);
         let limit = hurry.map_or(usual, |hurry| hurry.min(usual));
         let silent = |during, limit: Duration| SshError::Silent { host: settings.name.clone(), during, secs: limit.as_secs() };
-        let stream = timeout(limit, self.way(&settings)).await;
-        let stream = match stream {
-            Ok(Ok(Some(stream))) => stream,
-            Ok(Ok(None)) => Box::pin(self.jump(&settings, hurry, jumps)).await?,
-            Ok(Err(error)) => return Err(unreachable(&settings, error.to_string())),
-            Err(_) => return Err(silent("connecting", limit)),
-        };
-        let refused = Arc::new(Mutex::new(None));
-        let gate = Gate { access: self.clone(), settings: settings.clone(), refused: refused.clone() };
-        let (stream, hold) = Cuttable::new(stream);
-        let handshake = timeout(limit, russh::client::connect_stream(self.protocol(&settings), stream, gate)).await;
-        let handle = match handshake {
-            Ok(Ok(handle)) => handle,
-            Ok(Err(error)) => {
-                let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-                return Err(refused.map_or_else(|| unreachable(&settings, in_words(&error)), SshError::Key));
+        let (begun, mut tries) = (Instant::now(), 0);
+        let (handle, hold) = loop {
+            let stream = timeout(limit, self.way(&settings)).await;
+            let stream = match stream {
+                Ok(Ok(Some(stream))) => stream,
+                Ok(Ok(None)) => Box::pin(self.jump(&settings, hurry, jumps)).await?,
+                Ok(Err(error)) => return Err(unreachable(&settings, error.to_string())),
+                Err(_) => return Err(silent("connecting", limit)),
+            };
+            let refused = Arc::new(Mutex::new(None));
+            let gate = Gate { access: self.clone(), settings: settings.clone(), refused: refused.clone() };
+            let (stream, hold) = Cuttable::new(stream);
+            let handshake = timeout(limit, russh::client::connect_stream(self.protocol(&settings), stream, gate)).await;
+            let error = match handshake {
+                Ok(Ok(handle)) => break (handle, hold),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(silent("key exchange", limit)),
+            };
+            if let Some(refused) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(SshError::Key(refused));
             }
-            Err(_) => return Err(silent("key exchange", limit)),
+            tries += 1;
+            let pause = CLOSED_PAUSE * tries + CLOSED_PAUSE.mul_f64(rand::random::<f64>());
+            // Whoever is in a hurry comes again anyway.
+            if !is_closed(&error) || hurry.is_some() || tries >= CLOSED_TRIES || begun.elapsed() + pause >= limit {
+                return Err(unreachable(&settings, in_words(&error)));
+            }
+            tokio::time::sleep(pause).await;
         };
         let mut session = Session { handle, settings: settings.clone(), channel_limit: self.options.limits.channel, _hold: hold };
         match timeout(self.options.limits.login, self.log_in(&mut session)).await {
@@ -213,7 +244,14 @@ impl Access {
         if !before.is_empty() {
             to_last.proxy = Proxy::Jump(before.to_vec());
         }
+        let place = {
+            let mut between = self.between.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(between.entry(last.to_string()).or_insert_with(|| Arc::new(Semaphore::new(THROUGH_ONE))))
+        };
+        // Never closed.
+        let place = place.acquire().await.ok();
         let session = Box::pin(self.connect_within(Arc::new(to_last), hurry, jumps - 1)).await?;
+        drop(place);
         let open = session.handle.channel_open_direct_tcpip(settings.host.clone(), u32::from(settings.port), "127.0.0.1", 0);
         match timeout(self.options.limits.channel, open).await {
             Ok(Ok(channel)) => Ok(Box::new(Through { stream: channel.into_stream(), _keeps: session })),
@@ -399,6 +437,16 @@ fn unreachable(settings: &Settings, why: String) -> SshError {
         }
     };
     SshError::Unreachable { host: settings.name.clone(), at, why }
+}
+
+/// Whether the other side went away, as opposed to saying something that cannot be.
+fn is_closed(error: &russh::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        russh::Error::HUP | russh::Error::Disconnect | russh::Error::SendError | russh::Error::RecvError => true,
+        russh::Error::IO(error) => matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof),
+        _ => false,
+    }
 }
 
 /// An error of the protocol, with a hint where there is one.

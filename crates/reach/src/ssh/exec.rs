@@ -37,6 +37,13 @@ pub(crate) enum Heard {
     Ended(Ended),
 }
 
+/// What a command said, as far as it was heard.
+pub(crate) struct Collected {
+    pub(crate) output: Output,
+    /// Why its end was not heard: the connection ended first.
+    pub(crate) lost: Option<String>,
+}
+
 /// A command under way.
 pub(crate) struct Running {
     host: String,
@@ -49,14 +56,20 @@ pub(crate) struct Running {
 
 impl Session {
     /// Runs one line by the login's shell and keeps what it says.
-    pub(crate) async fn collect(&self, line: &str, stdin: String, limit: Duration) -> Result<Output, SshError> {
+    pub(crate) async fn collect(&self, line: &str, stdin: String, limit: Duration) -> Result<Collected, SshError> {
         let mut running = self.start(line, stdin, Some(limit)).await?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut lost = None;
         let ended = loop {
-            match running.next().await? {
-                Heard::Stdout(bytes) => stdout.extend_from_slice(&bytes),
-                Heard::Stderr(bytes) => stderr.extend_from_slice(&bytes),
-                Heard::Ended(ended) => break ended,
+            match running.next().await {
+                Ok(Heard::Stdout(bytes)) => stdout.extend_from_slice(&bytes),
+                Ok(Heard::Stderr(bytes)) => stderr.extend_from_slice(&bytes),
+                Ok(Heard::Ended(ended)) => break Some(ended),
+                Err(SshError::Lost { why, .. }) => {
+                    lost = Some(why);
+                    break None;
+                }
+                Err(error) => return Err(error),
             }
             if stdout.len().max(stderr.len()) > MOST_SAID {
                 let why = format!("it said more than {MOST_SAID} bytes");
@@ -64,11 +77,12 @@ impl Session {
             }
         };
         let exit = match ended {
-            Ended::Exit(code) => Some(code),
-            Ended::Signal | Ended::Limit => None,
+            Some(Ended::Exit(code)) => Some(code),
+            Some(Ended::Signal | Ended::Limit) | None => None,
         };
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Output { exit, stdout: text(stdout), stderr: text(stderr), timed_out: ended == Ended::Limit })
+        let timed_out = ended == Some(Ended::Limit);
+        Ok(Collected { output: Output { exit, stdout: text(stdout), stderr: text(stderr), timed_out }, lost })
     }
 
     /// Begins one line by the login's shell, with this on its standard input. Without `limit` the host's signs of life are the
@@ -109,7 +123,8 @@ impl Running {
                     Err(_) => {
                         self.killed = true;
                         self.until = Some(Instant::now() + LAST_WORDS);
-                        // Nobody answers these; the far end's own limits are what remains if they are not heard.
+                        // Nobody answers these, and what runs under sudo does not hear them: what changes something has a watchdog
+                        // on the far end.
                         drop(timeout(LAST_WORDS, self.channel.signal(Sig::KILL)).await);
                         drop(timeout(LAST_WORDS, self.channel.close()).await);
                         continue;

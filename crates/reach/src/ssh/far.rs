@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{BootIdentity, Millis};
-use recipe::far::Rights;
+use recipe::far::{Guard, Rights};
 use recipe::{Invocation, Next, Output, Script};
 
 use super::access::{Access, Session, Sudo};
 use super::destination::Destination;
 use super::error::SshError;
+use super::exec::Collected;
 use super::settings::Settings;
 
 /// Between two tries to reach a host in the middle of a recipe.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The far end's own limit comes a little after ours.
+const AFTER_LIMIT: Duration = Duration::from_secs(5);
 
 /// One destination. Steps share one connection for as long as it stands; [`Far::let_go`] ends it, and the next step makes a
 /// new one.
@@ -25,12 +28,14 @@ pub struct Far {
     session: Option<Session>,
     /// Instead of the usual limit for connecting.
     hurry: Option<Duration>,
+    /// What is run changes this.
+    guard: Option<Guard>,
 }
 
 impl Access {
     /// A host; nothing is connected yet.
     pub fn far(self: &Arc<Self>, to: Destination) -> Far {
-        Far { access: self.clone(), to, settings: None, session: None, hurry: None }
+        Far { access: self.clone(), to, settings: None, session: None, hurry: None, guard: None }
     }
 }
 
@@ -50,16 +55,66 @@ impl Far {
         self.hurry = Some(limit);
     }
 
+    /// From now on what is run ends at its limit whatever becomes of the connection, and is noted on the far end.
+    pub(crate) fn guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    /// Whether nothing is at work any more that an earlier connection has begun for the same guard.
+    pub(crate) async fn is_free(&mut self) -> Result<bool, SshError> {
+        let Some(guard) = &self.guard else { return Ok(true) };
+        let (mut script, mut last) = (guard.is_free(), None);
+        let answer = loop {
+            match script.next(last.as_ref(), Millis(0)) {
+                Next::Run(invocation) => last = Some(self.heard(&invocation, None).await?.output),
+                Next::Wait(time) => tokio::time::sleep(time.duration().max(Duration::from_millis(1))).await,
+                Next::Done(answer) => break answer,
+            }
+        };
+        answer.map_err(|why| SshError::Unreadable { host: self.to.host.clone(), why })
+    }
+
+    /// A tool whose connection was lost goes on; nothing is looked at or done before it has ended, at the latest at its limit.
+    async fn settle(&mut self, limit: Duration, patience: Duration) {
+        if self.guard.is_none() {
+            return;
+        }
+        let begun = Instant::now();
+        let mut answered = begun;
+        while begun.elapsed() < limit + AFTER_LIMIT {
+            match self.is_free().await {
+                Ok(true) => return,
+                Ok(false) => answered = Instant::now(),
+                Err(error) if error.may_pass() && answered.elapsed() < patience => self.let_go(),
+                // What is done next says it.
+                Err(_) => return,
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Reads the boot identity.
     ///
     /// # Errors
     /// As [`Far::run`]; and anything broken, short or empty is [`SshError::Unreadable`], never an identity.
     pub async fn boot(&mut self) -> Result<BootIdentity, SshError> {
         let kept = self.is_connected();
-        match self.session().await?.boot().await {
+        match self.boot_once().await {
             Err(error) if kept && error.may_pass() => {
                 self.let_go();
-                self.session().await?.boot().await
+                self.boot_once().await
+            }
+            done => done,
+        }
+    }
+
+    /// Nobody needs rights for it, unless `/proc` is mounted so that it hides what is not one's own.
+    async fn boot_once(&mut self) -> Result<BootIdentity, SshError> {
+        let sudo = self.access.options.sudo.clone();
+        let session = self.session().await?;
+        match session.boot().await {
+            Err(unreadable @ SshError::Unreadable { .. }) if sudo != Sudo::Never && session.settings.user != "root" => {
+                session.boot_by(&sudo).await.map_err(|_| unreadable)
             }
             done => done,
         }
@@ -89,13 +144,22 @@ impl Far {
     /// [`SshError::Lost`] when the connection ends in the middle: whether the tool did its work is not known then. Everything
     /// else means that it was not run. A tool that fails, or does not end within its limit, is an [`Output`].
     pub async fn run(&mut self, invocation: &Invocation) -> Result<Output, SshError> {
+        let guard = self.guard.clone();
+        match self.heard(invocation, guard.as_ref()).await? {
+            Collected { output, lost: None } => Ok(output),
+            Collected { lost: Some(why), .. } => Err(SshError::Lost { host: self.to.host.clone(), why }),
+        }
+    }
+
+    /// The same, with what was heard before the connection was lost.
+    async fn heard(&mut self, invocation: &Invocation, guard: Option<&Guard>) -> Result<Collected, SshError> {
         let kept = self.is_connected();
         let sudo = self.access.options.sudo.clone();
-        match self.session().await?.run(invocation, &sudo).await {
+        match self.session().await?.run(invocation, &sudo, guard).await {
             // The kept connection was dead, and nothing was run over it.
             Err(error) if kept && error.may_pass() && !matches!(error, SshError::Lost { .. }) => {
                 self.let_go();
-                self.session().await?.run(invocation, &sudo).await
+                self.session().await?.run(invocation, &sudo, guard).await
             }
             done => done,
         }
@@ -114,12 +178,22 @@ impl Far {
             match script.next(last.as_ref(), elapsed()) {
                 Next::Run(invocation) => {
                     let asked = Instant::now();
+                    let guard = self.guard.clone();
                     last = Some(loop {
-                        match self.run(&invocation).await {
-                            Ok(output) => break output,
+                        let lost = |why: &str| format!("the connection was lost: {why}");
+                        match self.heard(&invocation, guard.as_ref()).await {
+                            Ok(Collected { output, lost: None }) => break output,
+                            Ok(Collected { mut output, lost: Some(why) }) => {
+                                output.stderr.push_str(&lost(&why));
+                                self.let_go();
+                                self.settle(invocation.limit.duration().saturating_sub(asked.elapsed()), patience).await;
+                                break output;
+                            }
+                            // Whether it was begun is not known.
                             Err(SshError::Lost { why, .. }) => {
                                 self.let_go();
-                                break Output { stderr: format!("the connection was lost: {why}"), ..Output::default() };
+                                self.settle(invocation.limit.duration(), patience).await;
+                                break Output { stderr: lost(&why), ..Output::default() };
                             }
                             // It was not run.
                             Err(error) if error.may_pass() && asked.elapsed() < patience => {
@@ -142,32 +216,46 @@ impl Far {
 
 impl Session {
     /// Runs a tool; with root's rights unless `sudo` says otherwise.
-    async fn run(&self, invocation: &Invocation, sudo: &Sudo) -> Result<Output, SshError> {
+    async fn run(&self, invocation: &Invocation, sudo: &Sudo, guard: Option<&Guard>) -> Result<Collected, SshError> {
         let rights = match sudo {
             _ if self.settings.user == "root" => Rights::Own,
             Sudo::Never => Rights::Own,
             Sudo::Plain => Rights::Sudo,
             Sudo::Password(_) => Rights::SudoPassword,
         };
-        let line = recipe::far::line(invocation, rights);
+        let line = match guard {
+            Some(guard) => recipe::far::guarded(invocation, rights, guard),
+            None => recipe::far::line(invocation, rights),
+        };
         let stdin = match sudo {
             Sudo::Password(secret) if line.wants_password => format!("{}\n", secret.text()),
             _ => String::new(),
         };
-        let output = self.collect(&line.text, stdin, invocation.limit.duration()).await?;
-        recipe::far::answer(output, rights).map_err(|denial| {
+        let Collected { output, lost } = self.collect(&line.text, stdin, invocation.limit.duration()).await?;
+        let answer = recipe::far::answer(output, rights).map_err(|denial| {
             let (host, user) = (self.settings.name.clone(), self.settings.user.clone());
             SshError::NothingRun { host, user, denial }
-        })
+        });
+        answer.map(|output| Collected { output, lost })
     }
 
     /// Reads the boot identity, which needs no rights.
     pub(crate) async fn boot(&self) -> Result<BootIdentity, SshError> {
+        self.boot_by(&Sudo::Never).await
+    }
+
+    /// The same with these rights.
+    async fn boot_by(&self, sudo: &Sudo) -> Result<BootIdentity, SshError> {
         let mut script = recipe::far::boot();
         let mut last = None;
         let read = loop {
             match script.next(last.as_ref(), Millis(0)) {
-                Next::Run(invocation) => last = Some(self.run(&invocation, &Sudo::Never).await?),
+                Next::Run(invocation) => match self.run(&invocation, sudo, None).await? {
+                    Collected { output, lost: None } => last = Some(output),
+                    Collected { lost: Some(why), .. } => {
+                        return Err(SshError::Lost { host: self.settings.name.clone(), why });
+                    }
+                },
                 Next::Wait(time) => tokio::time::sleep(time.duration().max(Duration::from_millis(1))).await,
                 Next::Done(read) => break read,
             }

@@ -165,18 +165,19 @@ impl KnownHosts {
                     Mark::Revoked => {}
                     Mark::Authority => authority = AUTHORITY,
                     Mark::None if same => found = true,
-                    // Another kind of key for the same name says nothing about this one.
-                    Mark::None if entry.algorithm == algorithm => {
+                    // Also another kind of key: it was asked for the known ones first, and somebody in between would show any.
+                    Mark::None => {
                         let name = names.first().cloned().unwrap_or_default();
+                        let other = entry.algorithm != algorithm;
+                        let kind = if other { format!(", {algorithm} instead of {}", entry.algorithm) } else { String::new() };
                         changed.get_or_insert(KeyError::Changed {
                             host: host.clone(),
                             name,
-                            shown: shown.clone(),
+                            shown: format!("{shown}{kind}"),
                             file: at,
                             line: entry.line,
                         });
                     }
-                    Mark::None => {}
                 }
             }
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use model::{
     Ack, AckError, AckStatus, Action, BootIdentity, Check, ChildKind, Command, ErrorCode, InstanceId, Millis, Observed,
-    RateState, Readable, Report, TargetId, Timestamp,
+    RateState, Readable, Report, TargetId,
 };
-use recipe::far::{Answer, Closed, Order};
+use recipe::far::{Answer, Closed, Guard, Order};
 use recipe::{HostKind, HostReading, Verdict};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use super::access::Access;
 use super::destination::Destination;
 use super::error::SshError;
 use super::far::Far;
+use crate::deadline::{Deadline, wall};
 
 /// Between two tries to reach a host.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
@@ -75,6 +76,8 @@ struct Task<'a> {
     performer: &'a Performer,
     host: &'a Host,
     command: &'a Command,
+    /// Nothing is begun after it.
+    begin_by: Deadline,
     say: mpsc::Sender<Ack>,
     far: Far,
 }
@@ -95,13 +98,22 @@ impl Performer {
         self.report(host, &mut far).await.map_err(|error| AckError::from(&error))
     }
 
-    /// Performs a command to its end. Every ack goes into `say` as soon as it is true. The last one is final, unless the host
-    /// could not be asked what became of a reboot or shutdown: then it is to be sent again. Dropping the future gives up on it,
-    /// which is safe at any point.
+    /// [`Performer::perform_within`] of a command whose expiry is in the time of this machine's own clock.
     pub async fn perform(&self, host: &Host, command: &Command, say: mpsc::Sender<Ack>) {
+        self.perform_by(host, command, Deadline::by_wall(command), say).await;
+    }
+
+    /// Performs a command to its end, begun within `left`. Every ack goes into `say` as soon as it is true. The last one is final,
+    /// unless the host could not be asked what became of a reboot or shutdown: then it is to be sent again. Dropping the future
+    /// gives up on it, which is safe at any point.
+    pub async fn perform_within(&self, host: &Host, command: &Command, left: Millis, say: mpsc::Sender<Ack>) {
+        self.perform_by(host, command, Deadline::within(left), say).await;
+    }
+
+    async fn perform_by(&self, host: &Host, command: &Command, begin_by: Deadline, say: mpsc::Sender<Ack>) {
         info!(command = %command.id, host = %host.at, action = %command.action.kind(), "performs over ssh");
         let far = self.access.far(host.at.clone());
-        let mut task = Task { performer: self, host, command, say, far };
+        let mut task = Task { performer: self, host, command, begin_by, say, far };
         if command.action.kind().ends_boot() { task.end_boot().await } else { task.plain().await }
     }
 
@@ -118,7 +130,12 @@ impl Performer {
         });
         let asked = before.needs_restarting.is_none();
         let read = far.perform(recipe::read_host(&KIND, host.id, &before), Duration::ZERO).await?;
-        let HostReading { engines, children, pending_shutdown, inhibitors, reboot_required, needs_restarting } = read;
+        let HostReading { engines, children, pending_shutdown, mut inhibitors, reboot_required, needs_restarting } = read;
+        // Known before anything is taken out of service for a reboot that could not be claimed.
+        let room = far.perform(recipe::far::room(&self.access.options.places), Duration::ZERO).await?;
+        if let Readable::Known(who) = &mut inhibitors {
+            who.extend(room);
+        }
         let sequence = self.remember(host.id, |known| {
             known.boot = Some(boot);
             if asked {
@@ -154,6 +171,11 @@ impl Task<'_> {
             Err(error) => return self.fail(&error).await,
         };
         self.say(AckStatus::Accepted, boot).await;
+        if self.command.action.kind().is_disruptive()
+            && let Err(error) = self.take_turn().await
+        {
+            return self.fail(&error).await;
+        }
         self.say(AckStatus::ExecutionStarted, boot).await;
         let done = match &self.command.action {
             Action::Probe { checks } => self.probe(checks).await,
@@ -165,6 +187,27 @@ impl Task<'_> {
         match done {
             Ok(ack) => self.send(ack).await,
             Err(error) => self.fail(&error).await,
+        }
+    }
+
+    /// Waits for what an earlier command for the same subject has left at work on the host, which would undo what is done now
+    /// (G7): a connection that ends, or a controller that is killed, takes nothing along.
+    async fn take_turn(&mut self) -> Result<(), SshError> {
+        let run = self.performer.access.options.places.run.clone();
+        self.far.guard(Guard { run, subject: self.command.subject });
+        // Cutting a child off does not wait for the clean stop that it hangs in.
+        if matches!(self.command.action, Action::StopChild { force: true, .. }) {
+            return Ok(());
+        }
+        loop {
+            match self.far.is_free().await {
+                Ok(true) => return self.not_expired(),
+                Ok(false) => {}
+                Err(error) if error.may_pass() => self.far.let_go(),
+                Err(error) => return Err(error),
+            }
+            self.not_expired()?;
+            tokio::time::sleep(TRY_AGAIN.0).await;
         }
     }
 
@@ -200,7 +243,7 @@ impl Task<'_> {
                     self.performer.remember(self.host.id, |known| known.boot = Some(boot));
                     return self.not_expired().map(|()| boot);
                 }
-                Err(error) if error.may_pass() && wall() + millis(pause) < self.command.expires_at => {
+                Err(error) if error.may_pass() && pause < self.begin_by.left() => {
                     self.far.let_go();
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(TRY_AGAIN.1);
@@ -211,7 +254,7 @@ impl Task<'_> {
     }
 
     fn is_expired(&self) -> bool {
-        wall() > self.command.expires_at
+        self.begin_by.has_passed()
     }
 
     fn not_expired(&self) -> Result<(), SshError> {
@@ -255,8 +298,8 @@ impl Task<'_> {
                     let why = full.map(|why| format!("; {why}")).unwrap_or_default();
                     return Some(self.refuse(ErrorCode::Expired, expired(self.command) + &why, order.expect));
                 }
-                // Nobody believes it before the command has expired, since another copy may find room; so may this one.
-                Ok(Answer::Failed { code: ErrorCode::LedgerFailed, message }) if !late => {
+                // Another copy may find room, as long as it is not seen to that none does; so may this one.
+                Ok(Answer::Failed { code: ErrorCode::LedgerFailed, message }) => {
                     full = Some(message.clone());
                     message
                 }
@@ -403,14 +446,4 @@ fn pace(begun: Instant) -> Duration {
 
 fn expired(command: &Command) -> String {
     format!("it was to be begun by {}", command.expires_at)
-}
-
-fn millis(time: Duration) -> Millis {
-    Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The wall clock.
-fn wall() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -56,6 +56,7 @@ impl Person {
             config: ConfigFiles::Only(self.ssh("config")),
             around: self.around(),
             identity_files: Vec::new(),
+            identity_of: std::collections::BTreeMap::new(),
             password: None,
             sudo: Sudo::Never,
             accept_new: false,
@@ -93,6 +94,8 @@ struct State {
     /// New connections are closed at once.
     shut: AtomicBool,
     stop: AtomicBool,
+    /// So many of the next connections are closed at once.
+    busy: AtomicUsize,
     connections: AtomicUsize,
     wires: Mutex<Vec<TcpStream>>,
 }
@@ -133,6 +136,9 @@ impl Server {
                     return;
                 }
                 if kept.shut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                if kept.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
                     continue;
                 }
                 kept.connections.fetch_add(1, Ordering::SeqCst);
@@ -179,6 +185,11 @@ impl Server {
         for wire in self.state.wires.lock().unwrap().drain(..) {
             drop(wire.shutdown(std::net::Shutdown::Both));
         }
+    }
+
+    /// Closes so many of the next connections before it says a word, as a busy sshd does.
+    pub(crate) fn busy(&self, times: usize) {
+        self.state.busy.store(times, Ordering::SeqCst);
     }
 
     /// Closes or opens the door for new connections.

@@ -13,4 +13,5 @@ mod own;
 mod perform;
 mod proxy;
 mod small;
+mod turns;
 mod world;

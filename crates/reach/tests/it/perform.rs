@@ -124,7 +124,7 @@ async fn a_full_disk_on_the_far_end_lets_nothing_be_ordered_and_is_told_when_the
     let mut options = world.options();
     // Folders can be made there, and nothing written into them.
     world.server.stub("mkdir", "exec /bin/mkdir -p $FARM/run $FARM/claims && exit 0");
-    world.server.stub("ln", "echo 'ln: No space left on device' >&2; exit 1");
+    world.server.stub("ln", "case $2 in */claims/*) echo 'ln: No space left on device' >&2; exit 1;; esac; exec /bin/ln \"$@\"");
     options.limits.connect = Duration::from_secs(10);
     let performer = std::sync::Arc::new(reach::ssh::Performer::new(Access::new(options).unwrap()));
     let (say, mut said) = tokio::sync::mpsc::channel(8);
@@ -134,7 +134,7 @@ async fn a_full_disk_on_the_far_end_lets_nothing_be_ordered_and_is_told_when_the
     let ack = said.recv().await.unwrap();
     let error = ack.error.unwrap();
     assert_eq!((ack.status, error.code), (AckStatus::Failed, ErrorCode::Expired));
-    assert!(error.message.contains("the claim cannot be written"), "{error:?}");
+    assert!(error.message.contains("the claim cannot be written") && error.message.contains("No space left"), "{error:?}");
     assert_eq!(world.orders(), 0);
 }
 
