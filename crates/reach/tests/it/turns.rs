@@ -170,7 +170,7 @@ async fn the_key_of_a_host_is_tried_first_and_with_no_other_host() {
         keygen(&person.ssh(name), "");
         (format!("root@{name}").parse().unwrap(), person.ssh(name))
     });
-    let mut options = Options { identity_of: others.into(), ..person.options() };
+    let mut options = Options { identity_of: others.into(), identity_files: vec![person.ssh("a")], ..person.options() };
     options.identity_of.insert(at.clone(), person.ssh("own"));
     assert!(Access::new(options.clone()).unwrap().far(at.clone()).boot().await.is_ok());
     let tried = Access::new(options).unwrap().settings(&at).await.unwrap().identity_files;
