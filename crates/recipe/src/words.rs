@@ -4,8 +4,6 @@
 /// Before the command that they run.
 const BEFORE: [&str; 14] =
     ["sudo", "doas", "env", "exec", "command", "nohup", "setsid", "time", "nice", "ionice", "then", "do", "else", "!"];
-/// Their options that take a value.
-const WITH_VALUE: [&str; 9] = ["-u", "-g", "-h", "-p", "-n", "-c", "-C", "-r", "-t"];
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "ksh", "zsh"];
 /// Commands within commands within commands: nobody writes more.
 const DEEPEST: u8 = 4;
@@ -30,7 +28,7 @@ fn ends(words: &[String], depth: u8) -> bool {
             break;
         }
         words.next();
-        if option && WITH_VALUE.contains(&word) && !matches!(after, "time" | "exec" | "command") {
+        if option && takes_value(after, word) {
             words.next();
         } else if !assigns && !option {
             after = name(word);
@@ -50,6 +48,18 @@ fn ends(words: &[String], depth: u8) -> bool {
             let option = rest.iter().position(|word| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c'));
             option.and_then(|at| rest.get(at + 1)).is_some_and(|line| within(line, depth + 1))
         }
+        _ => false,
+    }
+}
+
+/// Whether the next word belongs to this option of a tool that stands before a command.
+fn takes_value(tool: &str, option: &str) -> bool {
+    match tool {
+        "sudo" | "doas" => matches!(option, "-u" | "-g" | "-h" | "-p" | "-C" | "-r" | "-t" | "-U" | "-D" | "-R" | "-T"),
+        "env" => matches!(option, "-u" | "-C"),
+        "nice" => option == "-n",
+        "ionice" => matches!(option, "-c" | "-n"),
+        "exec" => option == "-a",
         _ => false,
     }
 }
@@ -105,6 +115,7 @@ mod tests {
             "sudo reboot",
             "sudo -n /sbin/shutdown -r now",
             "sudo -u root -- reboot",
+            "nice -n 10 reboot",
             "systemctl --no-block reboot",
             "apt-get -y upgrade && DEBIAN_FRONTEND=x sudo systemctl reboot",
             "sleep 5; shutdown -r +1",
