@@ -1,5 +1,6 @@
 //! Whom commands ask: the same questions for a server and for the engine in this process.
 
+use std::path::Path;
 use std::time::Duration;
 
 use controller::api::{Inside, Question};
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::runs::Runs;
 use crate::session::Session;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -67,7 +69,7 @@ pub(crate) struct Client {
 #[derive(Clone, Debug)]
 enum Way {
     Server { http: reqwest::Client, address: String, token: Option<String> },
-    Here(Inside),
+    Here { inside: Inside, runs: Runs, only: Option<Vec<TargetId>> },
 }
 
 /// A question, for either.
@@ -129,14 +131,42 @@ impl Client {
         Self::build(server, ca_pem, None)
     }
 
-    /// The engine in this process.
-    pub(crate) fn here(inside: Inside) -> Self {
-        Self { way: Way::Here(inside) }
+    /// The engine in this process; what it begins is noted.
+    pub(crate) fn here(inside: Inside, runs: Runs) -> Self {
+        Self { way: Way::Here { inside, runs, only: None } }
+    }
+
+    /// Whoever is rebooted from here is one of these, whatever else the words may mean to the engine.
+    pub(crate) fn only(&mut self, targets: Vec<TargetId>) {
+        if let Way::Here { only, .. } = &mut self.way {
+            *only = Some(targets);
+        }
+    }
+
+    /// The engine in another process of this user.
+    pub(crate) fn beside(socket: &Path) -> Result<Self, CliError> {
+        let http = reqwest::Client::builder().unix_socket(socket).no_proxy().build();
+        let http = http.map_err(|error| CliError::new(Exit::Failed, format!("cannot ask {}: {error}", socket.display())))?;
+        Ok(Self { way: Way::Server { http, address: "http://localhost".to_owned(), token: None } })
+    }
+
+    fn aimed(&self, request: &NewRollout) -> NewRollout {
+        let mut request = request.clone();
+        if let Way::Here { only: Some(only), .. } = &self.way {
+            request.targets = only.iter().map(ToString::to_string).collect();
+        }
+        request
+    }
+
+    fn begun(&self, id: OrchestrationId) {
+        if let Way::Here { runs, .. } = &self.way {
+            runs.begun(id);
+        }
     }
 
     /// Whether that is the engine in this process, which ends with it.
     pub(crate) fn is_here(&self) -> bool {
-        matches!(self.way, Way::Here(_))
+        matches!(self.way, Way::Here { .. })
     }
 
     fn build(server: &str, ca_pem: &str, token: Option<String>) -> Result<Self, CliError> {
@@ -162,7 +192,7 @@ impl Client {
     /// Status and body; `limit` is for the whole answer.
     async fn ask(&self, ask: Ask, limit: Option<Duration>) -> Result<(u16, Pieces), CliError> {
         match &self.way {
-            Way::Here(inside) => {
+            Way::Here { inside, .. } => {
                 let url = ask.target("http://here")?;
                 let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
                 let last_event_id = ask.last_event_id.as_deref();
@@ -277,7 +307,10 @@ impl Client {
             Operation::Shutdown => "shutdown",
             Operation::RollingReboot => return Err(CliError::usage("a rolling reboot is asked for with its targets")),
         };
-        self.json(Ask::post(format!("/api/v1/host/{host}/{place}")).body(options)?).await
+        let started: OrchestratedRebootStarted =
+            self.json(Ask::post(format!("/api/v1/host/{host}/{place}")).body(options)?).await?;
+        self.begun(started.orchestration_id);
+        Ok(started)
     }
 
     /// All orchestrations, or those of one host, or the active ones.
@@ -301,12 +334,14 @@ impl Client {
 
     /// Start a rollout, or see what it would do.
     pub(crate) async fn rollout(&self, request: &NewRollout) -> Result<RolloutStarted, CliError> {
-        self.json(Ask::post("/api/v1/rollouts").body(request)?).await
+        let started: RolloutStarted = self.json(Ask::post("/api/v1/rollouts").body(&self.aimed(request))?).await?;
+        self.begun(started.id);
+        Ok(started)
     }
 
     /// What a rollout would do.
     pub(crate) async fn preview(&self, request: &NewRollout) -> Result<RolloutPreview, CliError> {
-        let request = NewRollout { dry_run: true, ..request.clone() };
+        let request = NewRollout { dry_run: true, ..self.aimed(request) };
         self.json(Ask::post("/api/v1/rollouts").body(&request)?).await
     }
 
@@ -328,7 +363,15 @@ impl Client {
 
     /// Take up what it left undone.
     pub(crate) async fn retry(&self, id: OrchestrationId, retry: &Retry) -> Result<RolloutStarted, CliError> {
-        self.json(Ask::post(format!("/api/v1/rollouts/{id}/retry")).body(retry)?).await
+        let started: RolloutStarted = self.json(Ask::post(format!("/api/v1/rollouts/{id}/retry")).body(retry)?).await?;
+        self.begun(started.id);
+        Ok(started)
+    }
+
+    /// What that would do.
+    pub(crate) async fn preview_retry(&self, id: OrchestrationId, retry: &Retry) -> Result<RolloutPreview, CliError> {
+        let retry = Retry { dry_run: true, ..retry.clone() };
+        self.json(Ask::post(format!("/api/v1/rollouts/{id}/retry")).body(&retry)?).await
     }
 
     /// Its tracks with this outcome, or `open` ones; at most so many, 500 at a time.

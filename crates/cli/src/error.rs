@@ -62,7 +62,7 @@ impl CliError {
             }
             (401, ..) => Some("log in with `reveille login SERVER`, or set REVEILLE_TOKEN".to_owned()),
             (403, ..) => Some("ask an administrator for a role or token that allows it".to_owned()),
-            (409, Some(id), _) => Some(format!("follow it with `reveille watch {id}`")),
+            (409, Some(id), _) => Some(format!("follow it with `{}`", crate::again::command(&format!("watch {id}")))),
             (409 | 429, None, Some(at)) => Some(format!("try again after {at}")),
             (503, ..) => Some("the server is starting or its disk is full; try again shortly and look at its log".to_owned()),
             _ => None,

@@ -19,6 +19,11 @@ pub(crate) fn files(here: &Here) -> Vec<PathBuf> {
     if !here.inventory.is_empty() {
         return here.inventory.clone();
     }
+    found()
+}
+
+/// The one that is found where nothing is said.
+pub(crate) fn found() -> Vec<PathBuf> {
     let usual = crate::session::config_dir().ok().map(|dir| dir.join(NAME));
     [Some(PathBuf::from(NAME)), usual].into_iter().flatten().find(|path| path.is_file()).into_iter().collect()
 }
@@ -27,10 +32,26 @@ pub(crate) fn files(here: &Here) -> Vec<PathBuf> {
 pub(crate) fn load(files: &[PathBuf]) -> Result<Inventory, CliError> {
     let sources: Vec<Source> = files.iter().map(|path| source(path)).collect::<Result<_, _>>()?;
     let inventory = inventory::read(&sources).map_err(|error| CliError::usage(error.to_string()))?;
-    for note in &inventory.notes {
+    for note in inventory.notes.iter().cloned().chain(beside(files)) {
         eprintln!("note: {note}");
     }
     Ok(inventory)
+}
+
+/// Variables that Ansible reads beside an inventory, and that are not read here: an address may stand among them.
+fn beside(files: &[PathBuf]) -> Vec<String> {
+    let ansible = files.iter().filter(|file| file.extension().is_none_or(|ending| ending != "toml"));
+    let dirs = ansible.flat_map(|file| {
+        let at = file.parent().unwrap_or(Path::new(""));
+        ["group_vars", "host_vars"].map(|name| at.join(name))
+    });
+    let mut dirs: Vec<PathBuf> = dirs.filter(|dir| dir.is_dir()).collect();
+    dirs.dedup();
+    let told = |dir: PathBuf| {
+        let text = "is not read: an ansible_host or ansible_port in it is not obeyed; `ansible-inventory --list --yaml` puts all into one file";
+        format!("{} {text}", dir.display())
+    };
+    dirs.into_iter().map(told).collect()
 }
 
 fn source(path: &Path) -> Result<Source, CliError> {
@@ -86,6 +107,17 @@ mod tests {
         assert_eq!(named(&["web1,db1"]).unwrap(), ["db1", "web1"]);
         assert_eq!(named(&["role=web"]).unwrap(), ["web1", "web2"]);
         assert_eq!(named(&["*"]).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn variables_beside_an_ansible_inventory_are_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["group_vars", "host_vars"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let told = beside(&[dir.path().join("hosts.yml"), dir.path().join("other.ini")]);
+        assert!(told.len() >= 2 && told.iter().all(|note| note.contains("ansible-inventory --list --yaml")), "{told:?}");
+        assert!(beside(&[dir.path().join("fleet.toml")]).is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use protocol::rest::orchestrations::{Orchestration, Progress};
 use protocol::rest::rollouts::{Track, TrackState};
 use tokio::time::Instant;
 
+use crate::again;
 use crate::args::Output;
 use crate::client::{Client, Pieces};
 use crate::error::CliError;
@@ -84,7 +85,7 @@ pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output)
 /// Who leaves an engine in the middle is told how to come back.
 fn left(id: OrchestrationId) -> CliError {
     CliError::new(Exit::Detached, "left in the middle: what the hosts were told goes on there, and nothing else")
-        .hint(format!("`reveille resume {id}` goes on; no host that is done is rebooted again"))
+        .hint(again::hint(&format!("resume {id}"), "goes on; no host that is done is rebooted again"))
 }
 
 /// Hosts that ended otherwise than well.
@@ -182,7 +183,10 @@ impl<'a> Events<'a> {
         };
         (self.stream, self.away) = (None, true);
         if self.last_contact.elapsed() > PATIENCE {
-            return Err(error.hint(format!("the orchestration goes on; follow it again with `reveille watch {}`", self.id)));
+            return Err(error.hint(format!(
+                "the orchestration goes on; follow it again with `{}`",
+                again::command(&format!("watch {}", self.id))
+            )));
         }
         Ok(Heard::Away(error.to_string()))
     }

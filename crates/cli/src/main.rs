@@ -1,5 +1,6 @@
 //! The `reveille` program: server, client of a server, and the demonstration's sandbox hosts.
 
+mod again;
 mod agent;
 mod args;
 mod client;
@@ -12,6 +13,7 @@ mod fleet;
 mod follow;
 mod render;
 mod results;
+mod runs;
 mod sandbox;
 mod server;
 mod session;
@@ -31,21 +33,25 @@ use exit::Exit;
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
+    again::given(&global.here);
     // An error means that a provider is installed already, which is what we want.
     drop(rustls::crypto::ring::default_provider().install_default());
     let done = match command {
         // A supervisor forks and reaps by itself: no runtime around it.
         Command::Sandbox(command) => return sandbox::run(command),
         Command::Agent(args) => {
-            log();
+            log(global.log.as_deref().or(Some(USUAL)));
             agent::run(args)
         }
         Command::Demo(args) => demo::run(args, global.output),
         Command::Server(args) => {
-            log();
+            log(global.log.as_deref().or(Some(USUAL)));
             runtime().and_then(|runtime| runtime.block_on(server::run(args, global.output)))
         }
-        Command::Client(command) => runtime().and_then(|runtime| runtime.block_on(commands::run(&global, command))),
+        Command::Client(command) => {
+            log(global.log.as_deref());
+            runtime().and_then(|runtime| runtime.block_on(commands::run(&global, command)))
+        }
     };
     done.unwrap_or_else(|error| {
         terminal::complain(global.output, &error);
@@ -54,9 +60,13 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// Logs of long-running commands go to standard error; `REVEILLE_LOG=debug` says more.
-fn log() {
-    let filter = EnvFilter::try_from_env("REVEILLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// What those log that run for long.
+const USUAL: &str = "info";
+
+/// Logs go to standard error. Commands of a person say what there is to say by themselves, and log only when they are asked to.
+fn log(filter: Option<&str>) {
+    let Some(filter) = filter else { return };
+    let filter = EnvFilter::new(filter);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let log = log.with_ansi(console::colors_enabled_stderr());
     // Under systemd the time is the journal's to write.

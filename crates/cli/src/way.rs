@@ -1,26 +1,23 @@
 //! Whom a command asks: a server, or an engine in this process.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use controller::api::Inside;
-use controller::control::Adopt;
+use controller::control::{Adopt, ControlError};
 use controller::hands::Hands;
-use controller::local::{Local, LocalError, LocalOptions};
+use controller::local::{Local, LocalError, LocalOptions, State};
 use inventory::Inventory;
-use model::{Millis, TargetId};
-use serde::{Deserialize, Serialize};
+use model::{Millis, OrchestrationId, TargetId};
 
-use crate::args::{ClientCommand as Command, Global};
+use crate::args::{ClientCommand as Command, Global, Reboot, Resume, Retry, Shutdown};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::runs::Runs;
 use crate::session::{self, Session};
-use crate::{far, fleet};
-
-/// Beside the journal: which inventory it was used with last, so that `resume` needs no `-i`.
-const USED: &str = "inventory.json";
+use crate::{again, far, fleet};
 
 /// First pause before a command that was lost with a process before is handed over again.
 const RESEND: Millis = Millis::secs(2);
@@ -38,33 +35,60 @@ impl Way {
         if let Some(word) = for_a_server(command) {
             return Ok(Self { client: server(global, word)?, local: None });
         }
+        // A damaged login is no matter for whoever does not want a server.
         let said = !global.here.inventory.is_empty() || global.here.state_dir.is_some();
-        let known = global.server.is_some() || Session::stored()?.is_some();
-        if !said && known {
+        let known = || Ok::<_, CliError>(global.server.is_some() || Session::stored()?.is_some());
+        if !said && known()? {
             return Ok(Self { client: Client::new(&Session::find(global)?)?, local: None });
         }
-        Self::here(global, command).await
+        let dir = global.here.state_dir.clone().map_or_else(session::state_dir, Ok)?;
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        match State::open(dir.clone()).await {
+            Ok(state) => Self::here(global, command, &dir, state).await,
+            Err(LocalError::InUse { path, holder }) => beside(command, &dir, &LocalError::InUse { path, holder }),
+            Err(error) => Err(trouble(&error)),
+        }
     }
 
-    async fn here(global: &Global, command: &Command) -> Result<Self, CliError> {
-        let state = global.here.state_dir.clone().map_or_else(session::state_dir, Ok)?;
-        let state = std::path::absolute(&state).unwrap_or(state);
-        let files = files(global, &state)?;
+    async fn here(global: &Global, command: &Command, dir: &Path, state: State) -> Result<Self, CliError> {
+        let about = match about(command) {
+            About::This(id) => Some(id),
+            // Which one that is decides under which inventory it goes on.
+            About::OnlyOpen => match state.open_orchestrations().await.map_err(|error| trouble(&error))?[..] {
+                [one] => Some(one),
+                _ => None,
+            },
+            About::None => None,
+        };
+        let mut runs = Runs::of(dir);
+        let files = runs.files(about, &global.here.inventory, fleet::found())?;
         let inventory = fleet::load(&files)?;
         // Told before anything is opened.
         let meant = match command {
-            Command::Reboot(reboot) => Some(fleet::select(&inventory, &reboot.targets)?),
-            _ => None,
+            Command::Reboot(reboot) => fleet::select(&inventory, &reboot.targets)?,
+            Command::Shutdown(shutdown) => fleet::select(&inventory, std::slice::from_ref(&shutdown.target)).unwrap_or_default(),
+            Command::Remove { host, .. } => listed(&inventory, host)?,
+            _ => Vec::new(),
         };
-        let meant: Vec<TargetId> = meant.into_iter().flatten().map(|(name, _)| TargetId::of_ssh(name)).collect();
+        let meant: Vec<TargetId> = meant.into_iter().map(|(name, _)| TargetId::of_ssh(name)).collect();
+        let limits = serde_json::to_string(&inventory.config.limit_groups).unwrap_or_default();
+        if let Some(id) = about.filter(|id| goes_on(command) && runs.differs(*id, &limits)) {
+            eprintln!("note: the limit groups are other ones than when {id} was begun; it goes on under those of now");
+        }
+        if begins(command) {
+            runs.begins_with(files, limits)?;
+        }
         let performer = Arc::new(Hands::new(far::access(&global.here, &inventory)?, far::own_site()?));
-        let engine = inventory.config.clone();
-        let options = LocalOptions { state_dir: state.clone(), engine, performer, resend: RESEND, user: user() };
-        let local = Local::open(options).await.map_err(|error| trouble(&error))?;
-        remember(&state, &files)?;
-        let client = Client::here(Inside::new(local.control().clone(), local.who().clone()));
-        let way = Self { client, local: Some(local) };
-        match way.prepare(&inventory, &meant, command).await {
+        let options = LocalOptions { engine: inventory.config.clone(), performer, resend: RESEND, user: user() };
+        let mut local = state.start(options).await.map_err(|error| trouble(&error))?;
+        let inside = Inside::new(local.control().clone(), local.who().clone());
+        if stays(command)
+            && let Err(error) = local.listen(inside.clone())
+        {
+            tracing::warn!("other commands cannot ask this process: {error}");
+        }
+        let mut way = Self { client: Client::here(inside, runs), local: Some(local) };
+        match way.prepare(&inventory, meant, command, about).await {
             Ok(()) => Ok(way),
             Err(error) => {
                 way.close().await?;
@@ -73,32 +97,52 @@ impl Way {
         }
     }
 
-    /// Makes the hosts known, and reads those that what is asked is about.
-    async fn prepare(&self, inventory: &Inventory, meant: &[TargetId], command: &Command) -> Result<(), CliError> {
+    /// Makes the hosts of the inventory those that count, lets nothing go on that nobody asked for, and reads the hosts that what is
+    /// asked is about.
+    async fn prepare(
+        &mut self,
+        inventory: &Inventory,
+        mut meant: Vec<TargetId>,
+        command: &Command,
+        about: Option<OrchestrationId>,
+    ) -> Result<(), CliError> {
         let Some(local) = &self.local else { return Ok(()) };
+        let failed = |error: ControlError| trouble(&error.into());
+        local.interrupt(about.filter(|_| goes_on(command))).await.map_err(failed)?;
         let adopt = |(name, host): (&String, &inventory::Host)| Adopt {
             name: name.clone(),
             address: host.address.to_string(),
             labels: host.labels.clone(),
         };
         let hosts: Vec<Adopt> = inventory.hosts.iter().map(adopt).collect();
-        local.adopt(&hosts).await.map_err(|error| trouble(&error.into()))?;
-        let read = match command {
-            Command::Reboot(_) => concerned(inventory, meant),
-            Command::Explain { .. } | Command::Hosts { .. } => {
-                inventory.hosts.keys().map(|name| TargetId::of_ssh(name)).collect()
-            }
-            Command::Resume(_) | Command::Watch { .. } | Command::Retry(_) | Command::Agree { .. } | Command::Shutdown(_) => {
-                inventory.hosts.keys().map(|name| TargetId::of_ssh(name)).collect()
-            }
-            _ => Vec::new(),
+        let (_, kept) = local.adopt(&hosts).await.map_err(failed)?;
+        for host in &kept {
+            eprintln!("note: {} is not in this inventory, and counts still: {}", host.name, why_kept(host));
+        }
+        if matches!(command, Command::Reboot(_)) && !kept.is_empty() {
+            self.client.only(meant.clone());
+        }
+        if let Some(id) = about {
+            meant.extend(local.unfinished(id).await.map_err(failed)?);
+        }
+        let all = || inventory.hosts.keys().map(|name| TargetId::of_ssh(name)).collect();
+        let mut read: BTreeSet<TargetId> = match command {
+            Command::Explain { .. } | Command::Hosts { .. } => all(),
+            command if stays(command) || matches!(command, Command::Reboot(_)) => concerned(inventory, &meant),
+            _ => BTreeSet::new(),
         };
+        if stays(command) {
+            // What had begun is finished beside it.
+            let begun = local.control().select(local.who(), None).await.map_err(failed)?;
+            read.extend(begun.iter().filter(|host| host.active_orchestration.is_some()).map(|host| host.id));
+        }
         if read.is_empty() {
             return Ok(());
         }
-        let unread = local.survey(&read).await.map_err(|error| trouble(&error.into()))?;
-        for name in inventory.hosts.keys() {
-            if let Some(reason) = unread.get(&TargetId::of_ssh(name)) {
+        let read: Vec<TargetId> = read.into_iter().collect();
+        let unread = local.survey(&read).await.map_err(failed)?;
+        for (name, id) in inventory.hosts.keys().map(|name| (name, TargetId::of_ssh(name))) {
+            if let Some(reason) = unread.get(&id) {
                 eprintln!("note: {name} cannot be read: {reason}");
             }
         }
@@ -127,7 +171,6 @@ fn for_a_server(command: &Command) -> Option<&'static str> {
         Command::EnrolToken { .. } => Some("enrol-token"),
         Command::Tokens(_) => Some("tokens"),
         Command::Adopt(_) => Some("adopt"),
-        Command::Remove { .. } => Some("remove"),
         _ => None,
     }
 }
@@ -140,34 +183,84 @@ fn server(global: &Global, word: &str) -> Result<Client, CliError> {
     Client::new(&Session::find(global)?)
 }
 
-/// The inventory files: those that are given or found, else those that the journal was used with last.
-fn files(global: &Global, state: &Path) -> Result<Vec<PathBuf>, CliError> {
-    let files = fleet::files(&global.here);
-    if !files.is_empty() {
-        return Ok(files);
+/// What a command is about.
+enum About {
+    This(OrchestrationId),
+    OnlyOpen,
+    None,
+}
+
+fn about(command: &Command) -> About {
+    match command {
+        Command::Resume(Resume { id: None, .. }) => About::OnlyOpen,
+        Command::Resume(Resume { id: Some(id), .. })
+        | Command::Retry(Retry { id, .. })
+        | Command::Watch { id }
+        | Command::Cancel { id }
+        | Command::Pause { id, .. }
+        | Command::Agree { id } => About::This(*id),
+        _ => About::None,
     }
-    let used = std::fs::read(state.join(USED)).ok().and_then(|text| serde_json::from_slice::<Used>(&text).ok());
-    used.map(|used| used.files).ok_or_else(|| {
-        CliError::new(Exit::Unauthorised, "there is neither a server nor an inventory")
-            .hint("log in with `reveille login https://HOST:PORT`, or list the hosts in fleet.toml (or give -i FILE)")
-    })
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Used {
-    files: Vec<PathBuf>,
+/// Whether a command is a person's word that what was interrupted goes on.
+fn goes_on(command: &Command) -> bool {
+    matches!(command, Command::Resume(_) | Command::Agree { .. })
 }
 
-fn remember(state: &Path, files: &[PathBuf]) -> Result<(), CliError> {
-    let files = files.iter().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone())).collect();
-    let path = state.join(USED);
-    let json = serde_json::to_vec(&Used { files }).map_err(std::io::Error::from);
-    json.and_then(|json| std::fs::write(&path, json))
-        .map_err(|error| CliError::new(Exit::Failed, format!("cannot write {}: {error}", path.display())))
+/// Whether something may begin by it.
+fn begins(command: &Command) -> bool {
+    match command {
+        Command::Reboot(Reboot { run, .. }) | Command::Shutdown(Shutdown { run, .. }) | Command::Retry(Retry { run, .. }) => {
+            !run.dry_run
+        }
+        _ => false,
+    }
+}
+
+/// Whether it stays until something is over.
+fn stays(command: &Command) -> bool {
+    begins(command)
+        || matches!(command, Command::Resume(_) | Command::Watch { .. } | Command::Cancel { .. } | Command::Agree { .. })
+}
+
+/// Another process is at it: it is asked, as a server would be. What is begun must not depend on when that process ends.
+fn beside(command: &Command, dir: &Path, error: &LocalError) -> Result<Way, CliError> {
+    let socket = State::socket(dir);
+    let listens = std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    if !listens || begins(command) || matches!(command, Command::Reboot(_) | Command::Retry(_)) {
+        let error = CliError::new(Exit::Refused, error.to_string());
+        return Err(error.hint(match listens {
+            true => again::hint(
+                "orchestrations --active",
+                "shows what it does; begin this when that is over, or give another --state-dir",
+            ),
+            false => "wait until it is done, or give another --state-dir for other hosts".to_owned(),
+        }));
+    }
+    Ok(Way { client: Client::beside(&socket)?, local: None })
+}
+
+/// Who is listed comes back with the next command.
+fn listed<'a>(inventory: &'a Inventory, host: &str) -> Result<Vec<(&'a str, &'a inventory::Host)>, CliError> {
+    match inventory.hosts.contains_key(host) {
+        true => Err(CliError::usage(format!("{host} stands in the inventory")).hint("take it out there")),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// Why a host counts that no inventory lists.
+fn why_kept(host: &engine::HostView) -> String {
+    let name = &host.name;
+    match (&host.stranded, host.active_orchestration) {
+        (Some(reason), _) => format!("it is stranded ({reason}); {}", again::hint(&format!("acknowledge {name}"), "ends that")),
+        (None, Some(id)) => format!("{id} works on it; {}", again::hint(&format!("remove {name}"), "forgets it")),
+        (None, None) => format!("it waits in a rollout; {}", again::hint(&format!("remove {name}"), "forgets it")),
+    }
 }
 
 /// Those that are meant, and those whose being away counts against them.
-fn concerned(inventory: &Inventory, meant: &[TargetId]) -> Vec<TargetId> {
+fn concerned(inventory: &Inventory, meant: &[TargetId]) -> BTreeSet<TargetId> {
     let mut all: BTreeSet<TargetId> = meant.iter().copied().collect();
     for group in &inventory.config.limit_groups {
         let hosts = inventory.hosts.iter().map(|(name, host)| (TargetId::of_ssh(name), name.as_str(), &host.labels));
@@ -178,7 +271,7 @@ fn concerned(inventory: &Inventory, meant: &[TargetId]) -> Vec<TargetId> {
             }
         }
     }
-    all.into_iter().collect()
+    all
 }
 
 fn user() -> String {
@@ -190,15 +283,10 @@ fn user() -> String {
 
 fn trouble(error: &LocalError) -> CliError {
     let exit = match error {
-        LocalError::InUse { .. } => Exit::Refused,
         LocalError::Control(controller::control::ControlError::Invalid(_)) => Exit::Usage,
         _ => Exit::Failed,
     };
-    let error = CliError::new(exit, error.to_string());
-    match exit {
-        Exit::Refused => error.hint("follow it where it runs, or give another --state-dir for other hosts"),
-        _ => error,
-    }
+    CliError::new(exit, error.to_string())
 }
 
 #[cfg(test)]
@@ -213,7 +301,6 @@ mod tests {
                     [[limit_group]]\nname = \"rack\"\nper = \"rack\"\nmax_unavailable = 1\n";
         let inventory = inventory::read(&[Source { name: "fleet.toml".to_owned(), text: text.to_owned() }]).unwrap();
         let ids = |names: &[&str]| names.iter().map(|name| TargetId::of_ssh(name)).collect::<BTreeSet<_>>();
-        let all: BTreeSet<TargetId> = concerned(&inventory, &[TargetId::of_ssh("a")]).into_iter().collect();
-        assert_eq!(all, ids(&["a", "b"]));
+        assert_eq!(concerned(&inventory, &[TargetId::of_ssh("a")]), ids(&["a", "b"]));
     }
 }

@@ -195,6 +195,12 @@ pub(crate) struct RunCommand {
     /// How long it may take on one host
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub(crate) limit: Millis,
+    /// It takes its hosts down: each is waited for (default: judged by the tools that the command runs)
+    #[arg(long)]
+    pub(crate) reboots: bool,
+    /// It takes nobody down, whatever it looks like
+    #[arg(long, conflicts_with = "reboots")]
+    pub(crate) no_reboots: bool,
 }
 
 /// Of `reveille health-check`.

@@ -35,6 +35,10 @@ pub(crate) struct Global {
     /// How to print answers
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Text, help_heading = GLOBAL)]
     pub(crate) output: Output,
+    /// Log to standard error at this level, or at those of MODULE=LEVEL,…
+    #[arg(long, global = true, env = "REVEILLE_LOG", hide_env_values = true, value_name = "LEVEL", value_parser = log_filter,
+        help_heading = GLOBAL)]
+    pub(crate) log: Option<String>,
     #[command(flatten)]
     pub(crate) here: Here,
 }
@@ -244,7 +248,7 @@ pub(crate) enum ClientCommand {
     Thaw,
     /// Make hosts that SSH reaches known to a server, without an agent on them
     Adopt(Adopt),
-    /// Take a host out of the inventory of a server
+    /// Take a host out of the inventory of a server; without one, forget a host that left the inventory
     Remove {
         /// An id, a name, or label=value,…
         host: String,
@@ -383,6 +387,13 @@ pub(crate) enum Tokens {
         /// Its number, as the list shows it
         id: i64,
     },
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; give a level such as debug, or MODULE=LEVEL,…")),
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -8,7 +8,7 @@ use crate::args::{Adopt, Output};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::{fleet, render, terminal};
+use crate::{again, fleet, render, terminal};
 
 pub(super) async fn locks(client: &Client, output: Output) -> Result<Exit, CliError> {
     let list = client.locks().await?;
@@ -21,7 +21,11 @@ pub(super) async fn disable(client: &Client, output: Output, selector: &str, rea
     client.hold(host.id, reason).await?;
     done(
         output,
-        &format!("{} is out of use: rollouts leave it alone. `reveille enable {}` takes that back.", host.name, host.name),
+        &format!(
+            "{} is out of use: rollouts leave it alone. {}",
+            host.name,
+            again::hint(&format!("enable {}", host.name), "takes that back.")
+        ),
     )
 }
 
@@ -33,7 +37,10 @@ pub(super) async fn enable(client: &Client, output: Output, selector: &str) -> R
 
 pub(super) async fn freeze(client: &Client, output: Output, reason: &str) -> Result<Exit, CliError> {
     client.freeze(reason).await?;
-    done(output, "Nothing starts any more, anywhere; what has begun is finished. `reveille thaw` takes that back.")
+    done(
+        output,
+        &format!("Nothing starts any more, anywhere; what has begun is finished. {}", again::hint("thaw", "takes that back.")),
+    )
 }
 
 pub(super) async fn thaw(client: &Client, output: Output) -> Result<Exit, CliError> {
@@ -78,7 +85,6 @@ fn listed(files: &[PathBuf]) -> Result<Vec<AdoptHost>, CliError> {
 }
 
 pub(super) async fn remove(client: &Client, output: Output, selector: &str, yes: bool) -> Result<Exit, CliError> {
-    here_is_a_list(client, "remove")?;
     let host = client.one_host(selector).await?;
     if !yes {
         let question = format!("Forget {}? What is under way on it ends as removed.", host.name);

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::render;
-use crate::{follow, terminal};
+use crate::{again, follow, terminal};
 
 pub(super) async fn reboot(client: &Client, output: Output, args: Reboot) -> Result<Exit, CliError> {
     // One host of a server and nothing said about rolling: its orchestrated reboot (S0). Everything else is a rollout.
@@ -83,9 +83,9 @@ fn blocked(host: &Host, blockers: &[Blocker], output: Output) -> CliError {
     let mut error = CliError::new(Exit::Refused, format!("{} cannot go down now: nothing was done", host.name));
     let active = blockers.iter().find_map(|blocker| blocker.details.get("orchestration")?.as_str());
     let hint = match (active, blockers.iter().all(|blocker| blocker.forceable)) {
-        (Some(id), _) => format!("follow the orchestration that holds it with `reveille watch {id}`"),
+        (Some(id), _) => format!("follow the orchestration that holds it with `{}`", again::command(&format!("watch {id}"))),
         (None, true) => "all of it can be overridden with --force REASON, which is audited".to_owned(),
-        (None, false) => format!("`reveille explain {}` shows when this changes", host.name),
+        (None, false) => again::hint(&format!("explain {}", host.name), "shows when this changes"),
     };
     // In text the plan above has listed them already.
     if output == Output::Json {

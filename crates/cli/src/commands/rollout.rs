@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::render::rollout as text;
-use crate::{follow, terminal};
+use crate::{again, follow, terminal};
 
 /// What is asked for, as a document.
 pub(super) fn request(args: &Reboot) -> NewRollout {
@@ -66,16 +66,18 @@ async fn started_now(client: &Client, output: Output, started: &RolloutStarted, 
 
 pub(super) async fn retry(client: &Client, output: Output, args: &Retry) -> Result<Exit, CliError> {
     attached(client, args.run.detach)?;
+    let force = args.run.force.clone().map(|reason| ForceOption { reason });
+    let request = RetryBody { options: args.rolling.options(), force, dry_run: false };
     if args.run.dry_run {
-        return Err(CliError::usage("a retry has no dry run: it takes up just what is left undone")
-            .hint(format!("`reveille watch {}` shows what that is", args.id)));
+        let preview = client.preview_retry(args.id, &request).await?;
+        terminal::answer(output, &preview, || text::preview(&preview))?;
+        return Ok(Exit::Done);
     }
     if !args.run.yes {
         let question = format!("Take up the hosts that {} left undone?", args.id);
         tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
     }
-    let force = args.run.force.clone().map(|reason| ForceOption { reason });
-    let started = client.retry(args.id, &RetryBody { options: args.rolling.options(), force }).await?;
+    let started = client.retry(args.id, &request).await?;
     started_now(client, output, &started, args.run.detach).await
 }
 
@@ -94,7 +96,8 @@ pub(super) async fn resume(client: &Client, output: Output, args: Resume) -> Res
     if !over && stands.summary.rollout.as_ref().is_some_and(|progress| progress.paused.is_some()) {
         client.resume(id).await?;
     } else if !over && !client.is_here() {
-        return Err(CliError::new(Exit::Refused, "it is not paused").hint(format!("follow it with `reveille watch {id}`")));
+        return Err(CliError::new(Exit::Refused, "it is not paused")
+            .hint(format!("follow it with `{}`", again::command(&format!("watch {id}")))));
     }
     if args.detach {
         terminal::answer(output, &stands, || crate::render::orchestration::detached(id))?;
@@ -107,7 +110,7 @@ async fn only_active(client: &Client) -> Result<OrchestrationId, CliError> {
     let active = client.orchestrations(None, true).await?.orchestrations;
     match &active[..] {
         [] => Err(CliError::new(Exit::NotFound, "there is nothing to go on with: every orchestration is over")
-            .hint("`reveille orchestrations` lists them")),
+            .hint(again::hint("orchestrations", "lists them"))),
         [one] => Ok(one.id),
         several => {
             let ids: Vec<String> = several.iter().map(|one| one.id.to_string()).collect();
@@ -120,13 +123,14 @@ async fn only_active(client: &Client) -> Result<OrchestrationId, CliError> {
 pub(super) async fn pause(client: &Client, output: Output, id: OrchestrationId, reason: &str) -> Result<Exit, CliError> {
     let paused = client.pause(id, reason).await?;
     terminal::answer(output, &paused, || {
-        format!("Nothing new starts in {id}; what has begun is finished.\n  reveille resume {id}   goes on\n")
+        let resume = again::command(&format!("resume {id}"));
+        format!("Nothing new starts in {id}; what has begun is finished.\n  {resume}   goes on\n")
     })?;
     Ok(Exit::Done)
 }
 
 pub(super) async fn agree(client: &Client, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
     let agreed = client.agree(id).await?;
-    terminal::answer(output, &agreed, || format!("Agreed. Follow it with `reveille watch {id}`\n"))?;
+    terminal::answer(output, &agreed, || format!("Agreed. Follow it with `{}`\n", again::command(&format!("watch {id}"))))?;
     if client.is_here() { follow::follow(client, id, output).await } else { Ok(Exit::Done) }
 }

@@ -12,6 +12,7 @@ use model::{
 use reach::own::OwnSite;
 use reach::ssh::{self, Access, Destination, Performer};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::CliError;
@@ -20,8 +21,8 @@ use crate::results::Given;
 
 /// So many hosts are asked at once.
 const AT_ONCE: usize = 32;
-/// A host has so long to answer, beside the limits of its checks.
-const WAY: Millis = Millis::secs(60);
+/// A host has so long to answer, beside the limits of its checks: one try, since whoever waits asks again.
+const WAY: Millis = Millis::secs(15);
 
 /// What one host is asked.
 #[derive(Clone)]
@@ -90,9 +91,17 @@ impl Asker {
         Ok(Self { performer: Performer::new(access), own: own_site()? })
     }
 
-    /// Every check of every host, in their order. What could not be asked has not passed (G5).
-    pub(super) async fn ask(&self, asked: &[Asked<'_>]) -> Vec<Given> {
-        let hosts = asked.iter().map(|asked| self.host(asked));
+    /// Every check of every host, in their order. What could not be asked, or not until then, has not passed (G5).
+    pub(super) async fn ask(&self, asked: &[Asked<'_>], until: Option<Instant>) -> Vec<Given> {
+        let hosts = asked.iter().map(|asked| async move {
+            let Some(until) = until else { return self.host(asked).await };
+            let late = |check: &Check| Given {
+                host: asked.name.to_owned(),
+                result: failed(check, "no answer before the time was over"),
+            };
+            let answered = tokio::time::timeout_at(until, self.host(asked)).await;
+            answered.unwrap_or_else(|_| asked.checks.iter().map(late).collect())
+        });
         let given: Vec<Vec<Given>> = stream::iter(hosts).buffered(AT_ONCE).collect().await;
         given.into_iter().flatten().collect()
     }

@@ -15,7 +15,7 @@ use crate::{render, terminal};
 const PAUSE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn health_check(global: &Global, args: HealthCheck) -> Result<Exit, CliError> {
-    let (inventory, _) = super::inventory(&global.here, "health-check")?;
+    let (inventory, _) = super::inventory(global, "health-check")?;
     let hosts = super::meant(&inventory, &args.targets)?;
     let asked = planned(&inventory, &hosts, args.jobs.as_deref())?;
     let asker = Asker::new(super::access(&global.here, &inventory)?)?;
@@ -31,7 +31,7 @@ pub(super) async fn until_healthy(asker: &Asker, asked: &[Asked<'_>], limit: Opt
     let (mut told, mut rounds) = (0, 0);
     loop {
         rounds += 1;
-        let checks = asker.ask(asked).await;
+        let checks = asker.ask(asked, limit.map(|limit| begun + limit)).await;
         let bad: Vec<&Given> = checks.iter().filter(|given| !given.result.passed).collect();
         let over = limit.is_none_or(|limit| begun.elapsed() + PAUSE >= limit);
         if bad.is_empty() || over {

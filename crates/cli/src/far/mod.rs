@@ -17,14 +17,24 @@ use std::path::PathBuf;
 
 use inventory::{Host, Inventory};
 
-use crate::args::Here;
+use crate::args::Global;
 use crate::error::CliError;
 use crate::fleet;
+use crate::session::Session;
 
 /// The inventory, or what to do without one.
-fn inventory(here: &Here, word: &str) -> Result<(Inventory, Vec<PathBuf>), CliError> {
-    let files = fleet::files(here);
+fn inventory(global: &Global, word: &str) -> Result<(Inventory, Vec<PathBuf>), CliError> {
+    let files = fleet::files(&global.here);
     if files.is_empty() {
+        // A damaged login is no login, and no matter here.
+        let server = global.server.clone().or_else(|| Session::stored().ok().flatten().map(|session| session.server));
+        if let Some(server) = server {
+            let text =
+                format!("`reveille {word}` goes over SSH from here, not through {server}: it needs to know the hosts itself");
+            return Err(CliError::usage(text).hint(
+                "give the list of hosts that the server was given with -i FILE, with the [check.NAME] tables of its configuration",
+            ));
+        }
         return Err(CliError::usage(format!("`reveille {word}` needs to know the hosts: there is no inventory"))
             .hint("list them in fleet.toml, or give an Ansible inventory with -i FILE"));
     }

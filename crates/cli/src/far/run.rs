@@ -1,9 +1,10 @@
 //! `reveille run` (S2-18 to 29): one command on many hosts, in batches.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
 use model::{Amount, Millis};
-use reach::ssh::{Destination, RunEnd, RunEvent, RunNews, RunOptions, RunTarget, run_many};
+use reach::ssh::{Destination, Down, RunEnd, RunEvent, RunNews, RunOptions, RunTarget, run_many};
 use tokio::sync::mpsc;
 
 use super::checks::{Asked, Asker, planned};
@@ -19,7 +20,7 @@ use crate::{render, session, terminal};
 const WAITING: usize = 1024;
 
 pub(crate) async fn run(global: &Global, args: RunCommand) -> Result<Exit, CliError> {
-    let (inventory, _) = super::inventory(&global.here, "run")?;
+    let (inventory, _) = super::inventory(global, "run")?;
     let hosts = super::meant(&inventory, &args.targets)?;
     let total = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
     let wide = match args.concurrency {
@@ -45,26 +46,38 @@ pub(crate) async fn run(global: &Global, args: RunCommand) -> Result<Exit, CliEr
         kept: Kept::new(&state)?,
         output: global.output,
         ran: Ran { command: args.command, kept: state, failures: 0, failure_budget: budget, hosts: Vec::new() },
+        under_way: BTreeMap::new(),
+        cannot_keep: None,
     };
     batches.ran.kept = batches.kept.dir().to_owned();
     let options = RunOptions {
         concurrency: usize::try_from(wide).unwrap_or(1),
         limit: Some(args.limit.duration()),
+        down: match (args.reboots, args.no_reboots) {
+            (true, _) => Down::Expected,
+            (false, true) => Down::Never,
+            (false, false) => Down::ByWords,
+        },
         ..RunOptions::default()
     };
     let gate = inventory.config.health_gate;
     let work = batches.go(&access, &targets, options, checks.as_ref().map(|(asker, asked)| (asker, asked.as_slice())), gate);
     let interrupted = tokio::select! {
-        done = work => { done?; false }
+        () = work => false,
         _ = tokio::signal::ctrl_c() => true,
     };
-    let Batches { kept, ran, .. } = batches;
-    kept.result(&ran)?;
+    batches.rest(&targets);
+    let Batches { kept, ran, cannot_keep, .. } = batches;
+    let written = kept.result(&ran);
     if interrupted {
         eprintln!("Interrupted: no further host is begun; what had begun may go on there. Kept in {}", ran.kept.display());
-        return Ok(Exit::Detached);
     }
     terminal::answer(global.output, &ran, || render::checks::ran(&ran))?;
+    // What was printed is all that is left of it.
+    cannot_keep.map_or(written, Err)?;
+    if interrupted {
+        return Ok(Exit::Detached);
+    }
     let good = ran.hosts.iter().filter(|host| host.good).count();
     Ok(match (good == ran.hosts.len(), good > 0 && ran.failures <= usize::try_from(budget).unwrap_or(usize::MAX)) {
         (true, _) => Exit::Done,
@@ -77,6 +90,10 @@ struct Batches {
     kept: Kept,
     output: Output,
     ran: Ran,
+    /// Hosts of the batch that have begun and not ended.
+    under_way: BTreeMap<usize, (String, Instant)>,
+    /// Why output is not kept any more: then nothing new is begun.
+    cannot_keep: Option<CliError>,
 }
 
 impl Batches {
@@ -88,58 +105,75 @@ impl Batches {
         options: RunOptions,
         checks: Option<(&Asker, &[Asked<'_>])>,
         gate: Millis,
-    ) -> Result<(), CliError> {
+    ) {
         let size = if checks.is_some() { options.concurrency } else { targets.len().max(1) };
         for batch in targets.chunks(size) {
             let budget = usize::try_from(self.ran.failure_budget).unwrap_or(usize::MAX);
-            let Some(left) = budget.checked_sub(self.ran.failures) else {
-                self.ran.hosts.extend(batch.iter().map(|target| row(target, &RunEnd::NotBegun, 0.0)));
-                continue;
-            };
+            let Some(left) = budget.checked_sub(self.ran.failures).filter(|_| self.cannot_keep.is_none()) else { return };
             let from = self.ran.hosts.len();
-            self.batch(access, batch, RunOptions { failures: Some(left), ..options }).await?;
+            self.batch(access, batch, RunOptions { failures: Some(left), ..options }).await;
             if let Some((asker, asked)) = checks {
                 self.check(asker, asked, batch, from, gate).await;
             }
             self.ran.failures = self.ran.hosts.iter().filter(|host| host.begun && !host.good).count();
         }
-        Ok(())
     }
 
-    async fn batch(
-        &mut self,
-        access: &std::sync::Arc<reach::ssh::Access>,
-        batch: &[RunTarget],
-        options: RunOptions,
-    ) -> Result<(), CliError> {
+    /// A row for each host that has none: it was not begun, or how it ends is not heard any more. All in the order of the targets.
+    fn rest(&mut self, targets: &[RunTarget]) {
+        for (name, since) in std::mem::take(&mut self.under_way).into_values() {
+            let result = "was under way when this ended; it may go on there".to_owned();
+            let seconds = rounded(since.elapsed().as_secs_f64());
+            self.ran.hosts.push(RanHost { host: name, good: false, begun: true, exit: None, result, seconds });
+        }
+        let known: HashSet<&str> = self.ran.hosts.iter().map(|row| row.host.as_str()).collect();
+        let missing = targets.iter().filter(|target| !known.contains(target.name.as_str()));
+        let missing: Vec<RanHost> = missing.map(|target| row(&target.name, &RunEnd::NotBegun, 0.0)).collect();
+        self.ran.hosts.extend(missing);
+        let places: HashMap<&str, usize> = targets.iter().map(|target| target.name.as_str()).zip(0..).collect();
+        self.ran.hosts.sort_by_key(|row| places.get(row.host.as_str()).copied());
+        self.ran.failures = self.ran.hosts.iter().filter(|host| host.begun && !host.good).count();
+    }
+
+    async fn batch(&mut self, access: &std::sync::Arc<reach::ssh::Access>, batch: &[RunTarget], options: RunOptions) {
         let (news, mut heard) = mpsc::channel(WAITING);
         let command = self.ran.command.clone();
-        let mut begun = vec![None; batch.len()];
-        let mut took = vec![0.0; batch.len()];
         let printing = async {
             while let Some(RunEvent { host, news }) = heard.recv().await {
                 let Some(target) = batch.get(host) else { continue };
-                match (&news, begun.get_mut(host), took.get_mut(host)) {
-                    (RunNews::Begun, Some(begun), _) => *begun = Some(Instant::now()),
-                    (RunNews::Ended(_), Some(Some(begun)), Some(took)) => *took = begun.elapsed().as_secs_f64(),
+                match &news {
+                    RunNews::Begun => drop(self.under_way.insert(host, (target.name.clone(), Instant::now()))),
+                    // At once: whatever ends this process later, how this host ended is known.
+                    RunNews::Ended(end) => {
+                        let took = self.under_way.remove(&host).map_or(0.0, |(_, begun)| begun.elapsed().as_secs_f64());
+                        self.ran.hosts.push(row(&target.name, end, took));
+                    }
                     _ => {}
                 }
-                self.tell(host, &target.name, &news)?;
+                if let Err(error) = self.tell(host, &target.name, &news)
+                    && self.cannot_keep.is_none()
+                {
+                    // No further host is begun; what those under way say is not heard any more, and how they end is.
+                    heard.close();
+                    self.cannot_keep = Some(error);
+                }
             }
-            Ok::<(), CliError>(())
         };
-        let (ends, printed) = tokio::join!(run_many(access, batch, &command, options, news), printing);
-        printed?;
-        let rows = batch.iter().zip(&ends).zip(&took).map(|((target, end), took)| row(target, end, *took));
-        self.ran.hosts.extend(rows);
-        Ok(())
+        let (ends, ()) = tokio::join!(run_many(access, batch, &command, options, news), printing);
+        for (host, (name, begun)) in std::mem::take(&mut self.under_way) {
+            if let Some(end) = ends.get(host) {
+                self.ran.hosts.push(row(&name, end, begun.elapsed().as_secs_f64()));
+            }
+        }
     }
 
     fn tell(&mut self, host: usize, name: &str, news: &RunNews) -> Result<(), CliError> {
         let text = self.output == Output::Text;
         match news {
             RunNews::Said { error, line } => {
-                self.kept.line(host, name, *error, line)?;
+                if self.cannot_keep.is_none() {
+                    self.kept.line(host, name, *error, line)?;
+                }
                 // What the far end says is shown as text, never obeyed by the terminal.
                 let line = render::plain(line);
                 match (text, error) {
@@ -175,7 +209,11 @@ impl Batches {
     }
 }
 
-fn row(target: &RunTarget, end: &RunEnd, seconds: f64) -> RanHost {
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+fn row(name: &str, end: &RunEnd, seconds: f64) -> RanHost {
     let exit = match end {
         RunEnd::Exit(code) | RunEnd::StayedUp { exit: code } => Some(*code),
         RunEnd::Rebooted { exit } => *exit,
@@ -186,11 +224,13 @@ fn row(target: &RunTarget, end: &RunEnd, seconds: f64) -> RanHost {
         RunEnd::Signal => "ended by a signal".to_owned(),
         RunEnd::Limit => "killed at its limit".to_owned(),
         RunEnd::Rebooted { .. } => "went down and is back on another boot".to_owned(),
-        RunEnd::StayedUp { .. } => "was to go down and is still up on the same boot".to_owned(),
+        RunEnd::StayedUp { .. } => {
+            "was to go down and is still up on the same boot; if the command reboots nobody, give --no-reboots".to_owned()
+        }
         RunEnd::Gone { why } => format!("went down and is not back: {why}"),
         RunEnd::Failed(error) => error.to_string(),
         RunEnd::NotBegun => "not begun".to_owned(),
     };
     let begun = !matches!(end, RunEnd::NotBegun);
-    RanHost { host: target.name.clone(), good: end.is_good(), begun, exit, result, seconds: (seconds * 1000.0).round() / 1000.0 }
+    RanHost { host: name.to_owned(), good: end.is_good(), begun, exit, result, seconds: rounded(seconds) }
 }

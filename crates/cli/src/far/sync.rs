@@ -21,7 +21,7 @@ use crate::{render, terminal};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn sync(global: &Global, args: Sync) -> Result<Exit, CliError> {
-    let (inventory, _) = super::inventory(&global.here, "sync")?;
+    let (inventory, _) = super::inventory(global, "sync")?;
     let hosts = super::meant(&inventory, &args.targets)?;
     let access = super::access(&global.here, &inventory)?;
     let asker = Asker::new(access.clone())?;
@@ -120,7 +120,7 @@ impl Work<'_> {
         if checks.is_empty() {
             return Ok(Vec::new());
         }
-        let given = self.asker.ask(&[Asked { name, host, checks }]).await;
+        let given = self.asker.ask(&[Asked { name, host, checks }], None).await;
         Ok(given.into_iter().map(|given| given.result).filter(|result| !result.passed).collect())
     }
 

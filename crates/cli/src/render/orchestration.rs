@@ -92,9 +92,8 @@ fn capital(text: &str) -> String {
 
 /// What somebody who does not follow it any more is told.
 pub(crate) fn detached(orchestration: model::OrchestrationId) -> String {
-    format!(
-        "Detached: orchestration {orchestration} goes on.\n  follow it   reveille watch {orchestration}\n  cancel it   reveille cancel {orchestration}\n"
-    )
+    let [watch, cancel] = ["watch", "cancel"].map(|word| crate::again::command(&format!("{word} {orchestration}")));
+    format!("Detached: orchestration {orchestration} goes on.\n  follow it   {watch}\n  cancel it   {cancel}\n")
 }
 
 /// All of it, for `orchestrations` and `cancel`.

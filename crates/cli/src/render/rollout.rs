@@ -166,7 +166,7 @@ pub(crate) fn verdict(orchestration: &Orchestration, progress: &RolloutProgress,
 
 /// What a person can do now.
 pub(crate) fn next(id: OrchestrationId, outcome: Option<Outcome>, progress: &RolloutProgress) -> String {
-    let row = |word: &str, what: &str| format!("  reveille {word:<7} {id}   {what}\n");
+    let row = |word: &str, what: &str| format!("  {}   {what}\n", crate::again::command(&format!("{word:<7} {id}")));
     match (outcome, progress.paused.is_some(), progress.waits_for_approval) {
         (Some(Outcome::Completed | Outcome::Skipped), ..) => String::new(),
         (Some(_), ..) => row("retry", "takes up the hosts that were left undone"),

@@ -6,6 +6,8 @@ use protocol::rest::access::{AuditPage, TokenList};
 use protocol::rest::hosts::{Host, HostList};
 use protocol::rest::orchestrations::OrchestrationList;
 
+use crate::again;
+
 pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head.to_vec());
@@ -35,7 +37,11 @@ pub(crate) fn hosts(list: &HostList) -> String {
     let mut text = table(&["NAME", "STATE", "CHILDREN UP", "LAST HEARD", "LABELS", "ID"], rows);
     for host in &list.hosts {
         if let Some(id) = host.active_orchestration {
-            text.push_str(&format!("\n{}: orchestration {id} is active; follow it with `reveille watch {id}`\n", host.name));
+            text.push_str(&format!(
+                "\n{}: orchestration {id} is active; follow it with `{}`\n",
+                host.name,
+                again::command(&format!("watch {id}"))
+            ));
         }
         if !host.approved {
             text.push_str(&format!("\n{}: waits for approval; see `reveille approve {}`\n", host.name, host.name));
@@ -43,7 +49,7 @@ pub(crate) fn hosts(list: &HostList) -> String {
         for alarm in &host.alarms {
             let back = alarm.ended_at.map(|at| format!(" (back since {})", super::time(at))).unwrap_or_default();
             let since = super::time(alarm.since);
-            let how = format!("see to it, then `reveille acknowledge {}`", host.name);
+            let how = format!("see to it, then `{}`", again::command(&format!("acknowledge {}", host.name)));
             text.push_str(&format!("\n! {} stranded since {since}{back}: {}\n  {how}\n", alarm.name, alarm.reason));
         }
     }

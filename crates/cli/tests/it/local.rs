@@ -7,9 +7,13 @@ use serde_json::Value;
 use crate::farm::Farm;
 
 /// Hosts under a systemd with nothing going on. The stub notes every order to go down.
-fn fleet(names: &[&str]) -> Farm {
+pub(crate) fn fleet(names: &[&str]) -> Farm {
     let farm = Farm::new(names);
     farm.stub("systemctl", "case $1 in is-system-running) echo running;; reboot|poweroff) echo \"$1\" >> $FARM/orders;; esac");
+    // Without a systemd at its place the real ones would be asked.
+    for tool in ["shutdown", "reboot", "poweroff", "halt"] {
+        farm.stub(tool, &format!("echo {tool} \"$*\" >> $FARM/orders"));
+    }
     farm.stub(
         "busctl",
         "case $* in *Preparing*) echo '{\"type\":\"b\",\"data\":false}';; \
@@ -27,7 +31,7 @@ fn fleet(names: &[&str]) -> Farm {
     farm
 }
 
-fn nobody_went_down(farm: &Farm, names: &[&str]) {
+pub(crate) fn nobody_went_down(farm: &Farm, names: &[&str]) {
     for name in names {
         assert!(!farm.at(name).join("orders").exists(), "{name} was told to go down");
     }

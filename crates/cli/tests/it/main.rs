@@ -5,6 +5,9 @@
 mod demo;
 mod far;
 mod farm;
+mod inventories;
 mod local;
+mod run;
 mod sandbox;
 mod server;
+mod sync;

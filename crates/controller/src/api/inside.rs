@@ -52,6 +52,13 @@ impl Inside {
         Self { router }
     }
 
+    /// Answers over a socket of this machine, to whoever may open it, until it is stopped. Whoever asks is `who` of [`Inside::new`].
+    pub async fn serve(self, listener: tokio::net::UnixListener, stop: impl Future<Output = ()> + Send + 'static) {
+        if let Err(error) = axum::serve(listener, self.router).with_graceful_shutdown(stop).await {
+            tracing::warn!("nobody else can ask the engine of this process any more: {error}");
+        }
+    }
+
     /// Asks.
     ///
     /// # Errors

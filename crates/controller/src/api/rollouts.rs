@@ -150,11 +150,12 @@ pub(super) async fn cancel_rollout(
 /// Take up what an ended or a paused rollout has left undone
 ///
 /// A new rollout of its failed, skipped, cancelled and not started hosts; one whose reboot was proven is not rebooted again. A
-/// paused one ends first.
+/// paused one ends first. With `dry_run` nothing is done, and the answer (200) is what would be.
 #[utoipa::path(post, path = "/rollouts/{orchestration_id}/retry", tag = "rollouts",
     params(("orchestration_id" = String, Path, format = "uuid")), request_body(content = Option<Retry>, description = "Optional"),
     security(("bearer" = ["REBOOT_HOST"])),
     responses((status = 201, description = "It was accepted", body = RolloutStarted),
+        (status = 200, description = "What would be done", body = RolloutPreview),
         (status = 409, description = "It goes on, or has left nothing", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn retry_rollout(
     State(api): State<Api>,
@@ -166,6 +167,10 @@ pub(super) async fn retry_rollout(
     api.control.authorize(&who, Permission::RebootHost, None).await?;
     let sent: Retry = body.json_or_default()?;
     let force = reboot::force(sent.force.as_ref())?;
+    if sent.dry_run {
+        let (request, preview) = api.control.preview_retry(&who, id, &sent.options, force).await?;
+        return Ok(Json(rollout_documents::preview(&request, &preview?)).into_response());
+    }
     Ok(started(api.control.retry(&who, id, &sent.options, force).await?))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use engine::{Holder, Input};
+use engine::{Holder, Input, Refusal, Reply};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use inventory::Address;
 use model::{Labels, TargetId};
@@ -114,6 +114,20 @@ impl Control {
             surveyor.reach.forget(host);
         }
         Ok(())
+    }
+
+    /// The inventory lists a host no more. Says whether it counts nowhere from now on: it does as long as something is open on it.
+    /// Needs [`Permission::ManageHosts`].
+    ///
+    /// # Errors
+    /// Rights; an unknown host; [`ControlError::Unavailable`].
+    pub async fn unlist(&self, by: &Principal, host: TargetId) -> Result<bool, ControlError> {
+        self.authorize(by, Permission::ManageHosts, Some(host)).await?;
+        match self.ask(Input::Unlist { host, by: by.actor() }, None).await? {
+            Reply::Refused(Refusal::NothingToDo) => Ok(false),
+            Reply::Refused(refusal) => Err(self.engine_refused(by, "unlist", Some(host), refusal)),
+            Reply::Noted | Reply::Accepted { .. } => Ok(true),
+        }
     }
 
     /// Takes a host out of use: it counts as unavailable until a person gives it back. Needs [`Permission::RebootHost`].

@@ -29,9 +29,7 @@ impl Control {
     /// As [`Control::start_rollout`], but for what the engine refuses.
     pub async fn preview(&self, by: &Principal, new: &NewRollout) -> Result<(Request, Result<Preview, Refusal>), ControlError> {
         let request = self.rollout_request(by, new).await?;
-        let asked = request.clone();
-        let preview = self.query(move |engine, now| engine.preview(&asked, now)).await?;
-        Ok((request, preview))
+        self.previewed(request).await
     }
 
     /// Takes up what an ended or a paused rollout has left: its failed, skipped, cancelled and not started hosts. The paused one
@@ -46,6 +44,38 @@ impl Control {
         said: &RolloutOptions,
         force: Option<model::Force>,
     ) -> Result<Started, ControlError> {
+        let request = self.retry_request(by, id, said, force).await?;
+        self.submit_rollout(by, request).await
+    }
+
+    /// What that would do, as [`Control::preview`]. A paused one stays as it is.
+    ///
+    /// # Errors
+    /// As [`Control::retry`], but for what the engine refuses.
+    pub async fn preview_retry(
+        &self,
+        by: &Principal,
+        id: OrchestrationId,
+        said: &RolloutOptions,
+        force: Option<model::Force>,
+    ) -> Result<(Request, Result<Preview, Refusal>), ControlError> {
+        let request = self.retry_request(by, id, said, force).await?;
+        self.previewed(request).await
+    }
+
+    async fn previewed(&self, request: Request) -> Result<(Request, Result<Preview, Refusal>), ControlError> {
+        let asked = request.clone();
+        let preview = self.query(move |engine, now| engine.preview(&asked, now)).await?;
+        Ok((request, preview))
+    }
+
+    async fn retry_request(
+        &self,
+        by: &Principal,
+        id: OrchestrationId,
+        said: &RolloutOptions,
+        force: Option<model::Force>,
+    ) -> Result<Request, ControlError> {
         let view = self.orchestration(by, id).await?;
         let Some(before) = view.rollout else {
             return Err(ControlError::Conflict("this is no rollout: ask for the reboot of its host again".to_owned()));
@@ -77,8 +107,7 @@ impl Control {
         let rollout = Rollout { root: Some(root), ..rollout };
         let options =
             Options { shutdown_timeout: view.shutdown_timeout, on_timeout: view.on_timeout, strict: view.strict, force };
-        let request = Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() };
-        self.submit_rollout(by, request).await
+        Ok(Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() })
     }
 
     /// Nothing new starts in it; what runs goes on. Needs [`Permission::RebootHost`] for every host.

@@ -167,7 +167,10 @@ impl Worker {
             return Ok(());
         }
         let changes_hosts = inputs.iter().any(|input| {
-            matches!(input, Input::Enrol { .. } | Input::Approve { .. } | Input::Adopt { .. } | Input::Remove { .. })
+            matches!(
+                input,
+                Input::Enrol { .. } | Input::Approve { .. } | Input::Adopt { .. } | Input::Remove { .. } | Input::Unlist { .. }
+            )
         });
         match driver.turn(inputs, now).await {
             Ok(replies) => {

@@ -228,6 +228,11 @@ async fn s2_a_failure_pauses_the_rest_and_a_retry_finishes_it() {
     for name in ["web1", "web2", "web3"] {
         played.away(name, false);
     }
+    // A look at it is the plan of the retry, and changes nothing.
+    let preview = stage.post(&format!("/api/v1/rollouts/{id}/retry"), &json!({ "dry_run": true })).await.expect(200);
+    assert_eq!((&preview["targets"], &preview["options"]["retry_of"]), (&json!(3), &json!(id)), "{preview}");
+    let still = stage.get(&shown).await.expect(200);
+    assert!(still["outcome"].is_null() && played.reboots().is_empty(), "{still}");
     let again = stage.post(&format!("/api/v1/rollouts/{id}/retry"), &json!({})).await.expect(201);
     assert_eq!(again["targets"], 3);
     let ended = over(&stage, again["id"].as_str().unwrap()).await;

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use controller::control::{Adopt, NewRollout};
-use controller::local::{Local, LocalError, LocalOptions};
+use controller::local::{Local, LocalError, LocalOptions, State};
 use model::{Amount, Labels, Millis, RolloutOptions};
 
 use crate::api_rollouts::Played;
 use crate::api_stage::{LIMIT, config};
 
-fn options(dir: &std::path::Path, performer: Arc<Played>) -> LocalOptions {
+async fn open(dir: &std::path::Path, performer: Arc<Played>) -> Result<Local, LocalError> {
     let engine = engine::Config { probe_limit: Millis::secs(2), ..config() };
-    LocalOptions { state_dir: dir.join("state"), engine, performer, resend: Millis(200), user: "ann".to_owned() }
+    let options = LocalOptions { engine, performer, resend: Millis(200), user: "ann".to_owned() };
+    State::open(dir.join("state")).await?.start(options).await
 }
 
 fn hosts() -> Vec<Adopt> {
@@ -25,9 +26,9 @@ fn hosts() -> Vec<Adopt> {
 async fn s2_what_was_interrupted_goes_on_and_nobody_is_rebooted_twice() {
     let dir = tempfile::tempdir().unwrap();
     let played = Arc::new(Played::default());
-    let first = Local::open(options(dir.path(), Arc::clone(&played))).await.unwrap();
-    let ids = first.adopt(&hosts()).await.unwrap();
-    assert_eq!(first.adopt(&hosts()).await.unwrap(), ids, "saying it again changes nothing");
+    let first = open(dir.path(), Arc::clone(&played)).await.unwrap();
+    let (ids, _) = first.adopt(&hosts()).await.unwrap();
+    assert_eq!(first.adopt(&hosts()).await.unwrap().0, ids, "saying it again changes nothing");
     played.away("c", true);
     let unread = first.survey(&ids).await.unwrap();
     assert_eq!(unread.into_values().collect::<Vec<_>>(), ["connection refused: is sshd running there?"]);
@@ -35,7 +36,7 @@ async fn s2_what_was_interrupted_goes_on_and_nobody_is_rebooted_twice() {
     assert!(first.survey(&ids).await.unwrap().is_empty());
 
     // Somebody else is told who is at it, and since when.
-    let refused = Local::open(options(dir.path(), Arc::clone(&played))).await.err().unwrap();
+    let refused = open(dir.path(), Arc::clone(&played)).await.err().unwrap();
     assert!(
         matches!(&refused, LocalError::InUse { holder, .. } if holder.pid == Some(std::process::id()) && holder.since.is_some())
     );
@@ -53,7 +54,7 @@ async fn s2_what_was_interrupted_goes_on_and_nobody_is_rebooted_twice() {
     first.close().await.unwrap();
     assert!(played.reboots().len() < 3, "it was interrupted too late to show anything");
 
-    let second = Local::open(options(dir.path(), Arc::clone(&played))).await.unwrap();
+    let second = open(dir.path(), Arc::clone(&played)).await.unwrap();
     second.survey(&ids).await.unwrap();
     let over = async {
         loop {

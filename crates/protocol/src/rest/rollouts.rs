@@ -328,6 +328,9 @@ pub struct Retry {
     /// Override what can be overridden; needs its own permission, and is audited (G5).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub force: Option<ForceOption>,
+    /// Only show what would be done.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// Body of `POST /api/v1/hosts`: a host that is reached over SSH.

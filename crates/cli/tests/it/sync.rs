@@ -1,0 +1,65 @@
+//! What should run is brought back, the configuration first, and only on the hosts that are named.
+
+use crate::farm::Farm;
+
+const TABLES: &str = r#"
+[check.generation]
+on = "*"
+kind = "generation"
+path = "HOME/{name}/worker.json"
+key = "update_seq"
+expected = "42"
+
+[deploy]
+command = ["sh", "-c", "echo deploy >> HOME/{name}/log; sed -i s/41/42/ HOME/{name}/worker.json"]
+"#;
+
+fn farm() -> Farm {
+    let farm = Farm::new(&["a", "b"]);
+    let show = "for name in Type=simple Result=success TriggeredBy= LoadState=loaded ConditionResult=yes ConditionTimestampMonotonic=7; \
+                do echo $name; done; if [ -e $FARM/running ]; then echo ActiveState=active; echo SubState=running; \
+                else echo ActiveState=inactive; echo SubState=dead; fi";
+    farm.stub(
+        "systemctl",
+        &format!(
+            "case $1 in list-unit-files) echo 'web.service enabled enabled';; show) {show};; \
+             start) echo \"$*\" >> $FARM/log; touch $FARM/running;; esac"
+        ),
+    );
+    for engine in ["docker", "podman"] {
+        farm.stub(engine, "exit 127");
+    }
+    for host in ["a", "b"] {
+        std::fs::write(farm.at(host).join("worker.json"), "{\"update_seq\": 41}\n").unwrap();
+    }
+    farm.fleet(&TABLES.replace("HOME", farm.at("").to_str().unwrap().trim_end_matches('/')));
+    farm
+}
+
+fn log(farm: &Farm, host: &str) -> String {
+    std::fs::read_to_string(farm.at(host).join("log")).unwrap_or_default()
+}
+
+#[test]
+fn s2_31_s2_34_s2_37_what_should_run_is_started_after_the_deploy_and_only_where_it_is_asked() {
+    let farm = farm();
+    let (code, out, err) = farm.says(&["sync", "--targets", "a", "--dry-run"]);
+    assert!(code == 1 && out.contains("web.service") && out.contains("42"), "{out}{err}");
+    assert_eq!(log(&farm, "a"), "", "a dry run does nothing");
+    let (code, out, err) = farm.says(&["sync", "--targets", "a"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(log(&farm, "a"), "deploy\nstart -- web.service\n");
+    assert_eq!(log(&farm, "b"), "", "nobody asked for it");
+    let (code, out, err) = farm.says(&["sync", "--targets", "a"]);
+    assert_eq!((code, log(&farm, "a").lines().count()), (0, 2), "nothing is done twice: {out}{err}");
+}
+
+#[test]
+fn s2_37_without_a_deploy_command_nothing_is_started_on_an_old_configuration() {
+    let farm = farm();
+    let fleet = std::fs::read_to_string(farm.at("fleet.toml")).unwrap();
+    std::fs::write(farm.at("fleet.toml"), fleet.split_once("[deploy]").unwrap().0).unwrap();
+    let (code, out, err) = farm.says(&["sync", "--targets", "b"]);
+    assert!(code == 1 && out.contains("deploy it first"), "{out}{err}");
+    assert_eq!(log(&farm, "b"), "");
+}
