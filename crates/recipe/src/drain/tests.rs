@@ -354,3 +354,57 @@ fn g7_a_real_hook_is_drained_and_put_back_exactly_as_it_was() {
     let (code, message) = failed(&refused);
     assert!(code == ErrorCode::Unsupported && message.contains("64 KiB"), "{message}");
 }
+
+/// What a drain and an undrain ever say to a tool about a unit or a container: nothing of it changes what it is made of.
+#[test]
+fn s2_16_what_is_drained_keeps_its_configuration_and_its_data() {
+    let mut asked = std::collections::BTreeSet::new();
+    let mut note = |line: &str| {
+        let words: Vec<&str> = line.split(' ').filter(|word| !word.starts_with('-')).collect();
+        asked.insert(words.iter().take(if words[1] == "container" { 3 } else { 2 }).copied().collect::<Vec<_>>().join(" "));
+    };
+    let mut systemd = Systemd::new(&[("web.service", "active/running")]);
+    let prior = vec![item("web.service", "active/running", true)];
+    for what in [drain(units(&["web.service"]), 60, false), undrain(units(&["web.service"]), prior, 60)] {
+        action(&what, |line, _| {
+            note(line);
+            systemd.answer(line)
+        });
+    }
+    systemd.stubborn = true;
+    action(&drain(units(&["web.service"]), 0, true), |line, _| {
+        note(line);
+        systemd.answer(line)
+    });
+    let (up, down) = (recorded(DOCKER_TWO).stdout, recorded(DOCKER_EXITED).stdout);
+    let one = |text: &str, at: usize| {
+        let all: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+        said(&serde_json::to_string(&[&all[at]]).unwrap())
+    };
+    let web = || docker(&["web"]);
+    let wishes = [
+        (drain(web(), 10, false), one(&up, 0)),
+        (drain(web(), 0, true), one(&up, 0)),
+        (undrain(web(), vec![item("web", "running", true)], 10), one(&down, 0)),
+        (undrain(web(), vec![item("web", "exited", false)], 10), one(&up, 0)),
+    ];
+    for (what, stands) in wishes {
+        action(&what, |line, _| {
+            note(line);
+            (if line.contains(" inspect ") { stands.clone() } else { said("ok\n") }, Millis(5))
+        });
+    }
+    let allowed = [
+        "docker container inspect",
+        "docker kill",
+        "docker pause",
+        "docker start",
+        "docker unpause",
+        "systemctl kill",
+        "systemctl show",
+        "systemctl start",
+        "systemctl stop",
+    ];
+    let more: Vec<&String> = asked.iter().filter(|line| !allowed.contains(&line.as_str())).collect();
+    assert!(more.is_empty() && asked.len() > 5, "{asked:?}");
+}
