@@ -7,6 +7,7 @@ use model::{
 };
 
 use crate::journal::{FleetEntry, OpenBoot, Outcome, Record};
+use crate::outside;
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) struct Fleet {
     by_boot: BTreeMap<BootIdentity, BTreeSet<TargetId>>,
     /// What is known of hosts that no inventory lists any more.
     unlisted: BTreeMap<TargetId, Unlisted>,
+    /// Commanded ends of boots of hosts that were removed and had no agent to count them.
+    gone: BTreeMap<TargetId, Vec<BootEnd>>,
     /// Raised by whatever changes who belongs to which limit group.
     pub(crate) membership: u64,
 }
@@ -62,6 +65,8 @@ pub(crate) struct Worked {
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) machine_id: String,
+    /// What Zincati makes of the machine id.
+    pub(crate) zincati_id: Option<String>,
     pub(crate) public_key: String,
     pub(crate) labels: Labels,
     pub(crate) approved: bool,
@@ -78,6 +83,8 @@ pub(crate) struct Host {
     pub(crate) route: Route,
     /// Where it is reached over SSH.
     pub(crate) address: Option<String>,
+    /// Who said so last.
+    pub(crate) adopted_by: Option<Actor>,
     /// Out of use by a person's word.
     pub(crate) held: Option<Mark>,
     /// Its last tracks, the latest last, bounded.
@@ -137,6 +144,9 @@ impl Stranded {
 /// Commands older than any window are of no use; so many are kept per host.
 const BOOT_ENDS_KEPT: usize = 64;
 
+/// No lockout looks further back.
+const GONE_KEPT: Millis = Millis::secs(7 * 24 * 3600);
+
 /// Messages are not older than so many boots.
 const PAST_BOOTS_KEPT: usize = 32;
 
@@ -148,6 +158,7 @@ impl Host {
         Self {
             name: name.to_owned(),
             machine_id: String::new(),
+            zincati_id: None,
             public_key: String::new(),
             labels: labels.clone(),
             approved: false,
@@ -160,6 +171,7 @@ impl Host {
             off: None,
             route: Route::Agent,
             address: None,
+            adopted_by: None,
             held: None,
             worked: VecDeque::new(),
             boot_ends: Vec::new(),
@@ -207,8 +219,12 @@ impl Fleet {
                     known.approved = false;
                     known.renamed = Some((name.clone(), labels.clone()));
                 } else {
-                    let fresh =
-                        Host { machine_id: machine_id.clone(), public_key: public_key.clone(), ..Host::new(name, labels) };
+                    let fresh = Host {
+                        machine_id: machine_id.clone(),
+                        zincati_id: outside::zincati_id(machine_id),
+                        public_key: public_key.clone(),
+                        ..Host::new(name, labels)
+                    };
                     self.hosts.insert(*host, fresh);
                 }
             }
@@ -216,7 +232,11 @@ impl Fleet {
                 if !self.hosts.contains_key(host) {
                     self.list_again(*host);
                 }
-                let known = self.hosts.entry(*host).or_insert_with(|| Host::new(name, labels));
+                // Removing and adopting a host again is no way around its lockout.
+                let gone = &mut self.gone;
+                let new = || Host { boot_ends: gone.remove(host).unwrap_or_default(), ..Host::new(name, labels) };
+                let known = self.hosts.entry(*host).or_insert_with(new);
+                known.adopted_by = Some(record.by.clone());
                 known.name.clone_from(name);
                 known.labels.clone_from(labels);
                 known.address = Some(address.clone());
@@ -226,7 +246,7 @@ impl Fleet {
                 self.membership += 1;
             }
             FleetEntry::HostRemoved { host } => {
-                self.remove(*host)?;
+                self.remove(*host, at)?;
             }
             FleetEntry::HostUnlisted { host } => self.unlist(*host)?,
             FleetEntry::Held { host, reason } => {
@@ -383,9 +403,13 @@ impl Fleet {
     }
 
     /// With everything that is held of it, which would hold others up for ever (pain 1).
-    fn remove(&mut self, host: TargetId) -> Result<(), String> {
+    fn remove(&mut self, host: TargetId, at: Timestamp) -> Result<(), String> {
         let removed = self.hosts.remove(&host).ok_or_else(|| format!("host {host} was never enrolled"))?;
         self.moved_on(host, removed.boot, None);
+        self.gone.retain(|_, ends| ends.last().is_some_and(|end| at.since(end.at) < GONE_KEPT));
+        if removed.route == Route::Ssh && !removed.boot_ends.is_empty() {
+            self.gone.insert(host, removed.boot_ends);
+        }
         self.locks.remove(&host);
         self.stranded.retain(|_, s| s.host != host);
         self.membership += 1;
@@ -429,9 +453,17 @@ impl Fleet {
         self.hosts.get(other)
     }
 
-    /// The host that somebody outside means by this id: its machine id, or its name.
+    /// The host that somebody outside means by this id: its name, our id of it, its machine id, or what Zincati makes of that.
     pub(crate) fn by_id_text(&self, id: &str) -> Option<TargetId> {
-        self.hosts.iter().find(|(_, h)| h.was_approved && (h.machine_id == id || h.name == id)).map(|(id, _)| *id)
+        let uuid = uuid::Uuid::parse_str(id).ok();
+        let word = uuid.map_or_else(|| id.to_owned(), |uuid| uuid.simple().to_string());
+        let is = |target: &TargetId, host: &Host| {
+            host.name == id
+                || Some(target.0) == uuid
+                || host.machine_id == word
+                || host.zincati_id.as_deref() == Some(word.as_str())
+        };
+        self.hosts.iter().find(|(target, host)| host.was_approved && is(target, host)).map(|(target, _)| *target)
     }
 
     /// Whether the controller runs on this host.

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::broken::{self, Rule};
-use model::{ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, TargetId, Timestamp, Track};
+use model::{
+    ActionKind, ChildStatus, Millis, Operation, OrchestrationId, Readable, Report, Request, Site, Step, StepAction, TargetId,
+    Timestamp, Track,
+};
 
 use crate::config::{Config, Group, Member};
 use crate::explain::{Blocker, Why};
@@ -306,16 +309,18 @@ impl Guard<'_> {
         if self.is_settling() {
             list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
         }
+        let host = self.fleet.by_id_text(holder);
+        // What a member brings is counted below, and may be more than one.
+        let is_member = host.is_some_and(|host| self.limits.of_hosts(&self.goes_down_with(host)).any(|(of, _)| of == index));
         let unavailable = self.usage.of(index, || self.unavailable(group));
-        if unavailable + 1 > group.limit {
+        if !is_member && unavailable + 1 > group.limit {
             list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds: 1, limit: group.limit }));
         }
-        if let Some(host) = self.fleet.by_id_text(holder) {
+        if let Some(host) = host {
             if let Some(lock) = self.fleet.locks.get(&host).filter(|_| !broken::is(Rule::NoLock)) {
                 list.push(Blocker { since: Some(lock.since), ..hard(Why::Locked { orchestration: lock.orchestration }) });
             }
-            let named = |b: &Blocker| matches!(&b.why, Why::LimitGroup { group: of, .. } if *of == group.name);
-            list.extend(self.limit_groups(host, None).into_iter().filter(|b| !named(b)));
+            list.extend(self.limit_groups(host, None));
         }
         list
     }
@@ -396,6 +401,16 @@ pub(crate) fn report_blockers(report: &Report, at: Timestamp, request: &Request,
         Readable::Unknown(reason) => list.push(soft(Why::CheckFailed { reason: format!("inhibitors: {reason}") })),
     }
     list
+}
+
+/// Whether a host cannot make the checks of its steps: better known before it is rebooted than after.
+pub(crate) fn lacks_checks(steps: &[Step], report: &Report) -> Option<Why> {
+    let on_host = |step: &Step| match &step.action {
+        StepAction::Probe { checks, .. } => checks.iter().any(|check| check.site() == Site::Target),
+        _ => false,
+    };
+    let action = ActionKind::Check;
+    (!report.actions.contains(&action) && steps.iter().any(on_host)).then_some(Why::Unsupported { action })
 }
 
 /// Leave out what the request overrides (G5).

@@ -225,6 +225,13 @@ pub enum Refusal {
         /// As asked for.
         group: String,
     },
+    /// Somebody else has taken it out of use, or frozen everything: their mark and reason stay.
+    MarkedBy {
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
     /// No such orchestration is active.
     NotActive,
     /// The reboot was handed to the device; it goes on to bring everything back (ruling 24).
@@ -258,6 +265,9 @@ impl std::fmt::Display for Refusal {
             Self::BadPlan { reason } => f.write_str(reason),
             Self::StillRunning { orchestration } => {
                 write!(f, "orchestration {orchestration} still works on hosts: pause it and wait until it rests, or cancel it")
+            }
+            Self::MarkedBy { by, reason } => {
+                write!(f, "{by} has done that already, with this reason: {reason}; it holds until a person takes it back")
             }
             Self::UnknownGroup { group } => write!(f, "no limit group is called {group:?}: see limit_group in the configuration"),
             Self::NotActive => f.write_str("no such orchestration is active"),

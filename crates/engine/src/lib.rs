@@ -21,6 +21,7 @@ mod input;
 mod journal;
 mod limits;
 mod orchestration;
+mod outside;
 mod planner;
 mod returned;
 mod schedule;

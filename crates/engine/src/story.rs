@@ -1,6 +1,6 @@
 //! The journal in words: one sentence per fact, for people and for the audit log.
 
-use model::{Action, Actor, Command, Direction, Millis, TargetId};
+use model::{Action, Actor, Check, Command, Direction, Millis, TargetId};
 
 use crate::journal::{Entry, Fact, FleetEntry, Outcome};
 use crate::show;
@@ -75,9 +75,15 @@ pub fn is_good(fact: &Fact) -> bool {
     }
 }
 
-/// One sentence that tells what happened. `name` gives the name of a target, where it is known.
-pub fn tell(fact: &Fact, name: &dyn Fn(TargetId) -> Option<String>) -> String {
-    let named = |id: &TargetId| name(*id).unwrap_or_else(|| id.to_string());
+/// One sentence that tells what happened. `name` gives the name of a target, where it is known; `host` is the one that the fact is
+/// about, if it is about one: what is done from where the engine runs is done for a host.
+pub fn tell(fact: &Fact, host: Option<TargetId>, name: &dyn Fn(TargetId) -> Option<String>) -> String {
+    let plain = |id: TargetId| name(id).unwrap_or_else(|| id.to_string());
+    let named = |id: &TargetId| match host {
+        _ if *id != TargetId::CONTROLLER => plain(*id),
+        Some(host) => format!("{} from the controller", plain(host)),
+        None => "the controller".to_owned(),
+    };
     match fact {
         Fact::Fleet(r) => tell_fleet(&r.entry, &named),
         Fact::Orchestration(_, r) => tell_own(&r.entry, &named),
@@ -148,7 +154,9 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
         Entry::StepStarted { place, round, subjects, deadline, .. } => {
             let back = if place.direction == Direction::Undo { " backwards" } else { "" };
             let again = if *round > 1 { format!(", round {round}") } else { String::new() };
-            let who: Vec<String> = subjects.iter().map(named).collect();
+            let here = |id: &TargetId| *id == TargetId::CONTROLLER;
+            let who: Vec<String> =
+                subjects.iter().map(|id| if here(id) { "the controller".to_owned() } else { named(id) }).collect();
             let who = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
             format!("step {}{back}{again} on {who}, until {deadline}", place.step + 1)
         }
@@ -178,8 +186,9 @@ fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
     let who = named(&command.subject);
     let attempt = if command.attempt > 1 { format!(" (attempt {})", command.attempt) } else { String::new() };
     match &command.action {
-        Action::Probe { .. } => format!("probe {who}{attempt}"),
-        Action::Check { .. } => format!("check {who}{attempt}"),
+        Action::Probe { checks } if checks.is_empty() => format!("probe {who}{attempt}"),
+        Action::Probe { checks } => format!("probe {who} and check {}{attempt}", names(checks)),
+        Action::Check { checks } => format!("check {} of {who}{attempt}", names(checks)),
         Action::Observe { drain } => format!("see what is in service of {who}: {drain}{attempt}"),
         Action::Drain { drain, force: true, .. } => format!("cut off what is in service of {who}: {drain}{attempt}"),
         Action::Drain { drain, .. } => format!("take {who} out of service: {drain}{attempt}"),
@@ -191,4 +200,8 @@ fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
         Action::Reboot { expect_boot, .. } => format!("reboot {who}, to end boot {}{attempt}", expect_boot.boot_id()),
         Action::Shutdown { expect_boot, .. } => format!("shut {who} down, to end boot {}{attempt}", expect_boot.boot_id()),
     }
+}
+
+fn names(checks: &[Check]) -> String {
+    checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -409,6 +409,8 @@ pub struct HostView {
     pub route: Route,
     /// Where it is reached over SSH.
     pub address: Option<String>,
+    /// Who adopted it, or changed it last.
+    pub adopted_by: Option<Actor>,
     /// Out of use by a person's word.
     pub held: Option<MarkView>,
     /// What a retry would have to finish on it.

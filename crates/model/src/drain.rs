@@ -117,7 +117,7 @@ impl fmt::Display for Drain {
             Self::Hook { name } => write!(f, "hook {name}"),
             Self::Haproxy { address, servers } => write!(f, "{} at {address}", servers.join(", ")),
             Self::Command { drain, .. } => write!(f, "command {}", drain.first().map_or("", String::as_str)),
-            Self::Http { url } => f.write_str(url),
+            Self::Http { url } => f.write_str(shown(url)),
         }
     }
 }
@@ -129,6 +129,11 @@ impl fmt::Display for ContainerEngine {
             Self::Podman => "podman",
         })
     }
+}
+
+/// A URL as sentences name it: what follows the path may be a secret.
+pub fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// A `{…}` that nothing is known for.
@@ -186,6 +191,12 @@ pub struct Drained {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_not_shown() {
+        let drain = Drain::Http { url: "https://lb/hosts/web1?token=s3cret".to_owned() };
+        assert_eq!(drain.to_string(), "https://lb/hosts/web1");
+    }
 
     #[test]
     fn variables_are_filled_in_and_unknown_ones_are_named() {

@@ -23,7 +23,7 @@ pub use action::{Action, ActionKind, Proof, Repeat, Route};
 pub use boot::{BootIdentity, BootIdentityError};
 pub use check::{Check, CheckKind, CheckResult};
 pub use command::{Ack, AckError, AckStatus, Command, ErrorCode, Fence, Observed};
-pub use drain::{ContainerEngine, Drain, Drained, ItemState, Site, UnknownVar, Vars, fill};
+pub use drain::{ContainerEngine, Drain, Drained, ItemState, Site, UnknownVar, Vars, fill, shown};
 pub use id::{CommandId, Direction, InstanceId, OrchestrationId, Place, TargetId};
 pub use plan::{Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy, Track, Wave};
 pub use report::{ChildReport, Listing, PendingShutdown, RateState, Readable, Report};

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use engine::HostView;
 use model::{Force, Operation, Request, TargetId};
 use protocol::rest::Problem;
-use protocol::rest::hosts::{Acknowledge, Acknowledged, Approve, Explanation, Host, HostList};
+use protocol::rest::hosts::{Acknowledge, Acknowledged, Approve, Explanation, Host, HostList, RolloutsUse};
 use protocol::rest::orchestrations::{OnTimeout, RebootOptions};
 use serde::Deserialize;
 
@@ -151,6 +151,7 @@ pub(super) async fn explain_host(
     let mut options = reboot::options(&asked)?;
     options.force = query.force.then(|| Force { reason: "asked only".to_owned() });
     let request = Request { targets: vec![id], operation, options, rollout: None, by: who.actor() };
+    let (drains, checks, windows) = api.control.used_by_rollouts(&host);
     let look = move |engine: &engine::Engine, now| (engine.explain(&request, now), engine.plan(&request));
     let (blockers, plan) = api.control.query(look).await?;
     let steps = documents::planned_steps(&plan, &host);
@@ -161,5 +162,6 @@ pub(super) async fn explain_host(
         would_start: blockers.is_empty(),
         blockers: blockers.iter().map(documents::blocker).collect(),
         steps,
+        rollouts_use: RolloutsUse { drains, checks, windows },
     }))
 }

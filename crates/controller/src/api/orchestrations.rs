@@ -89,6 +89,6 @@ pub(super) async fn cancel_orchestration(
     api.control.authorize(&who, Permission::RebootHost, Some(view.host)).await?;
     api.control.cancel(&who, id).await?;
     let view = api.control.orchestration(&who, id).await?;
-    let journal = api.control.journal(&who, id, 0).await?;
-    Ok(Json(api.orchestration(&view, &journal).await?))
+    // Its journal may be long, and is read for itself.
+    Ok(Json(api.orchestration(&view, &[]).await?))
 }

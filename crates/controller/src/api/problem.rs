@@ -14,13 +14,15 @@ use crate::control::ControlError;
 pub struct ApiError {
     problem: Box<Problem>,
     retry_after: Option<Millis>,
+    /// How one may say who one is.
+    scheme: &'static str,
 }
 
 impl ApiError {
     /// The status says what kind it is; `detail` says what to do.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { problem: Box::new(Problem::new(status.as_u16(), title, detail)), retry_after: None }
+        Self { problem: Box::new(Problem::new(status.as_u16(), title, detail)), retry_after: None, scheme: "Bearer" }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -39,7 +41,8 @@ impl ApiError {
     }
 
     /// With the two members that clients of `FleetLock` read.
-    pub(super) fn for_fleet_lock(self) -> Self {
+    pub(super) fn for_fleet_lock(mut self) -> Self {
+        self.scheme = "Basic realm=\"reveille\"";
         let kind = self.problem.extensions.get("error").and_then(|word| word.as_str()).unwrap_or("invalid").to_owned();
         // Room may come by anything: they ask again at their own pace.
         let kind = if kind == "blocked" { "no_slot".to_owned() } else { kind };
@@ -137,6 +140,7 @@ impl From<Refusal> for ApiError {
             }
             Refusal::BadPlan { reason } => Self::named(StatusCode::BAD_REQUEST, "bad_plan", reason),
             Refusal::StillRunning { .. } => conflict("still_running", &refusal.to_string()),
+            Refusal::MarkedBy { .. } => conflict("held", &refusal.to_string()),
             Refusal::UnknownGroup { .. } => Self::named(StatusCode::NOT_FOUND, "unknown_group", refusal.to_string()),
             Refusal::NotActive => conflict("not_active", "this orchestration is over"),
             Refusal::RebootAlreadyIssued => conflict("reboot_already_issued", "reboot already issued"),
@@ -152,7 +156,7 @@ impl IntoResponse for ApiError {
         let body = serde_json::to_vec(&self.problem).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.scheme));
         }
         if let Some(wait) = self.retry_after {
             let seconds = wait.0.div_ceil(1000).max(1);

@@ -100,7 +100,7 @@ pub(super) async fn pause_rollout(
     api.control.authorize(&who, Permission::RebootHost, None).await?;
     let sent: WithReason = body.json()?;
     api.control.pause(&who, id, &sent.reason).await?;
-    shown(&api, &who, id).await
+    stands(&api, &who, id).await
 }
 
 /// Go on with a paused rollout; the failures so far are accepted
@@ -116,7 +116,7 @@ pub(super) async fn resume_rollout(
 ) -> Result<Json<Orchestration>, ApiError> {
     let id = id(&path)?;
     api.control.resume(&who, id).await?;
-    shown(&api, &who, id).await
+    stands(&api, &who, id).await
 }
 
 /// Agree to the wave that waits for it
@@ -128,7 +128,7 @@ pub(super) async fn resume_rollout(
 pub(super) async fn agree_rollout(State(api): State<Api>, Who(who): Who, path: PathIds) -> Result<Json<Orchestration>, ApiError> {
     let id = id(&path)?;
     api.control.agree(&who, id).await?;
-    shown(&api, &who, id).await
+    stands(&api, &who, id).await
 }
 
 /// Cancel a rollout: what runs goes back to where it was, unless its reboot was handed over; nothing new starts
@@ -144,7 +144,7 @@ pub(super) async fn cancel_rollout(
 ) -> Result<Json<Orchestration>, ApiError> {
     let id = id(&path)?;
     api.control.cancel(&who, id).await?;
-    shown(&api, &who, id).await
+    stands(&api, &who, id).await
 }
 
 /// Take up what an ended or a paused rollout has left undone
@@ -238,4 +238,10 @@ async fn shown(api: &Api, who: &Principal, id: OrchestrationId) -> Result<Json<O
     let view = api.control.orchestration(who, id).await?;
     let journal = api.control.journal(who, id, 0).await?;
     Ok(Json(api.orchestration(&view, &journal).await?))
+}
+
+/// How it stands, for whoever has just said something to it; its journal may be long, and is read for itself.
+async fn stands(api: &Api, who: &Principal, id: OrchestrationId) -> Result<Json<Orchestration>, ApiError> {
+    let view = api.control.orchestration(who, id).await?;
+    Ok(Json(api.orchestration(&view, &[]).await?))
 }

@@ -333,6 +333,12 @@ impl Control {
             return self.forbid(by, Permission::ManageAccess, true, "user_created");
         }
         check_word("a user name", &new.name, 64)?;
+        if new.name == super::CONFIGURATION {
+            return Err(ControlError::Invalid(format!(
+                "{:?} stands for the server's own configuration: take another name",
+                new.name
+            )));
+        }
         let password = one_time_password()?;
         let row = AccountRow {
             name: new.name.clone(),

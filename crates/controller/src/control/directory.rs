@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use engine::Engine;
-use model::{Labels, TargetId, Timestamp};
+use model::{Actor, Labels, TargetId, Timestamp};
 use protocol::native::PublicKey;
 
 use super::access::Scope;
@@ -23,8 +23,8 @@ pub(super) struct Known {
     pub(super) public_key: String,
     /// `None` if the text is no key: then nothing of this host is believed.
     pub(super) key: Option<PublicKey>,
-    /// Empty without an agent.
-    pub(super) machine_id: String,
+    /// Who adopted it; `None` for a host with an agent.
+    pub(super) adopted_by: Option<Actor>,
     /// Where it is reached; `None` for a host with an agent.
     pub(super) address: Option<String>,
 }
@@ -47,7 +47,7 @@ impl Directory {
                 public_key: host.public_key,
                 key,
                 address: host.address,
-                machine_id: host.machine_id,
+                adopted_by: host.adopted_by,
             };
             (host.id, known)
         });

@@ -201,6 +201,9 @@ impl Reach {
     async fn tell(&self, target: TargetId, mut said: mpsc::Receiver<Ack>, last: &Mutex<Option<Ack>>) {
         while let Some(mut ack) = said.recv().await {
             let Some(shared) = self.shared.get().and_then(Weak::upgrade) else { return };
+            if ack.report.is_some() {
+                shared.answered(target);
+            }
             ack.report = ack.report.map(|report| shared.own_report(report, shared.next_report()));
             drop(shared);
             let Some(messages) = self.messages.upgrade() else { return };

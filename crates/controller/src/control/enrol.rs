@@ -167,12 +167,15 @@ pub(super) fn check_labels(labels: &Labels) -> Result<(), ControlError> {
         !text.is_empty()
             && text.len() <= 253
             && text.trim() == text
+            // What begins with a dash would be an option to the programs that a drain or a check runs with it.
+            && !text.starts_with('-')
             && !text.contains([',', '='])
             && !text.contains(char::is_control)
     };
     if labels.len() > LABELS_MAX || !labels.iter().all(|(key, value)| fits(key) && fits(value)) {
-        let text =
-            format!("a host has at most {LABELS_MAX} labels, each a word and a value of at most 253 bytes without , and =");
+        let text = format!(
+            "a host has at most {LABELS_MAX} labels, each a word and a value of at most 253 bytes without , and =, not beginning with -"
+        );
         return Err(ControlError::Invalid(text));
     }
     Ok(())

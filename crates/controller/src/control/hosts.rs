@@ -8,10 +8,13 @@ use inventory::Address;
 use model::{Labels, TargetId};
 
 use super::access::{Permission, Principal};
+use super::directory::Known;
 use super::enrol::{check_labels, check_name};
 use super::records::{Lock, LockKind};
 use super::{Control, ControlError};
 
+/// In whose name the hosts of the server's own list are adopted; no user is called so.
+pub const CONFIGURATION: &str = "configuration";
 /// Hosts that are adopted at the same time: they share turns, and so waits for the disk.
 const ADOPTED_AT_ONCE: usize = 512;
 /// Longest reason, in characters.
@@ -82,7 +85,10 @@ impl Control {
                 );
                 return Err(ControlError::Conflict(text));
             }
-            if known.is_none_or(|known| known.address.as_ref() != Some(&host.address) || known.labels != host.labels) {
+            // What the server's list names is the list's, whoever adopted it before.
+            let owner = by.token.is_none() && by.name == CONFIGURATION;
+            let is_new = |known: &Known| owner && known.adopted_by.as_ref() != Some(&by.actor());
+            if known.is_none_or(|known| moves || known.labels != host.labels || is_new(known)) {
                 new.push((id, host.clone()));
             }
         }
@@ -93,12 +99,14 @@ impl Control {
         Ok(ids)
     }
 
-    /// All hosts without an agent.
+    /// The hosts that were adopted in this name, with their own.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`] before the first start.
-    pub fn adopted(&self) -> Result<Vec<TargetId>, ControlError> {
-        Ok(self.directory()?.hosts.iter().filter(|(_, known)| known.address.is_some()).map(|(host, _)| *host).collect())
+    pub fn adopted_by(&self, who: &Principal) -> Result<Vec<(TargetId, String)>, ControlError> {
+        let directory = self.directory()?;
+        let of = directory.hosts.iter().filter(|(_, known)| known.adopted_by.as_ref() == Some(&who.actor()));
+        Ok(of.map(|(host, known)| (*host, known.name.clone())).collect())
     }
 
     /// Takes a host out of the fleet: its tracks end, and what held it lets go (pain 1). Needs [`Permission::ManageHosts`].
@@ -174,7 +182,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::Refused`] when there is no room or no such group; rights; [`ControlError::Unavailable`].
     pub async fn take_slot(&self, by: &Principal, group: &str, holder: &str) -> Result<(), ControlError> {
-        let host = self.authorize_slot(by, group, holder).await?;
+        let host = self.authorize_slot(by, group, holder, "take_slot").await?;
         let input = Input::TakeSlot { group: group.to_owned(), holder: holder.to_owned(), by: by.actor() };
         self.noted(by, "take_slot", host, input, None).await
     }
@@ -184,7 +192,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::Refused`] for an unknown group; rights; [`ControlError::Unavailable`].
     pub async fn give_slot(&self, by: &Principal, group: &str, holder: &str) -> Result<(), ControlError> {
-        let host = self.authorize_slot(by, group, holder).await?;
+        let host = self.authorize_slot(by, group, holder, "give_slot").await?;
         let input = Input::GiveSlot { group: group.to_owned(), holder: holder.to_owned(), by: by.actor() };
         self.noted(by, "give_slot", host, input, None).await
     }
@@ -195,12 +203,22 @@ impl Control {
     /// # Errors
     /// As [`Control::give_slot`].
     pub async fn take_slot_away(&self, by: &Principal, group: &str, holder: &str) -> Result<(), ControlError> {
-        match self.holder(holder).await? {
+        let host = self.holder(holder).await?;
+        match host {
             Some(host) => self.authorize(by, Permission::RebootHost, Some(host)).await?,
             None => self.authorize_everywhere(by, Permission::RebootHost, "take_slot_away").await?,
         }
+        // A client that gives back what it has not is right; a person who does so meant another one.
+        let key = (group.to_owned(), holder.to_owned());
+        let check: super::worker::Check = Box::new(move |engine, _| {
+            let slot = |lock: &engine::LockView| matches!(&lock.holder, Holder::Slot { group, holder } if *group == key.0 && *holder == key.1);
+            if engine.locks().iter().any(slot) {
+                return Ok(());
+            }
+            Err(ControlError::NotFound(format!("{:?} has no slot of {:?}; `reveille locks` lists who has one", key.1, key.0)))
+        });
         let input = Input::GiveSlot { group: group.to_owned(), holder: holder.to_owned(), by: by.actor() };
-        self.noted(by, "take_slot_away", None, input, None).await
+        self.noted(by, "take_slot_away", host, input, Some(check)).await
     }
 
     /// Everything that keeps something from starting until somebody lets go, the oldest first; of hosts only those in scope.
@@ -266,7 +284,13 @@ impl Control {
         self.query(move |engine, _| engine.host_of_holder(&holder)).await
     }
 
-    async fn authorize_slot(&self, who: &Principal, group: &str, holder: &str) -> Result<Option<TargetId>, ControlError> {
+    async fn authorize_slot(
+        &self,
+        who: &Principal,
+        group: &str,
+        holder: &str,
+        action: &str,
+    ) -> Result<Option<TargetId>, ControlError> {
         self.authorize(who, Permission::TakeSlot, None).await?;
         let host = self.holder(holder).await?;
         let mut labels =
@@ -277,7 +301,7 @@ impl Control {
             return Ok(host);
         }
         let error = ControlError::Forbidden { permission: Permission::TakeSlot, outside_scope: true };
-        self.refused(&who.name, "take_slot", host, &error.to_string());
+        self.refused(&who.name, action, host, &error.to_string());
         Err(error)
     }
 }

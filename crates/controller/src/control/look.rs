@@ -90,7 +90,7 @@ impl Control {
     /// Names that were learnt serve for the lines that come later.
     async fn lines(&self, id: OrchestrationId, from: u64, names: &mut Names) -> Result<Vec<JournalLine>, ControlError> {
         // Whom an orchestration is about stands in its first record.
-        let start = if names.0.is_empty() { 0 } else { from };
+        let start = if names.targets.is_empty() { 0 } else { from };
         let records = self.shared.database.journal(id, start).await.map_err(unavailable)?;
         let records = records.map_err(|error| ControlError::Unavailable(format!("the journal of {id} is damaged: {error}")))?;
         let mut lines = Vec::with_capacity(records.len());
@@ -100,8 +100,9 @@ impl Control {
                 continue;
             }
             let (at, by) = (record.at, record.by.to_string());
+            let host = names.host_of(&record.entry);
             let fact = Fact::Orchestration(id, record);
-            let text = engine::tell(&fact, &|target| names.0.get(&target).cloned());
+            let text = engine::tell(&fact, host, &|target| names.targets.get(&target).cloned());
             lines.push(JournalLine {
                 position,
                 at,
@@ -226,7 +227,11 @@ impl Control {
 
 /// Whom a journal tells of.
 #[derive(Default)]
-struct Names(BTreeMap<TargetId, String>);
+struct Names {
+    targets: BTreeMap<TargetId, String>,
+    /// By track.
+    hosts: Vec<TargetId>,
+}
 
 impl Names {
     /// Those that did not run are not taken into it, but the boot may start them, so that they are stopped again: every report
@@ -234,15 +239,24 @@ impl Names {
     fn learn(&mut self, entry: &Entry) {
         let report = match entry {
             Entry::Accepted { plan, host_name, report, request, .. } => {
-                self.0.insert(request.target(), host_name.clone());
-                self.0.extend(plan.tracks().map(|track| (track.target, track.name.clone())));
+                self.targets.insert(request.target(), host_name.clone());
+                self.hosts = plan.tracks().map(|track| track.target).collect();
+                self.targets.extend(plan.tracks().map(|track| (track.target, track.name.clone())));
                 report.as_deref()
             }
             Entry::Acked { ack, .. } => ack.report.as_ref(),
             _ => None,
         };
         let children = report.and_then(|report| report.children()).unwrap_or_default();
-        self.0.extend(children.iter().map(|child| (child.child.id, child.child.name.clone())));
+        self.targets.extend(children.iter().map(|child| (child.child.id, child.child.name.clone())));
+    }
+}
+
+impl Names {
+    /// The host that an entry is about.
+    fn host_of(&self, entry: &Entry) -> Option<TargetId> {
+        let track = entry.track().or((self.hosts.len() == 1).then_some(0))?;
+        self.hosts.get(track as usize).copied()
     }
 }
 

@@ -40,7 +40,7 @@ pub use accounts::{ADMINISTRATOR, ensure_administrator};
 pub(crate) use clock::Clock;
 pub use courier::Publisher;
 pub use error::ControlError;
-pub use hosts::Adopt;
+pub use hosts::{Adopt, CONFIGURATION};
 pub use license::{License, Licensing};
 pub use performer::{Performer, Reached};
 pub use records::{
@@ -128,6 +128,8 @@ struct Shared {
     known: watch::Sender<()>,
     watchful: watch::Sender<Watchful>,
     unread: Mutex<BTreeMap<TargetId, Unread>>,
+    /// Those among them that have answered since, for whoever asks them again and again.
+    back: (Mutex<Vec<TargetId>>, tokio::sync::Notify),
     /// Reports of such hosts so far.
     reports: AtomicU64,
     ready: watch::Sender<Ready>,
@@ -259,6 +261,12 @@ impl Control {
         self.shared.ready.borrow().clone()
     }
 
+    /// Returns when it is ready, at once if it is.
+    pub async fn until_ready(&self) {
+        // Only control itself could be gone before.
+        drop(self.shared.ready.subscribe().wait_for(|ready| ready.ready).await);
+    }
+
     /// The wall clock, as the engine sees it.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
@@ -283,6 +291,7 @@ impl Shared {
             known: watch::Sender::new(()),
             watchful: watch::Sender::new(config.reach.as_ref().map_or(Watchful::All, |reach| reach.watchful.clone())),
             unread: Mutex::default(),
+            back: <(Mutex<_>, tokio::sync::Notify)>::default(),
             reports: AtomicU64::new(0),
             ready: watch::Sender::new(Ready { ready: false, reason: Some("the controller is starting".to_owned()), since: now }),
             stopping: watch::Sender::new(false),

@@ -1,6 +1,6 @@
 //! Rollouts: a whole fleet at once. Rights are judged on every one of its hosts (G10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{HostView, Input, Preview, Refusal, Reply, TrackView};
 use model::{Operation, Options, OrchestrationId, Request, Rollout, RolloutOptions, Selector, TargetId};
@@ -110,6 +110,11 @@ impl Control {
         Ok(Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() })
     }
 
+    /// Names of the drains, checks and windows that a rollout uses for this host.
+    pub fn used_by_rollouts(&self, host: &HostView) -> (Vec<String>, Vec<String>, Vec<String>) {
+        self.shared.engine.used_for(host.id, &host.name, &host.labels)
+    }
+
     /// Nothing new starts in it; what runs goes on. Needs [`Permission::RebootHost`] for every host.
     ///
     /// # Errors
@@ -217,6 +222,7 @@ impl Control {
 
     async fn rollout_request(&self, by: &Principal, new: &NewRollout) -> Result<Request, ControlError> {
         self.authorize(by, Permission::RebootHost, None).await?;
+        self.outside(by, &new.targets)?;
         let hosts = self.named(by, &new.targets).await?;
         let targets: Vec<TargetId> = hosts.iter().map(|host| host.id).collect();
         self.authorize_all(by, &targets, new.force.as_ref()).await?;
@@ -229,6 +235,25 @@ impl Control {
         };
         let rollout = config.rollout_of(&new.options, None);
         Ok(Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() })
+    }
+
+    /// Writes down that somebody named hosts outside their scope (G10). What they are told is that there is no such host: names
+    /// are not for everybody.
+    fn outside(&self, by: &Principal, words: &[String]) -> Result<(), ControlError> {
+        if by.scope.is_all() {
+            return Ok(());
+        }
+        let words: BTreeSet<&str> = words.iter().flat_map(|words| words.split_whitespace()).collect();
+        let directory = self.directory()?;
+        for (host, known) in &directory.hosts {
+            if (words.contains(known.name.as_str()) || words.contains(host.to_string().as_str()))
+                && !by.scope.covers(&known.labels)
+            {
+                let error = ControlError::Forbidden { permission: Permission::RebootHost, outside_scope: true };
+                self.refused(&by.name, "submit", Some(*host), &format!("host {}: {error}", known.name));
+            }
+        }
+        Ok(())
     }
 
     /// The hosts that these words name, of those in scope, by name.

@@ -1,5 +1,7 @@
 //! Hosts without an agent do not tell of themselves: they are asked, each at its pace.
 
+mod queue;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -16,6 +18,7 @@ use super::dispatch::Reach;
 use super::performer::Reached;
 use super::worker::{Message, stopped};
 use super::{Control, ControlError, Shared};
+use queue::Queue;
 
 /// Hosts that are asked at the same time.
 const WIDTH: usize = 64;
@@ -62,53 +65,44 @@ impl Surveyor {
     pub(super) async fn run(self, pace: Millis, mut stop: watch::Receiver<bool>) {
         let mut known = self.shared.known.subscribe();
         let mut wanted = self.shared.watchful.subscribe();
-        let mut due: BTreeMap<TargetId, Instant> = BTreeMap::new();
-        let mut asked: JoinSet<TargetId> = JoinSet::new();
-        let mut open: BTreeSet<TargetId> = BTreeSet::new();
+        let mut asked: JoinSet<(TargetId, bool)> = JoinSet::new();
+        let mut queue = Queue::new(pace.duration());
+        let mut changed = true;
         loop {
-            // Marked as seen before it is read: a change meanwhile wakes the loop once more.
-            drop(known.borrow_and_update());
-            let watchful = wanted.borrow_and_update().clone();
-            let hosts = self.hosts(&watchful);
-            due.retain(|id, _| hosts.contains_key(id));
-            let now = Instant::now();
-            let mut next = now + pace.duration();
-            for (id, host) in &hosts {
-                let at = *due.entry(*id).or_insert(now);
-                if open.contains(id) {
-                    continue;
-                }
-                if at > now {
-                    next = next.min(at);
-                } else if asked.len() < WIDTH {
-                    open.insert(*id);
-                    let (surveyor, host) = (self.clone(), host.clone());
-                    asked.spawn(async move {
-                        // Why not is remembered; there is nobody to tell it to here.
-                        drop(surveyor.ask(&host).await);
-                        host.id
-                    });
-                }
+            if std::mem::take(&mut changed) {
+                // Marked as seen before it is read: a change meanwhile wakes the loop once more.
+                drop(known.borrow_and_update());
+                let watchful = wanted.borrow_and_update().clone();
+                queue.be(self.hosts(&watchful), Instant::now());
+            }
+            for host in std::mem::take(&mut *self.shared.back.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+                queue.back(host, Instant::now());
+            }
+            while let Some(host) = queue.take(Instant::now()) {
+                let surveyor = self.clone();
+                asked.spawn(async move {
+                    // Why not is remembered; there is nobody to tell it to here.
+                    let answered = surveyor.ask(&host).await.is_ok();
+                    (host.id, answered)
+                });
             }
             tokio::select! {
                 () = stopped(&mut stop) => return,
-                _ = known.changed() => {}
-                _ = wanted.changed() => {}
+                _ = known.changed() => changed = true,
+                _ = wanted.changed() => changed = true,
+                () = self.shared.back.1.notified() => {}
                 Some(ended) = asked.join_next() => match ended {
-                    Ok(id) => {
-                        open.remove(&id);
-                        due.insert(id, Instant::now() + pace.duration());
-                    }
+                    Ok((host, answered)) => queue.ended(host, answered, Instant::now()),
                     // One of those that were given up below.
                     Err(error) if error.is_cancelled() => {}
                     Err(error) => {
                         tracing::error!("a survey failed: {error}");
                         // Which one it was is not said: all are asked again.
                         asked.abort_all();
-                        open.clear();
+                        queue.again(Instant::now());
                     }
                 },
-                () = tokio::time::sleep_until(next) => {}
+                () = tokio::time::sleep_until(queue.next(Instant::now())) => {}
             }
         }
     }
@@ -136,19 +130,23 @@ impl Surveyor {
 
 impl Surveyor {
     fn remember(&self, host: TargetId, failed: Option<&String>) {
+        let Some(reason) = failed else { return self.shared.answered(host) };
         let mut unread = self.shared.unread.lock().unwrap_or_else(PoisonError::into_inner);
-        match failed {
-            None => drop(unread.remove(&host)),
-            Some(reason) => {
-                let now = self.shared.clock.now();
-                let entry = unread.entry(host).or_insert_with(|| Unread { since: now, reason: String::new() });
-                reason.clone_into(&mut entry.reason);
-            }
-        }
+        let now = self.shared.clock.now();
+        let entry = unread.entry(host).or_insert_with(|| Unread { since: now, reason: String::new() });
+        reason.clone_into(&mut entry.reason);
     }
 }
 
 impl Shared {
+    /// A host was read, by whomever: one that did not answer before is asked at its usual pace again.
+    pub(super) fn answered(&self, host: TargetId) {
+        if self.unread.lock().unwrap_or_else(PoisonError::into_inner).remove(&host).is_some() {
+            self.back.0.lock().unwrap_or_else(PoisonError::into_inner).push(host);
+            self.back.1.notify_one();
+        }
+    }
+
     /// A number for a report that is read from now on.
     pub(super) fn next_report(&self) -> u64 {
         self.reports.fetch_add(1, Ordering::Relaxed) + 1

@@ -137,7 +137,7 @@ pub(crate) async fn fleet(names: &[&str]) -> (Stage, Arc<Played>) {
     (stage, played)
 }
 
-async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(20)).await;

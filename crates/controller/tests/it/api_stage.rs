@@ -120,6 +120,11 @@ impl Stage {
             max_unavailable: model::Amount::Count(1),
         };
         let engine = Config { limit_groups: vec![group], probe_limit: Millis::secs(2), ..config() };
+        Self::configured(performer, engine).await
+    }
+
+    /// The same with a configuration.
+    pub(crate) async fn configured(performer: Arc<dyn Performer>, engine: Config) -> Self {
         let reach = ReachConfig { performer, survey: Millis::secs(1), watchful: Watchful::All };
         Self::made(Licensing::default(), engine, Some(reach)).await
     }

@@ -35,7 +35,8 @@ pub struct Group {
     pub limit: u32,
     /// As configured.
     pub amount: Amount,
-    /// Hosts in the order in which they were given, then children; never empty.
+    /// Hosts in the order in which they were given, then children. Only a group without `per` may have none, and that many may be
+    /// unavailable whoever its members are: others beside our hosts take its slots.
     pub members: Vec<Member>,
 }
 
@@ -49,7 +50,8 @@ pub struct Member {
 }
 
 impl LimitGroup {
-    /// The groups that it means among these hosts. One without members is left out.
+    /// The groups that it means among these hosts. Without members there is only one that counts them and is not divided: a limit
+    /// for machines that we do not know (`FleetLock`).
     pub fn resolve<'a>(&self, hosts: impl IntoIterator<Item = (TargetId, &'a str, &'a Labels)>) -> Vec<Group> {
         let everyone = self.on.is_none() && self.children.is_empty();
         let wanted: HashMap<&str, ()> = self.children.iter().map(|path| (split(path).0, ())).collect();
@@ -68,6 +70,9 @@ impl LimitGroup {
             let (host, child) = split(path);
             let (id, value) = by_name.get(host).map_or((None, ""), |(id, value)| (Some(*id), *value));
             by_value.entry(value).or_default().push(Member { host: id, child: Some(child.to_owned()) });
+        }
+        if self.per.is_none() && matches!(self.max_unavailable, Amount::Count(_)) {
+            by_value.entry("").or_default();
         }
         let group = |(value, members): (&str, Vec<Member>)| Group {
             name: if self.per.is_some() { format!("{}/{value}", self.name) } else { self.name.clone() },
@@ -133,6 +138,12 @@ mod tests {
         let groups = resolve("name = \"db\"\nper = \"rack\"\nchildren = [\"h1/a\", \"h2/a\", \"gone/a\"]\nmax_unavailable = 1");
         let told: Vec<_> = groups.iter().map(|(name, _, members)| (name.as_str(), members.join(" "))).collect();
         assert_eq!(told, [("db/", "?/a".into()), ("db/r0", "2/a".into()), ("db/r1", "1/a".to_owned())]);
-        assert_eq!(resolve("name = \"x\"\non = \"none\"\nmax_unavailable = 1"), []);
+    }
+
+    #[test]
+    fn only_a_count_that_is_not_divided_is_a_limit_for_nobody_of_ours() {
+        assert_eq!(resolve("name = \"x\"\non = \"none\"\nmax_unavailable = 1"), [("x".to_owned(), 1, Vec::new())]);
+        assert_eq!(resolve("name = \"x\"\non = \"none\"\nmax_unavailable = \"50%\""), []);
+        assert_eq!(resolve("name = \"x\"\non = \"none\"\nper = \"rack\"\nmax_unavailable = 1"), []);
     }
 }

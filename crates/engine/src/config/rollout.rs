@@ -1,6 +1,8 @@
 //! How a fleet is gone through, unless a request says otherwise.
 
-use model::{Amount, Approval, DrainPolicy, Millis, OrchestrationId, Rollout, RolloutOptions, Site, TimeoutPolicy};
+use model::{
+    Amount, Approval, DrainPolicy, Labels, Millis, OrchestrationId, Rollout, RolloutOptions, Site, TargetId, TimeoutPolicy,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -109,6 +111,14 @@ impl Config {
 }
 
 impl Config {
+    /// The drains, checks and windows, by name, that a rollout uses for this host when nothing else is said.
+    pub fn used_for(&self, id: TargetId, name: &str, labels: &Labels) -> (Vec<String>, Vec<String>, Vec<String>) {
+        let Rollout { mut drains, mut checks, windows, .. } = self.rollout_of(&RolloutOptions::default(), None);
+        drains.retain(|drain| self.drains.get(drain).is_some_and(|rule| rule.on.matches(id, name, labels)));
+        checks.retain(|check| self.checks.get(check).is_some_and(|rule| rule.on.matches(id, name, labels)));
+        (drains, checks, windows)
+    }
+
     fn all_drains(&self) -> Vec<String> {
         let mut names: Vec<&String> = self.drains.keys().collect();
         names.sort_by_key(|name| self.drains.get(*name).is_some_and(|rule| rule.drain.site() == Site::Target));
@@ -146,6 +156,16 @@ pub enum RolloutError {
         /// The stage, or the canary, before it.
         before: Amount,
     },
+    /// A time that nobody means.
+    #[error("{name} is {span}: {hint}")]
+    Span {
+        /// Of the option.
+        name: &'static str,
+        /// As asked for.
+        span: Millis,
+        /// What fits.
+        hint: String,
+    },
     /// An approval that could never be asked for.
     #[error("approval after the canary, but there is no canary: give a canary of at least 1, or ask before each wave")]
     NoCanary,
@@ -162,6 +182,18 @@ impl Config {
         known("window", &rollout.windows, self.windows.keys())?;
         if matches!(rollout.concurrency, Amount::Count(0) | Amount::Percent(0)) {
             return Err(RolloutError::NoConcurrency(rollout.concurrency));
+        }
+        let Rollout { drain_limit, soak, stagger, jitter, .. } = *rollout;
+        if drain_limit == Millis(0) {
+            let hint = "nothing drains in no time; leave the drains out instead".to_owned();
+            return Err(RolloutError::Span { name: "drain_limit", span: drain_limit, hint });
+        }
+        // A host that drains or soaks for longer than anybody waits keeps its place from all others (G6).
+        for (name, span) in [("drain_limit", drain_limit), ("soak", soak), ("stagger", stagger), ("jitter", jitter)] {
+            if span > self.wait_limit {
+                let hint = format!("at most {}, which is how long a host waits for its turn (wait_limit)", self.wait_limit);
+                return Err(RolloutError::Span { name, span, hint });
+            }
         }
         if rollout.approval == Approval::AfterCanary && is_none(rollout.canary) {
             return Err(RolloutError::NoCanary);
@@ -229,6 +261,14 @@ mod tests {
         let rollout = config.rollout_of(&RolloutOptions::default(), None);
         assert_eq!(rollout.drains, ["lb", "apps"], "traffic is taken away before anything is stopped");
         assert_eq!(rollout.checks, ["up"]);
+        if let Some(rule) = config.drains.get_mut("apps") {
+            rule.on = "role=app".parse().unwrap();
+        }
+        let used = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            config.used_for(TargetId::CONTROLLER, "h", &labels).0
+        };
+        assert_eq!((used(&[]), used(&[("role", "app")])), (vec!["lb".to_owned()], vec!["lb".to_owned(), "apps".to_owned()]));
         config.rollout.drains = Some(vec!["apps".into()]);
         assert_eq!(config.rollout_of(&RolloutOptions::default(), None).drains, ["apps"]);
     }
@@ -251,6 +291,11 @@ mod tests {
             ("stages = [\"10%\", \"10%\"]", ["10%", "rising"]),
             ("canary = 5\nstages = [3]", ["3", "5"]),
             ("stages = [0]", ["0", "rising"]),
+            ("drain_limit = 0", ["drain_limit", "no time"]),
+            ("drain_limit = \"73h\"", ["drain_limit", "wait_limit"]),
+            ("soak = \"400d\"", ["soak", "259200 s"]),
+            ("stagger = \"73h\"", ["stagger", "259200 s"]),
+            ("jitter = \"73h\"", ["jitter", "259200 s"]),
         ] {
             let error = check(text).expect_err(text);
             assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");

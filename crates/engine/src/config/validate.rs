@@ -136,7 +136,10 @@ fn check_drain(key: &str, drain: &Drain) -> Checked {
                 program(&key(field), argv)?;
             }
         }
-        Drain::Http { url } => web_address(&key("url"), url)?,
+        Drain::Http { url } => {
+            web_address(&key("url"), url)?;
+            must(!url.contains(['?', '#']), &key("url"), "must have no query: /state, /drain and /undrain are put behind it")?;
+        }
     }
     variables(&key(""), |vars| drain.filled(vars).map(|_| ()))
 }
@@ -191,7 +194,10 @@ fn web_address(key: &str, url: &str) -> Checked {
         host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')),
         key,
         "must begin with http:// or https:// and name a host",
-    )
+    )?;
+    let place = host.unwrap_or_default().split(['/', '?', '#']).next().unwrap_or_default();
+    let detail = "must not hold a user or password: it stands in plans, journals and the audit log, for everybody who may look";
+    must(!place.contains('@'), key, detail)
 }
 
 /// A value for each `{…}` in the text; `None`: its braces do not fit together.

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::decision;
 use crate::explain::{Blocker, Why};
 use crate::fleet::Host;
-use crate::guard::{Asks, Guard, Reserved};
+use crate::guard::{Asks, Guard, Reserved, hard, lacks_checks};
 use crate::input::Refusal;
 use crate::journal::Entry;
 use crate::limits::{Limits, Usage};
@@ -90,7 +90,13 @@ impl Engine {
             expected: self.expected(track.target),
             takes_up: track.unfinished.is_some(),
             steps: plan.steps(track).iter().map(|step| show::title(step).to_owned()).collect(),
-            blockers: guard.blockers(track.target, request, Asks::of(None, track, &self.fleet)),
+            blockers: {
+                let mut list = guard.blockers(track.target, request, Asks::of(None, track, &self.fleet));
+                let report = self.heard.host(track.target).and_then(|heard| heard.report.as_ref());
+                let lacks = report.and_then(|report| lacks_checks(plan.steps(track), report));
+                list.extend(lacks.map(hard));
+                list
+            },
         };
         let wave = |wave: &model::Wave| PreviewWave { approval: wave.approval, tracks: wave.tracks.iter().map(track).collect() };
         Ok(Preview { waves: plan.waves.iter().map(wave).collect(), irreversible: irreversible(&plan) })

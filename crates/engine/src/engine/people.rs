@@ -6,7 +6,7 @@ use model::{Actor, Millis, Operation, OrchestrationId, Plan, Request, TargetId, 
 use super::Engine;
 use super::look::refuses;
 use crate::explain::Why;
-use crate::fleet::Host;
+use crate::fleet::{Host, Mark};
 use crate::flow::left_behind;
 use crate::guard::{Asks, Reserved};
 use crate::input::{Input, Refusal, Reply, TargetBlockers};
@@ -37,7 +37,10 @@ impl Engine {
                 }
             },
             Input::Adopt { host, name, address, labels, by } => {
-                let same = |h: &Host| h.name == name && h.address.as_deref() == Some(address.as_str()) && h.labels == labels;
+                let same = |h: &Host| {
+                    let said = (&h.name, h.address.as_ref(), &h.labels, h.adopted_by.as_ref());
+                    said == (&name, Some(&address), &labels, Some(&by))
+                };
                 if !self.fleet.hosts.get(&host).is_some_and(same) {
                     let entry = FleetEntry::HostAdopted { host, name, address, labels };
                     self.fleet_fact(entry, by, now, facts);
@@ -76,6 +79,9 @@ impl Engine {
                 Some(_) => Reply::Refused(Refusal::NothingToDo),
             },
             Input::Freeze { by, reason } => {
+                if let Some(refusal) = marked_by_another(self.fleet.frozen.as_ref(), &by) {
+                    return Reply::Refused(refusal);
+                }
                 self.fleet_fact(FleetEntry::Frozen { reason }, by, now, facts);
                 Reply::Noted
             }
@@ -87,8 +93,9 @@ impl Engine {
                 Reply::Noted
             }
             Input::Hold { host, by, reason } => {
-                if !self.fleet.hosts.contains_key(&host) {
-                    return Reply::Refused(Refusal::UnknownTarget);
+                let Some(known) = self.fleet.hosts.get(&host) else { return Reply::Refused(Refusal::UnknownTarget) };
+                if let Some(refusal) = marked_by_another(known.held.as_ref(), &by) {
+                    return Reply::Refused(refusal);
                 }
                 self.fleet_fact(FleetEntry::Held { host, reason }, by, now, facts);
                 Reply::Noted
@@ -277,6 +284,10 @@ impl Engine {
                 self.fleet_fact(FleetEntry::Unlocked { host, orchestration: id, position }, Actor::System, now, facts);
             }
         }
+        let slots: Vec<_> = self.fleet.slots.keys().filter(|(_, holder)| self.fleet.by_id_text(holder) == Some(host)).collect();
+        for (group, holder) in slots.into_iter().cloned().collect::<Vec<_>>() {
+            self.fleet_fact(FleetEntry::SlotGiven { group, holder }, by.clone(), now, facts);
+        }
         self.fleet_fact(FleetEntry::HostRemoved { host }, by, now, facts);
         self.heard.forget(host);
         Reply::Noted
@@ -334,4 +345,10 @@ impl Engine {
         self.fleet_fact(entry, by, now, facts);
         Reply::Noted
     }
+}
+
+/// A mark has one owner: whoever comes second would take away the first one's with their own.
+fn marked_by_another(mark: Option<&Mark>, by: &Actor) -> Option<Refusal> {
+    let mark = mark.filter(|mark| mark.by != *by)?;
+    Some(Refusal::MarkedBy { by: mark.by.clone(), reason: mark.reason.clone() })
 }

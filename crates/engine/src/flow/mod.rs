@@ -183,6 +183,7 @@ impl Cursor<'_> {
                 why.extend(unknown);
             }
         }
+        why.extend(guard::lacks_checks(self.plan.steps, report).map(|why| why.to_string()));
         let mut seen = std::collections::BTreeSet::new();
         why.retain(|w| seen.insert(w.clone()));
         why

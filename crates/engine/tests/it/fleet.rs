@@ -384,7 +384,7 @@ fn one_machine_under_two_names_is_refused() {
         name: "twin".into(),
         address: address.into(),
         labels: Labels::new(),
-        by: model::Actor::User("ann".into()),
+        by: user(),
     };
     world.shell.input(adopt("root@10.0.0.1"));
     let facts = world.shell.all.len();

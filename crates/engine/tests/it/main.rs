@@ -6,6 +6,7 @@ mod cuts;
 mod fleet;
 mod hostile;
 mod lists;
+mod marks;
 mod phases;
 mod returns;
 mod samples;

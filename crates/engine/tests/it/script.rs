@@ -76,7 +76,11 @@ impl Shell {
         let turn = self.engine.handle(input, self.now);
         for fact in turn.facts {
             if !self.quiet {
-                let sentence = engine::tell(&fact, &|id| self.name_of(id));
+                let host = match &fact {
+                    Fact::Orchestration(id, record) => self.engine.target_of(*id, &record.entry),
+                    Fact::Fleet(_) => None,
+                };
+                let sentence = engine::tell(&fact, host, &|id| self.name_of(id));
                 writeln!(self.out, "| {sentence}").expect("a string");
             }
             self.keep(fact);

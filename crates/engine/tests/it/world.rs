@@ -27,6 +27,8 @@ pub(crate) struct Host {
     /// Checks that do not pass.
     pub(crate) failing: BTreeSet<String>,
     pub(crate) reboot_required: Readable<Option<String>>,
+    /// It is of a kind that knows no checks.
+    pub(crate) cannot_check: bool,
 }
 
 pub(crate) fn host_id(name: &str) -> TargetId {
@@ -50,6 +52,7 @@ impl Host {
             items: BTreeMap::new(),
             failing: BTreeSet::new(),
             reboot_required: Readable::Unknown("not asked".into()),
+            cannot_check: false,
         }
     }
 
@@ -72,7 +75,7 @@ impl Host {
             start_priority: 0,
             stop_priority: self.priorities.get(name).copied().unwrap_or(0),
         });
-        Report {
+        let mut report = Report {
             boot: self.boot(),
             instance: InstanceId(Uuid::from_u128(self.instance)),
             sequence: self.sequence,
@@ -81,6 +84,7 @@ impl Host {
             protocol_version: 1,
             actions: BTreeSet::from([
                 ActionKind::Probe,
+                ActionKind::Check,
                 ActionKind::StopChild,
                 ActionKind::StartChild,
                 ActionKind::Reboot,
@@ -99,7 +103,11 @@ impl Host {
             inhibitors: Readable::Known(self.inhibitor.clone().into_iter().collect()),
             rate: RateState { counted: 0, limit: 3, opens_in_ms: self.rate_opens_in_ms },
             reboot_required: self.reboot_required.clone(),
+        };
+        if self.cannot_check {
+            report.actions.remove(&ActionKind::Check);
         }
+        report
     }
 
     /// The answer to a command; the world changes as the command means it, when it completes.

@@ -196,6 +196,21 @@ pub struct Explanation {
     pub blockers: Vec<Blocker>,
     /// What would be done, in order: the plan that the request would be accepted with.
     pub steps: Vec<PlannedStep>,
+    /// What is configured for this host and is used by rollouts only, so not by this.
+    #[serde(default)]
+    pub rollouts_use: RolloutsUse,
+}
+
+/// What a rollout of a host uses unless something else is asked for, by the names of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RolloutsUse {
+    /// How it is taken out of service.
+    pub drains: Vec<String>,
+    /// What it must pass before it counts as back.
+    pub checks: Vec<String>,
+    /// When it may start.
+    pub windows: Vec<String>,
 }
 
 /// One step of a plan that is not accepted yet.

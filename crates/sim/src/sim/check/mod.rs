@@ -261,7 +261,7 @@ impl Sim {
             self.note(|s| {
                 let at =
                     if let Fact::Orchestration(id, _) = fact { format!("{}: ", &id.to_string()[..4]) } else { String::new() };
-                format!("  journal: {at}{}", engine::tell(fact, &|id| s.name_of(id)))
+                format!("  journal: {at}{}", engine::tell(fact, None, &|id| s.name_of(id)))
             });
             match fact {
                 Fact::Fleet(record) => self.check_fleet(record),
