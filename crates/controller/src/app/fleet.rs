@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use model::TargetId;
 use reach::own::{OwnSite, Settings};
 use reach::ssh::{Access, ConfigFiles, Options, Secret, SettingsError, Sudo};
 
 use crate::config::{ServerConfig, SshConfig};
-use crate::control::{Adopt, Control, ControlError, Principal, ReachConfig, Watchful, own_boot};
+use crate::control::{Adopt, CONFIGURATION, Control, ControlError, Principal, ReachConfig, Watchful, own_boot};
 use crate::hands::Hands;
 
-/// The user that adopts in the name of the configuration.
-const CONFIGURATION: &str = "configuration";
+/// Pause before the hosts of the list are adopted again, when the store did not take them.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Why hosts without an agent cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -79,18 +81,64 @@ pub(super) fn listed(path: &Path) -> Result<Vec<Adopt>, FleetError> {
     for note in found.notes {
         tracing::warn!("{note}");
     }
+    if found.deploy.is_some() {
+        tracing::warn!("{}: `deploy` is for the command line; a server does not use it", path.display());
+    }
+    for (name, host) in found.hosts.iter().filter(|(_, host)| host.identity.is_some()) {
+        let file = host.identity.as_deref().unwrap_or_default();
+        tracing::warn!("host {name}: its key file {file} is not used by a server; name it in ssh.identity_files");
+    }
     let adopt = |(name, host): (String, inventory::Host)| Adopt { name, address: host.address.to_string(), labels: host.labels };
     Ok(found.hosts.into_iter().map(adopt).collect())
 }
 
-/// Makes the fleet's hosts without an agent those of the list.
-pub(super) async fn adopt(control: &Control, hosts: &[Adopt]) -> Result<(), FleetError> {
+/// Makes the fleet's hosts those of the list: hosts that an earlier list named and this one does not are removed, but never those
+/// that a person adopted, none on which something is under way, and not many at once unless that is wanted.
+pub(super) async fn adopt(control: &Control, list: &Path, hosts: &[Adopt], may_shrink: bool) -> Result<(), ControlError> {
     let who = Principal::local(CONFIGURATION);
-    let kept: BTreeSet<_> = control.adopt(&who, hosts).await.map_err(FleetError::Adopt)?.into_iter().collect();
-    for gone in control.adopted().map_err(FleetError::Adopt)?.into_iter().filter(|host| !kept.contains(host)) {
-        control.remove(&who, gone).await.map_err(FleetError::Adopt)?;
+    let listed: BTreeSet<TargetId> = hosts.iter().map(|host| TargetId::of_ssh(&host.name)).collect();
+    let before = control.adopted_by(&who)?;
+    let gone: Vec<&(TargetId, String)> = before.iter().filter(|(host, _)| !listed.contains(host)).collect();
+    // A list that is empty or half written must not take the fleet apart.
+    if gone.len() > 1 && gone.len() > before.len() / 10 && !may_shrink {
+        let text = format!(
+            "{} of the {} hosts that {} named before are not in it any more, and none of them was removed: if that is right, \
+             start once with fleet_may_shrink = true, or use `reveille remove`",
+            gone.len(),
+            before.len(),
+            list.display()
+        );
+        tracing::error!("{text}");
+        control.refused(CONFIGURATION, "remove", None, &text);
+    } else {
+        for (host, name) in gone {
+            let host = *host;
+            let at_work =
+                control.query(move |engine, now| engine.host(host, now).and_then(|view| view.active_orchestration)).await?;
+            match at_work {
+                None => control.remove(&who, host).await?,
+                Some(id) => {
+                    tracing::warn!("host {name} is not in the list any more and stays: orchestration {id} is not over on it")
+                }
+            }
+        }
     }
-    Ok(())
+    control.adopt(&who, hosts).await.map(drop)
+}
+
+/// The same when the store takes entries again.
+pub(super) async fn adopt_later(control: Control, list: PathBuf, hosts: Vec<Adopt>, may_shrink: bool) {
+    loop {
+        control.until_ready().await;
+        match adopt(&control, &list, &hosts, may_shrink).await {
+            Err(ControlError::Unavailable(reason)) => {
+                tracing::warn!("the hosts of {} are adopted later: {reason}", list.display());
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return tracing::error!("{}", FleetError::Adopt(error)),
+            Ok(()) => return,
+        }
+    }
 }
 
 #[cfg(test)]

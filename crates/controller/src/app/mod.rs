@@ -166,11 +166,28 @@ impl Running {
             one_time_password_file: Some(password_file.clone()),
             reach: Some(fleet::reach(&config)?),
         };
+        let (stop, _) = watch::channel(false);
         // Read before anything is started: a list that cannot be read must not take the fleet apart.
         let listed = config.fleet.as_deref().map(fleet::listed).transpose()?;
         let (control, task) = Control::start(control_config, database.clone()).await?;
-        if let Some(hosts) = listed {
-            fleet::adopt(&control, &hosts).await?;
+        let mut serving = JoinSet::new();
+        if let (Some(list), Some(hosts)) = (config.fleet.clone(), listed) {
+            let may_shrink = config.fleet_may_shrink;
+            match fleet::adopt(&control, &list, &hosts, may_shrink).await {
+                Ok(()) => {}
+                // Its store is full, say: it goes on by itself, and so does this.
+                Err(ControlError::Unavailable(_)) => {
+                    let adopted = fleet::adopt_later(control.clone(), list, hosts, may_shrink);
+                    let mut stopping = stop.subscribe();
+                    serving.spawn(async move {
+                        tokio::select! {
+                            _ = stopping.wait_for(|stop| *stop) => {}
+                            () = adopted => {}
+                        }
+                    });
+                }
+                Err(error) => return Err(FleetError::Adopt(error).into()),
+            }
         }
         let broker_config = BrokerConfig {
             listen: config.mqtt.listen.clone(),
@@ -181,8 +198,6 @@ impl Running {
 
         let certificate: Certificate = Arc::new(RwLock::new(identity.server_config(&[b"http/1.1"])?));
         let slots = Arc::new(Semaphore::new(config.api.max_connections));
-        let (stop, _) = watch::channel(false);
-        let mut serving = JoinSet::new();
         let mut api_addresses = Vec::new();
         for &address in &config.api.listen {
             let listener = HttpsListener::bind(address, Arc::clone(&certificate), Arc::clone(&slots)).await;

@@ -31,9 +31,11 @@ pub struct ServerConfig {
     pub licensing: LicensingConfig,
     /// How hosts without an agent are reached.
     pub ssh: SshConfig,
-    /// A list of hosts without an agent (`fleet.toml`, or an Ansible inventory): adopted at the start; those that are not in it any
-    /// more are removed.
+    /// A list of hosts without an agent (`fleet.toml`, or an Ansible inventory): adopted at the start; those that it named before
+    /// and does not name any more are removed.
     pub fleet: Option<PathBuf>,
+    /// Also when they are many: more than one, and more than a tenth of all.
+    pub fleet_may_shrink: bool,
 }
 
 /// How hosts without an agent are reached.
@@ -117,6 +119,7 @@ impl Default for ServerConfig {
             licensing: LicensingConfig::default(),
             ssh: SshConfig::default(),
             fleet: None,
+            fleet_may_shrink: false,
         }
     }
 }

@@ -25,6 +25,9 @@ pub(super) const QUEUE: usize = 4096;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// A timer that is always due must not burn a core.
 const SLEEP_MIN: Duration = Duration::from_millis(10);
+/// Whoever lost the lead looks so often whether it is to stop.
+const LOST_LOOK: Duration = Duration::from_secs(60);
+const LOST: &str = "another controller has taken the lead on this database, and this one does nothing any more: stop one of them, then start the other again";
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// The answer to an input.
@@ -72,33 +75,43 @@ impl Worker {
 
     /// Until it is told to stop. `first` is the driver as it was started, or why it could not be yet.
     pub(super) async fn run(mut self, first: Result<Running, String>) {
-        let mut next = first;
+        let mut next = first.map_err(Failed::passes);
         let mut pause = BACK_OFF.0;
         loop {
-            let reason = match next {
+            let reason: Failed = match next {
                 Ok(running) => {
                     let since = self.shared.clock.now();
-                    let Some(reason) = self.serve(running).await else { break };
+                    let Some(failed) = self.serve(running).await else { break };
                     if self.shared.clock.now().since(since) > Millis::secs(60) {
                         pause = BACK_OFF.0;
                     }
-                    reason
+                    failed
                 }
-                Err(reason) => reason,
+                Err(failed) => failed,
             };
-            tracing::error!("the engine is started again from its store: {reason}");
-            self.shared.set_ready(Some(reason));
-            if self.wait(pause).await {
+            if reason.lost {
+                // Whoever took the lead has it. Two that throw each other out would settle for ever, and both work over SSH.
+                tracing::error!("{}; {LOST}", reason.text);
+                if let Some(reach) = &self.transport.reach {
+                    reach.abandon();
+                }
+                self.shared.set_ready(Some(LOST.to_owned()));
+                while !self.wait(LOST_LOOK, lost).await {}
+                break;
+            }
+            tracing::error!("the engine is started again from its store: {}", reason.text);
+            self.shared.set_ready(Some(reason.text));
+            if self.wait(pause, down).await {
                 break;
             }
             pause = (pause * 2).min(BACK_OFF.1);
-            next = self.start().await.map_err(|error| error.to_string());
+            next = self.start().await.map_err(|error| Failed { lost: is_lost(&error), text: error.to_string() });
         }
         self.shared.set_ready(Some("the controller is stopping".to_owned()));
     }
 
     /// Turns until one fails (gives the reason) or all is to end (`None`).
-    async fn serve(&mut self, Running { mut driver, steps }: Running) -> Option<String> {
+    async fn serve(&mut self, Running { mut driver, steps }: Running) -> Option<Failed> {
         let mut waiting = Vec::with_capacity(BATCH);
         loop {
             let due = driver.poll_timeout();
@@ -116,9 +129,9 @@ impl Worker {
             let now = self.shared.clock.now();
             if self.shared.clock.steps() != steps {
                 for message in waiting.drain(..) {
-                    refuse(message);
+                    refuse(message, down);
                 }
-                return Some("the system clock was set; deadlines are judged after settling".to_owned());
+                return Some(Failed::passes("the system clock was set; deadlines are judged after settling".to_owned()));
             }
             let mut turn = TurnInputs::default();
             if due.is_some_and(|at| at <= now) {
@@ -128,7 +141,7 @@ impl Worker {
             let mut failed = None;
             for message in waiting.drain(..) {
                 if failed.is_some() {
-                    refuse(message);
+                    refuse(message, down);
                     continue;
                 }
                 match message {
@@ -161,7 +174,7 @@ impl Worker {
         driver: &mut Driver<SqliteStore, Dispatch>,
         turn: &mut TurnInputs,
         now: Timestamp,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failed> {
         let TurnInputs { inputs, answers } = std::mem::take(turn);
         if inputs.is_empty() {
             return Ok(());
@@ -187,13 +200,13 @@ impl Worker {
                 for answer in answers {
                     reply(answer, Err(unknown()));
                 }
-                Err(error.to_string())
+                Err(Failed { lost: matches!(error.0, StoreError::LeaseLost { .. }), text: error.to_string() })
             }
         }
     }
 
     /// Waits, and answers what comes meanwhile; `true` when all is to end.
-    async fn wait(&mut self, pause: Duration) -> bool {
+    async fn wait(&mut self, pause: Duration, answer: fn() -> ControlError) -> bool {
         let sleep = tokio::time::sleep(pause);
         tokio::pin!(sleep);
         loop {
@@ -202,11 +215,24 @@ impl Worker {
                 () = stopped(&mut self.stop) => return true,
                 () = &mut sleep => return false,
                 message = self.messages.recv() => match message {
-                    Some(message) => refuse(message),
+                    Some(message) => refuse(message, answer),
                     None => return true,
                 },
             }
         }
+    }
+}
+
+/// Why the driver was thrown away.
+struct Failed {
+    text: String,
+    /// Somebody else leads.
+    lost: bool,
+}
+
+impl Failed {
+    fn passes(text: String) -> Self {
+        Self { text, lost: false }
     }
 }
 
@@ -242,9 +268,9 @@ fn reply(answer: Option<Answer>, said: Result<Reply, ControlError>) {
     }
 }
 
-fn refuse(message: Message) {
+fn refuse(message: Message, error: fn() -> ControlError) {
     match message {
-        Message::Input { answer, .. } => reply(answer, Err(down())),
+        Message::Input { answer, .. } => reply(answer, Err(error())),
         // Whoever looks sees that it was dropped.
         Message::Look(_) => {}
     }
@@ -256,6 +282,10 @@ fn unknown() -> ControlError {
     )
 }
 
+fn lost() -> ControlError {
+    ControlError::Unavailable(LOST.to_owned())
+}
+
 fn down() -> ControlError {
     ControlError::Unavailable(
         "the controller is starting again from its store; nothing was done: try again in a few seconds".to_owned(),
@@ -264,12 +294,20 @@ fn down() -> ControlError {
 
 /// Whether the very first start may be tried again, rather than refused with the reason.
 pub(super) fn may_pass(error: &StartError) -> bool {
-    let store = match error {
-        StartError::Store(store) => store,
-        StartError::Turn(turn) => &turn.0,
-        StartError::Restore(_) => return false,
-    };
-    matches!(store, StoreError::Full(_))
+    matches!(of_store(error), Some(StoreError::Full(_)))
+}
+
+/// Whether somebody else leads.
+fn is_lost(error: &StartError) -> bool {
+    matches!(of_store(error), Some(StoreError::LeaseLost { .. }))
+}
+
+fn of_store(error: &StartError) -> Option<&StoreError> {
+    match error {
+        StartError::Store(store) => Some(store),
+        StartError::Turn(turn) => Some(&turn.0),
+        StartError::Restore(_) => None,
+    }
 }
 
 impl Shared {
@@ -332,6 +370,6 @@ mod tests {
         let running = worker.start().await.unwrap();
         shared.clock.set_aside();
         let served = tokio::time::timeout(Duration::from_secs(60), worker.serve(running)).await;
-        assert!(served.expect("it goes on").is_some_and(|reason| reason.contains("clock was set")));
+        assert!(served.expect("it goes on").is_some_and(|failed| failed.text.contains("clock was set")));
     }
 }

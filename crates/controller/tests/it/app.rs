@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stop the test, like the tests themselves")]
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -107,4 +108,88 @@ async fn a_pause_point_holds_a_turn_before_it_is_durable() {
     std::fs::remove_file(&pause).unwrap();
     let running = tokio::time::timeout(Duration::from_secs(30), starting).await.unwrap().unwrap().unwrap();
     running.stop().await.unwrap();
+}
+
+/// The list takes out what it has put in, and not the whole fleet by a slip.
+#[tokio::test]
+async fn a_list_of_hosts_removes_only_its_own_and_not_many_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("fleet.toml");
+    let write = |names: &[&str]| {
+        let port = |name: &str| name.bytes().map(u32::from).sum::<u32>();
+        let hosts: String = names.iter().map(|name| format!("[host.{name}]\naddress = \"127.0.0.1:{}\"\n", port(name))).collect();
+        std::fs::write(&list, hosts).unwrap();
+    };
+    let start = async |may_shrink: bool| {
+        let config = ServerConfig { fleet: Some(list.clone()), fleet_may_shrink: may_shrink, ..config(dir.path()) };
+        let running = Running::start(config).await.unwrap();
+        let look = |engine: &engine::Engine, now| engine.hosts(now).into_iter().map(|host| host.name).collect::<Vec<_>>();
+        (running.control().query(look).await.unwrap().join(" "), running)
+    };
+    write(&["a", "b", "c"]);
+    let (names, running) = start(false).await;
+    assert_eq!(names, "a b c");
+    let person = controller::control::Principal::local("ann");
+    let own = controller::control::Adopt { name: "own".into(), address: "127.0.0.1:9".into(), labels: Default::default() };
+    running.control().adopt(&person, &[own]).await.unwrap();
+    running.stop().await.unwrap();
+
+    write(&["a"]);
+    let (names, running) = start(false).await;
+    assert_eq!(names, "a b c own", "two of three at once are a slip");
+    running.stop().await.unwrap();
+    let (names, running) = start(true).await;
+    assert_eq!(names, "a own", "what a person has adopted stays");
+    running.stop().await.unwrap();
+
+    write(&["b"]);
+    let (names, running) = start(false).await;
+    assert_eq!(names, "b own", "one may go");
+    running.stop().await.unwrap();
+}
+
+/// A full disk is no error at the start, with a list of hosts either: they are adopted when there is room. A file system that is
+/// really full needs root.
+#[tokio::test]
+async fn hosts_of_a_list_are_adopted_when_the_disk_has_room_again() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("fleet.toml");
+    std::fs::write(&list, "[host.a]\naddress = \"127.0.0.1:9\"\n").unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=2M,mode=0700", "tmpfs"]).arg(&state);
+    assert!(mount.status().unwrap().success());
+    let _mounted = Unmount(state.clone());
+    Running::start(config(dir.path())).await.unwrap().stop().await.unwrap();
+
+    let stuff = state.join("stuff");
+    let mut size = 0;
+    while std::fs::OpenOptions::new().create(true).append(true).open(&stuff).and_then(|mut f| f.write_all(&[0; 4096])).is_ok() {
+        size += 4096;
+    }
+    // Room for what SQLite needs to look at its file, and none for an entry.
+    std::fs::OpenOptions::new().write(true).open(&stuff).unwrap().set_len(size - 40 * 1024).unwrap();
+    let running = Running::start(ServerConfig { fleet: Some(list), ..config(dir.path()) }).await.unwrap();
+    assert!(!running.control().ready().ready, "the disk is full");
+    std::fs::remove_file(&stuff).unwrap();
+    let adopted = async {
+        let look = |engine: &engine::Engine, now| engine.hosts(now).len();
+        while running.control().query(look).await.unwrap_or_default() == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), adopted).await.unwrap();
+    running.stop().await.unwrap();
+}
+
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }

@@ -8,14 +8,41 @@ use protocol::native::DeviceBody;
 
 use super::stage::{Device, REBOOT, Stage, eventually, options, quick};
 
-/// Something else took the lead (or the disk failed): whatever it was, the next append fails.
+/// The next append fails, until it is mended.
+async fn break_store(stage: &Stage) {
+    let text = "CREATE TRIGGER broken BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'the disk failed'); END";
+    tell_database(stage, text).await;
+}
+
+/// Somebody else took the lead.
 async fn steal_lease(stage: &Stage) {
+    tell_database(stage, "UPDATE meta SET value = value + 1 WHERE key = 'lease'").await;
+}
+
+async fn tell_database(stage: &Stage, text: &'static str) {
     let options = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(stage.dir.path().join("reveille.db"))
         .busy_timeout(Duration::from_secs(10));
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    sqlx::raw_sql("UPDATE meta SET value = value + 1 WHERE key = 'lease'").execute(&pool).await.unwrap();
+    sqlx::raw_sql(text).execute(&pool).await.unwrap();
     pool.close().await;
+}
+
+/// Two controllers that throw each other out would settle for ever, and both work over SSH: whoever lost the lead keeps still.
+#[tokio::test]
+async fn whoever_lost_the_lead_does_not_take_it_back() {
+    let stage = Stage::with(quick()).await;
+    let device = stage.device("web-1", &[]).await;
+    let admin = stage.admin().await;
+    steal_lease(&stage).await;
+    stage.hear(&device, &DeviceBody::Report { report: device.report(1, &["a"]) }).await;
+    eventually(async || (!stage.control.ready().ready).then_some(())).await;
+    for _ in 0..2 {
+        let error = stage.control.submit(&admin, device.host, REBOOT, options()).await.unwrap_err();
+        assert!(matches!(&error, ControlError::Unavailable(text) if text.contains("another controller")), "{error}");
+    }
+    let reason = stage.control.ready().reason.unwrap();
+    assert!(reason.contains("another controller"), "{reason}");
 }
 
 #[tokio::test]
@@ -24,10 +51,11 @@ async fn a_turn_that_is_not_durable_starts_the_engine_again_from_the_store() {
     let device = stage.device("web-1", &[]).await;
     stage.hello(&device, device.report(1, &["a"])).await;
     let token = stage.token("web-2", &[]).await;
-    steal_lease(&stage).await;
+    break_store(&stage).await;
     let second = Device::new("web-2");
     let error = stage.control.enrol("10.1.1.1", second.request(&token)).await.unwrap_err();
     assert!(matches!(error, ControlError::Unavailable(_)), "{error}");
+    tell_database(&stage, "DROP TRIGGER broken").await;
     eventually(async || stage.control.ready().ready.then_some(())).await;
     // What was not durable is not there, what was is.
     let admin = stage.admin().await;
