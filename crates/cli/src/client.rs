@@ -13,7 +13,8 @@ use protocol::rest::access::{
 use protocol::rest::hosts::{Acknowledge, Acknowledged, Approve, Explanation, Host, HostList};
 use protocol::rest::orchestrations::{Orchestration, OrchestrationList, RebootOptions};
 use protocol::rest::rollouts::{
-    AdoptHost, LockList, NewRollout, Retry, RolloutPreview, RolloutStarted, Track, TrackDetails, TrackList, WithReason,
+    AdoptHost, LockList, NewRollout, ReleaseSlot, Retry, RolloutPreview, RolloutStarted, Track, TrackDetails, TrackList,
+    WithReason,
 };
 use protocol::rest::{OrchestratedRebootStarted, Problem, RebootPreCheck};
 use reqwest::Certificate;
@@ -398,6 +399,12 @@ impl Client {
     /// What keeps hosts from starting.
     pub(crate) async fn locks(&self) -> Result<LockList, CliError> {
         self.json(Ask::get("/api/v1/locks")).await
+    }
+
+    /// Take a slot away.
+    pub(crate) async fn release_slot(&self, group: &str, holder: &str) -> Result<LockList, CliError> {
+        let body = ReleaseSlot { group: group.to_owned(), holder: holder.to_owned() };
+        self.json(Ask::post("/api/v1/slots/release").body(&body)?).await
     }
 
     /// Mark a host as out of use.

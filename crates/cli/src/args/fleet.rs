@@ -20,7 +20,7 @@ pub(crate) struct Reboot {
     /// How long the children of a host have to stop, in seconds (default: 120)
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout_secs: Option<u64>,
-    /// What happens when they do not stop (default: proceed for one host, abort when rolling)
+    /// What happens when they do not stop (default: proceed for one host without drains, checks and windows; else abort)
     #[arg(long, value_enum)]
     pub(crate) on_timeout: Option<OnTimeoutArg>,
     /// Any child that does not come back makes its host fail

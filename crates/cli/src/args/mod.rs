@@ -224,7 +224,10 @@ pub(crate) enum ClientCommand {
         child: Option<String>,
     },
     /// List what keeps hosts from starting: orchestrations, marks of people, slots, stranded hosts
-    Locks,
+    Locks {
+        #[command(subcommand)]
+        command: Option<Locks>,
+    },
     /// Mark a host as out of use: rollouts leave it alone, and it counts as unavailable
     Disable {
         /// An id, a name, or label=value,…
@@ -266,6 +269,18 @@ pub(crate) enum ClientCommand {
     /// Manage API tokens
     #[command(subcommand)]
     Tokens(Tokens),
+}
+
+/// Of `reveille locks`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Locks {
+    /// Take a slot away from a machine that does not come back (FleetLock)
+    Release {
+        /// The limit group
+        group: String,
+        /// Who has it, as `reveille locks` shows it
+        holder: String,
+    },
 }
 
 #[derive(Debug, Args)]

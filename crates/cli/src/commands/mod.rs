@@ -7,7 +7,7 @@ mod people;
 mod reboot;
 mod rollout;
 
-use crate::args::{ClientCommand as Command, Global};
+use crate::args::{ClientCommand as Command, Global, Locks};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -52,7 +52,10 @@ async fn asked(client: &Client, global: &Global, command: Command) -> Result<Exi
         Command::Resume(resume) => rollout::resume(client, output, resume).await,
         Command::Agree { id } => rollout::agree(client, output, id).await,
         Command::Retry(retry) => rollout::retry(client, output, &retry).await,
-        Command::Locks => people::locks(client, output).await,
+        Command::Locks { command: None } => people::locks(client, output).await,
+        Command::Locks { command: Some(Locks::Release { group, holder }) } => {
+            people::release_slot(client, output, &group, &holder).await
+        }
         Command::Disable { host, reason } => people::disable(client, output, &host, &reason).await,
         Command::Enable { host } => people::enable(client, output, &host).await,
         Command::Freeze { reason } => people::freeze(client, output, &reason).await,

@@ -16,6 +16,11 @@ pub(super) async fn locks(client: &Client, output: Output) -> Result<Exit, CliEr
     Ok(Exit::Done)
 }
 
+pub(super) async fn release_slot(client: &Client, output: Output, group: &str, holder: &str) -> Result<Exit, CliError> {
+    client.release_slot(group, holder).await?;
+    done(output, &format!("{holder} has no slot of {group} any more."))
+}
+
 pub(super) async fn disable(client: &Client, output: Output, selector: &str, reason: &str) -> Result<Exit, CliError> {
     let host = client.one_host(selector).await?;
     client.hold(host.id, reason).await?;

@@ -1,7 +1,7 @@
 //! `reboot` and `shutdown`: show, ask, start, follow.
 
 use model::{Operation, RolloutOptions};
-use protocol::rest::hosts::{Blocker, Host};
+use protocol::rest::hosts::{Blocker, Host, RolloutsUse};
 use protocol::rest::orchestrations::{ForceOption, RebootOptions};
 
 use crate::args::{OnTimeoutArg, Output, Reboot, Run, Shutdown};
@@ -18,6 +18,14 @@ pub(super) async fn reboot(client: &Client, output: Output, args: Reboot) -> Res
         _ => Vec::new(),
     };
     let [host] = &alone[..] else { return super::rollout::reboot(client, output, &args).await };
+    // What is configured for it counts, however many hosts there are: else its drain would be left out without a word.
+    let used = client.explain(host.id, None, &RebootOptions::default()).await?.rollouts_use;
+    if let Some(note) = as_a_rollout(&host.name, &used) {
+        if output == Output::Text {
+            terminal::print(&note)?;
+        }
+        return super::rollout::reboot(client, output, &args).await;
+    }
     let options = RebootOptions {
         shutdown_timeout_seconds: args.timeout_secs,
         on_timeout: args.on_timeout.map(OnTimeoutArg::word),
@@ -25,6 +33,15 @@ pub(super) async fn reboot(client: &Client, output: Output, args: Reboot) -> Res
         force: force(&args.run),
     };
     run(client, output, host, None, options, &args.run).await
+}
+
+/// Why one host is rebooted as a rollout, if it is.
+fn as_a_rollout(name: &str, used: &RolloutsUse) -> Option<String> {
+    let RolloutsUse { drains, checks, windows } = used;
+    let named = [("drain", drains), ("check", checks), ("window", windows)].into_iter().filter(|(_, names)| !names.is_empty());
+    let named: Vec<String> = named.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+    (!named.is_empty())
+        .then(|| format!("What is configured for {name} is used ({}), so this is a rollout of one host.\n\n", named.join("; ")))
 }
 
 pub(super) async fn shutdown(client: &Client, output: Output, args: Shutdown) -> Result<Exit, CliError> {
@@ -98,6 +115,16 @@ fn blocked(host: &Host, blockers: &[Blocker], output: Output) -> CliError {
 mod tests {
     use super::*;
     use crate::render::samples;
+
+    #[test]
+    fn one_host_is_a_rollout_when_something_is_configured_for_it() {
+        let mut used = RolloutsUse::default();
+        assert_eq!(as_a_rollout("web1", &used), None);
+        used.checks = vec!["front".to_owned(), "back".to_owned()];
+        used.windows = vec!["night".to_owned()];
+        let note = as_a_rollout("web1", &used).unwrap();
+        assert!(note.contains("web1") && note.contains("(check front, back; window night)"), "{note}");
+    }
 
     #[test]
     fn a_refusal_says_what_can_be_done() {

@@ -108,7 +108,15 @@ pub(crate) fn explanation(operation: Operation, blockers: Vec<Blocker>) -> Expla
         ]
     };
     let would_start = blockers.is_empty();
-    Explanation { host_id: target(1), host_name: "shop-01".to_owned(), operation, would_start, blockers, steps }
+    Explanation {
+        host_id: target(1),
+        host_name: "shop-01".to_owned(),
+        operation,
+        would_start,
+        blockers,
+        steps,
+        rollouts_use: Default::default(),
+    }
 }
 
 pub(crate) fn orchestration(outcome: Option<Outcome>) -> Orchestration {

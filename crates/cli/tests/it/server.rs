@@ -148,6 +148,8 @@ fn a_login_is_kept_for_its_owner_alone_and_ends_with_a_logout() {
     assert_eq!(server.says(&["reboot", "nobody", "--yes"]).0, 5);
     assert_eq!(server.says(&["watch", "0d4f3a52-5c1d-4a39-8ad5-5e0f5f1f9a11"]).0, 5);
     assert_eq!(server.says(&["reboot"]).0, 2);
+    let (code, _, err) = server.says(&["locks", "release", "web", "c988"]);
+    assert!(code == 5 && err.contains("c988"), "{code}: {err}");
     // A token does less than its maker, and works from the environment.
     let made = server.json(&["tokens", "create", "look", "--role", "viewer"]);
     let viewer = |args: &[&str]| {
