@@ -248,7 +248,7 @@ impl Fleet {
             FleetEntry::HostRemoved { host } => {
                 self.remove(*host, at)?;
             }
-            FleetEntry::HostUnlisted { host } => self.unlist(*host)?,
+            FleetEntry::HostUnlisted { host } => self.unlist(*host, at)?,
             FleetEntry::Held { host, reason } => {
                 self.host_mut(*host)?.held = Some(Mark { by: record.by.clone(), reason: reason.clone(), since: at });
             }
@@ -416,10 +416,12 @@ impl Fleet {
         Ok(())
     }
 
-    fn unlist(&mut self, id: TargetId) -> Result<(), String> {
+    fn unlist(&mut self, id: TargetId, at: Timestamp) -> Result<(), String> {
         let host = self.hosts.get(&id).cloned().ok_or_else(|| format!("host {id} was never enrolled"))?;
         let alarms = self.stranded.iter().filter(|(_, s)| s.host == id).map(|(target, s)| (*target, s.clone())).collect();
-        self.remove(id)?;
+        self.remove(id, at)?;
+        // It is kept whole, with what counts for its lockout.
+        self.gone.remove(&id);
         self.unlisted.insert(id, Unlisted { host, alarms });
         Ok(())
     }
