@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 
 use crate::lab::{cargo, finish};
-use crate::planning;
+use crate::{planning, rolling};
 
 #[derive(Subcommand)]
 pub(crate) enum Order {
@@ -19,6 +19,16 @@ pub(crate) enum Order {
     },
     /// Planning 200,000 targets under limit groups, and list scheduling of 200 hosts by hand
     Plan,
+    /// A rolling reboot of simulated hosts through the real engine in virtual time: its makespan beside list scheduling, and
+    /// what the engine costs (build with `--release`)
+    Rollout {
+        /// So many targets for the cost
+        #[arg(long, default_value_t = 10_000)]
+        targets: u32,
+        /// So many of them at once, a number or a percentage
+        #[arg(long, default_value = "5%")]
+        concurrency: String,
+    },
 }
 
 /// The versions that the published figures were measured beside.
@@ -28,6 +38,7 @@ pub(crate) fn run(order: Order) -> anyhow::Result<()> {
     match order {
         Order::Ssh { words } => ssh(&words),
         Order::Plan => planning::run(),
+        Order::Rollout { targets, concurrency } => rolling::run(targets, &concurrency),
     }
 }
 

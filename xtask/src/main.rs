@@ -3,6 +3,7 @@
 mod bench;
 mod lab;
 mod planning;
+mod rolling;
 mod stages;
 mod test;
 mod tidy;

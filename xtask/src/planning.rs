@@ -9,7 +9,7 @@ use engine::{Candidate, Config, Durations, Pace, limit_groups, makespan, plan_ro
 use model::{Actor, Labels, Millis, Operation, Options, Request, RolloutOptions, Route, TargetId, TimeoutPolicy};
 use uuid::Uuid;
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [[limit_group]]
 name = "fleet"
 on = "*"
@@ -45,14 +45,14 @@ kind = "tcp"
 address = "{address}:22"
 "#;
 
-struct Host {
-    id: TargetId,
-    name: String,
-    address: String,
-    labels: Labels,
+pub(crate) struct Host {
+    pub(crate) id: TargetId,
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) labels: Labels,
 }
 
-fn fleet(count: u32, racks: u32) -> Vec<Host> {
+pub(crate) fn fleet(count: u32, racks: u32) -> Vec<Host> {
     let host = |n: u32| {
         let role = if n.is_multiple_of(20) { "db" } else { "web" };
         let labels = [("role", role.to_owned()), ("site", format!("s{}", n % 10)), ("rack", format!("r{}", n % racks))];
@@ -66,7 +66,7 @@ fn fleet(count: u32, racks: u32) -> Vec<Host> {
     (0..count).map(host).collect()
 }
 
-fn candidates(hosts: &[Host]) -> Vec<Candidate<'_>> {
+pub(crate) fn candidates(hosts: &[Host]) -> Vec<Candidate<'_>> {
     hosts.iter().map(candidate).collect()
 }
 
@@ -85,7 +85,7 @@ fn candidate(host: &Host) -> Candidate<'_> {
     }
 }
 
-fn request(config: &Config, hosts: &[Host], said: &RolloutOptions) -> Request {
+pub(crate) fn request(config: &Config, hosts: &[Host], said: &RolloutOptions) -> Request {
     let options = Options { shutdown_timeout: Millis::secs(120), on_timeout: TimeoutPolicy::Abort, strict: false, force: None };
     let rollout = Some(config.rollout_of(said, None));
     let targets = hosts.iter().map(|host| host.id).collect();
