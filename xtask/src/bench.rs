@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 
 use crate::lab::{cargo, finish};
-use crate::{planning, rolling};
+use crate::{loading, planning, rolling};
 
 #[derive(Subcommand)]
 pub(crate) enum Order {
@@ -19,6 +20,8 @@ pub(crate) enum Order {
     },
     /// Planning 200,000 targets under limit groups, and list scheduling of 200 hosts by hand
     Plan,
+    /// Reading inventories of 10,000 hosts (build with `--release`)
+    Inventory,
     /// A rolling reboot of simulated hosts through the real engine in virtual time: its makespan beside list scheduling, and
     /// what the engine costs (build with `--release`)
     Rollout {
@@ -38,8 +41,15 @@ pub(crate) fn run(order: Order) -> anyhow::Result<()> {
     match order {
         Order::Ssh { words } => ssh(&words),
         Order::Plan => planning::run(),
+        Order::Inventory => loading::run(),
         Order::Rollout { targets, concurrency } => rolling::run(targets, &concurrency),
     }
+}
+
+/// Processor time of this thread: other work on the machine does not count.
+pub(crate) fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn ssh(words: &[String]) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod lab;
+mod loading;
 mod planning;
 mod rolling;
 mod stages;

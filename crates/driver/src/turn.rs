@@ -1,6 +1,6 @@
 //! The turn.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use engine::{Config, Engine, Entry, Fact, FleetEntry, Input, JournalId, Reply, RestoreError};
@@ -78,8 +78,20 @@ pub struct Driver<S, T> {
     transport: T,
     lease: u64,
     heads: BTreeMap<JournalId, u64>,
-    sent: BTreeMap<CommandId, Sent>,
+    /// What was sent and is wanted still, by track.
+    sent: BTreeMap<TrackKey, OfTrack>,
+    /// When something is to be sent again.
+    due: BTreeSet<(Timestamp, TrackKey)>,
     resend: Millis,
+}
+
+type TrackKey = (OrchestrationId, u32);
+
+#[derive(Default)]
+struct OfTrack {
+    commands: BTreeMap<CommandId, Sent>,
+    /// When the first of them is sent again.
+    due: Timestamp,
 }
 
 #[derive(Clone, Copy)]
@@ -116,7 +128,11 @@ impl<S: Store, T: Transport> Driver<S, T> {
             }
         }
         let engine = Engine::restore(config, loaded.fleet, loaded.open)?;
-        let mut driver = Self { engine, store, transport, lease, heads, sent: BTreeMap::new(), resend };
+        let (sent, due) = (BTreeMap::new(), BTreeSet::new());
+        let mut driver = Self { engine, store, transport, lease, heads, sent, due, resend };
+        // What was wanted before is sent with the first turn.
+        let running: Vec<TrackKey> = driver.engine.running().collect();
+        driver.due.extend(running.into_iter().map(|track| (Timestamp::default(), track)));
         driver.turn(vec![Input::Started { epoch, lease, own_boot }], now).await?;
         Ok(driver)
     }
@@ -154,15 +170,21 @@ impl<S: Store, T: Transport> Driver<S, T> {
             facts.extend(turn.facts);
             replies.push(turn.reply);
         }
+        // What a track wants changes with its own entries alone.
+        let mut tracks: BTreeSet<TrackKey> = facts.iter().filter_map(track_of).collect();
         if broken::is(Rule::SendBeforeAppend) {
-            self.dispatch(now).await;
+            self.dispatch(tracks.clone(), now).await;
         }
         // Another run of an agent, or one that is heard again, has not heard what was sent before.
         for fact in &facts {
             if let Fact::Fleet(record) = fact
                 && let FleetEntry::HostSeen { host, .. } = &record.entry
             {
-                self.sent.retain(|_, sent| sent.target != *host);
+                for (track, OfTrack { commands, .. }) in &mut self.sent {
+                    let before = commands.len();
+                    commands.retain(|_, sent| sent.target != *host);
+                    tracks.extend((commands.len() < before).then_some(*track));
+                }
             }
         }
         if !facts.is_empty() {
@@ -173,13 +195,13 @@ impl<S: Store, T: Transport> Driver<S, T> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.dispatch(now).await;
+        self.dispatch(tracks, now).await;
         Ok(replies)
     }
 
     /// When a turn is due even if nothing happens.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let resend = self.sent.values().map(|s| self.engine.given(s.at + self.pause(s.times))).min();
+        let resend = self.due.first().map(|(at, _)| self.engine.given(*at));
         [self.engine.poll_timeout(), resend].into_iter().flatten().min()
     }
 
@@ -230,22 +252,44 @@ impl<S: Store, T: Transport> Driver<S, T> {
         }
     }
 
-    /// Send what should be in flight and was not sent lately.
-    async fn dispatch(&mut self, now: Timestamp) {
+    /// Send what should be in flight and was not sent lately: of these tracks, and of those that have unanswered commands.
+    async fn dispatch(&mut self, mut tracks: BTreeSet<TrackKey>, now: Timestamp) {
         let now = self.engine.time(now);
-        let wanted = self.engine.wanted();
-        let open: HashSet<CommandId> = wanted.iter().map(|c| c.id).collect();
-        self.sent.retain(|id, _| open.contains(id));
-        for command in wanted {
-            let times = match self.sent.get(&command.id) {
-                Some(sent) if now < sent.at + self.pause(sent.times) => continue,
+        tracks.extend(self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, track)| *track));
+        for track in tracks {
+            self.dispatch_track(track, now).await;
+        }
+        debug_assert!(self.has_sent_all(), "what is wanted of a track changed without an entry of its own");
+    }
+
+    async fn dispatch_track(&mut self, track: TrackKey, now: Timestamp) {
+        let before = self.sent.remove(&track).unwrap_or_default();
+        self.due.remove(&(before.due, track));
+        let mut commands = BTreeMap::new();
+        for command in self.engine.wanted_of(track.0, track.1) {
+            let times = match before.commands.get(&command.id) {
+                Some(lately) if now < lately.at + self.pause(lately.times) => {
+                    commands.insert(command.id, *lately);
+                    continue;
+                }
                 Some(sent) => sent.times,
                 None => 0,
             };
             // A command that could not be handed over is paced like one that was not answered.
             let _ = self.transport.send(&command).await;
-            self.sent.insert(command.id, Sent { target: command.target, at: now, times: times.saturating_add(1) });
+            commands.insert(command.id, Sent { target: command.target, at: now, times: times.saturating_add(1) });
         }
+        let first = commands.values().map(|sent| sent.at + self.pause(sent.times)).min();
+        if let Some(due) = first {
+            self.due.insert((due, track));
+            self.sent.insert(track, OfTrack { commands, due });
+        }
+    }
+
+    fn has_sent_all(&self) -> bool {
+        let sent: BTreeSet<CommandId> = self.sent.values().flat_map(|track| track.commands.keys().copied()).collect();
+        let wanted: BTreeSet<CommandId> = self.engine.wanted().iter().map(|command| command.id).collect();
+        sent == wanted
     }
 
     fn pause(&self, times: u32) -> Millis {
@@ -277,5 +321,12 @@ impl<S: Store, T: Transport> Driver<S, T> {
             | FleetEntry::StrandedEnded { target, .. }
             | FleetEntry::AlarmAcknowledged { target } => Some(*target),
         }
+    }
+}
+
+fn track_of(fact: &Fact) -> Option<TrackKey> {
+    match fact {
+        Fact::Orchestration(id, record) => Some((*id, record.entry.track()?)),
+        Fact::Fleet(_) => None,
     }
 }

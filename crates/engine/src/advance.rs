@@ -399,14 +399,15 @@ fn close(view: &View<'_>, step: &Step, place: Place, run: &StepRun) -> Vec<Out> 
     vec![Out::Own(Entry::StepEnded { place })]
 }
 
-/// When something may follow for a track that runs, although nothing happens.
-pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
+/// When something may follow for one of these tracks that run, although nothing happens.
+pub(crate) fn due_at<'a>(view: &View<'_>, running: impl IntoIterator<Item = &'a u32>) -> Option<Timestamp> {
     let it = view.orchestration;
     if it.ended.is_some() {
         return None;
     }
-    let mut due: Vec<Timestamp> = Vec::new();
-    for number in &it.running {
+    // What the settling held back goes on then.
+    let mut due: Vec<Timestamp> = vec![view.fleet.settle_until];
+    for number in running {
         let Some(track) = it.tracks.get(*number as usize) else { continue };
         let index = *number as usize;
         let (Some((place, run)), Some(plan)) = (track.open(), it.track_plan(index)) else { continue };

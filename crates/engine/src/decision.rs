@@ -10,10 +10,11 @@ use crate::heard::Heard;
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::limits::{Limits, Usage};
 use crate::orchestration::Orchestration;
+use crate::tally::Tally;
 use crate::track::{StepRun, TrackState};
 
 /// What a decision writes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Out {
     Fleet(FleetEntry),
     Own(Entry),
@@ -29,6 +30,8 @@ pub(crate) struct View<'a> {
     pub(crate) now: Timestamp,
     /// Highest position allotted anywhere.
     pub(crate) position: u64,
+    /// Counts that are kept; without them each decision counts for itself.
+    pub(crate) tally: Option<&'a Tally>,
 }
 
 impl View<'_> {
@@ -39,7 +42,7 @@ impl View<'_> {
             fleet: self.fleet,
             heard: self.heard,
             limits: self.limits,
-            usage: Usage::default(),
+            usage: self.tally.map(Usage::kept).unwrap_or_default(),
             reserved: &NOBODY,
             now: self.now,
         }

@@ -1,6 +1,6 @@
 //! Admission: the one choke point for everything that goes down (ruling 5, E26).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use model::broken::{self, Rule};
 use model::{
@@ -22,7 +22,7 @@ pub(crate) struct Guard<'a> {
     pub(crate) heard: &'a Heard,
     pub(crate) limits: &'a Limits,
     /// Counts of limit groups, as far as they were asked for.
-    pub(crate) usage: Usage,
+    pub(crate) usage: Usage<'a>,
     /// Hosts for which an orchestration was accepted that has not taken its lock yet.
     pub(crate) reserved: &'a Reserved,
     pub(crate) now: Timestamp,
@@ -214,11 +214,10 @@ impl Guard<'_> {
     pub(crate) fn limit_groups(&self, target: TargetId, own: Option<OrchestrationId>) -> Vec<Blocker> {
         let mut list = Vec::new();
         let all_of_it = self.goes_down_with(target);
-        for (index, group) in self.limits.of_hosts(&all_of_it) {
+        for (index, group, members) in self.limits.of_hosts(&all_of_it) {
             let all = self.usage.of(index, || self.unavailable(group));
             let (mut adds, mut of_target, mut others) = (0, 0, all);
-            let is_in = |m: &&Member| m.host.filter(|host| all_of_it.contains(host)).is_some();
-            for member in group.members.iter().filter(is_in) {
+            for member in members {
                 let Some(host) = member.host else { continue };
                 let child = member.child.as_deref();
                 let counts = host == target && child.is_none() || !broken::is(Rule::ChildrenNotCounted);
@@ -239,7 +238,7 @@ impl Guard<'_> {
     }
 
     /// The host, and the hosts that stand on it: a container that is a host of its own goes down with its parent (G1).
-    fn goes_down_with(&self, target: TargetId) -> BTreeSet<TargetId> {
+    pub(crate) fn goes_down_with(&self, target: TargetId) -> BTreeSet<TargetId> {
         let mut all = BTreeSet::from([target]);
         let mut open = vec![target];
         while let Some(host) = open.pop() {
@@ -253,17 +252,26 @@ impl Guard<'_> {
 
     /// Whether the host stands on one that is worked on, by another than `own`.
     fn stands_on_locked(&self, host: TargetId, own: Option<OrchestrationId>) -> bool {
-        let on = |locked: TargetId| {
-            let mut all = self.goes_down_with(locked);
-            all.remove(&locked);
-            all
-        };
-        let look_up = || self.fleet.locks.keys().flat_map(|locked| on(*locked)).collect();
-        if !self.usage.stands_on_locked(host, look_up) {
+        if !self.usage.stands_on_locked(host, || self.hosts_on_locked()) {
             return false;
         }
         let mut others = self.fleet.locks.iter().filter(|(_, lock)| Some(lock.orchestration) != own);
-        own.is_none() || others.any(|(locked, _)| on(*locked).contains(&host))
+        own.is_none() || others.any(|(locked, _)| self.stands_on(*locked).contains(&host))
+    }
+
+    fn stands_on(&self, host: TargetId) -> BTreeSet<TargetId> {
+        let mut all = self.goes_down_with(host);
+        all.remove(&host);
+        all
+    }
+
+    /// Hosts that stand on one that is worked on.
+    pub(crate) fn hosts_on_locked(&self) -> HashSet<TargetId> {
+        let has_children = |host: &&TargetId| {
+            let report = self.heard.host(**host).and_then(|h| h.report.as_ref());
+            report.and_then(|r| r.children()).is_some_and(|children| !children.is_empty())
+        };
+        self.fleet.locks.keys().filter(has_children).flat_map(|locked| self.stands_on(*locked)).collect()
     }
 
     /// Members that are unavailable, and slots that were taken from outside: one for each holder that is not counted already.
@@ -274,8 +282,34 @@ impl Guard<'_> {
         u32::try_from(members + self.slots_beside(group)).unwrap_or(u32::MAX)
     }
 
+    /// What of the group's count no host adds.
+    pub(crate) fn counted_alone(&self, group: &Group) -> u32 {
+        let unknown = group.members.iter().filter(|m| m.host.is_none()).count();
+        u32::try_from(unknown + self.slots_beside(group)).unwrap_or(u32::MAX)
+    }
+
+    /// What a host and its children add to each of their groups, where that is anything.
+    pub(crate) fn adds(&self, host: TargetId) -> Vec<(usize, u32)> {
+        let count = |members: &mut dyn Iterator<Item = &Member>| {
+            members.filter(|m| self.counts(host, m.child.as_deref())).fold(0, |sum, _| sum + 1)
+        };
+        let groups = self.limits.of_host(host).map(|(index, mut members)| (index, count(&mut members)));
+        groups.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Each group, counted anew.
+    pub(crate) fn all_counts(&self) -> Vec<u32> {
+        self.limits.groups.iter().map(|group| self.unavailable(group)).collect()
+    }
+
+    /// How many members of a group are unavailable, and how many may be.
+    pub(crate) fn room(&self, index: usize) -> Option<(u32, u32)> {
+        let group = self.limits.groups.get(index)?;
+        Some((self.usage.of(index, || self.unavailable(group)), group.limit))
+    }
+
     fn slots_beside(&self, group: &Group) -> usize {
-        if broken::is(Rule::SlotNotCounted) {
+        if self.fleet.slots.is_empty() || broken::is(Rule::SlotNotCounted) {
             return 0;
         }
         let first = (group.name.clone(), String::new());
@@ -294,8 +328,17 @@ impl Guard<'_> {
     }
 
     fn has_slot(&self, host: TargetId) -> bool {
+        self.usage.has_slot(host, || self.hosts_with_slots())
+    }
+
+    pub(crate) fn hosts_with_slots(&self) -> HashSet<TargetId> {
         let slots = self.fleet.slots.keys().filter(|_| !broken::is(Rule::SlotNotCounted));
-        self.usage.has_slot(host, || slots.filter_map(|(_, holder)| self.fleet.by_id_text(holder)).collect())
+        slots.filter_map(|(_, holder)| self.fleet.by_id_text(holder)).collect()
+    }
+
+    /// Until when a host that is heard cannot fall silent.
+    pub(crate) fn silent_after(&self, host: TargetId) -> Option<Timestamp> {
+        self.heard.host(host).and_then(|h| h.last).map(|last| last + self.config.active_limit)
     }
 
     /// What keeps a slot of a limit group from being taken from outside. A host of ours that asks for it must have room in all

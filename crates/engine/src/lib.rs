@@ -5,6 +5,7 @@
 //! with an empty memory. What is only heard (reports, connections) lives beside it and is never needed to replay.
 
 mod advance;
+mod agenda;
 mod child;
 mod config;
 mod decision;
@@ -22,11 +23,13 @@ mod journal;
 mod limits;
 mod orchestration;
 mod outside;
+mod parked;
 mod planner;
 mod returned;
 mod schedule;
 mod show;
 mod story;
+mod tally;
 mod track;
 mod view;
 mod window;

@@ -1,6 +1,6 @@
 //! The state that the journal of one orchestration tells.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use model::broken::{self, Rule};
 use model::{Actor, Amount, CommandId, Millis, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
@@ -39,6 +39,8 @@ pub(crate) struct Orchestration {
     canary_failures: u32,
     /// Tracks that ended well, with a reboot that they proved.
     rebooted: u32,
+    /// Tracks that are over, by how they ended.
+    pub(crate) over: BTreeMap<Outcome, u32>,
     /// Failures that a person accepted by resuming.
     accepted_failures: u32,
     pub(crate) paused: Option<Mark>,
@@ -117,6 +119,7 @@ impl Orchestration {
             failures: 0,
             canary_failures: 0,
             rebooted: 0,
+            over: BTreeMap::new(),
             accepted_failures: 0,
             paused: None,
             agreed: BTreeSet::new(),
@@ -219,6 +222,7 @@ impl Orchestration {
             self.turn_at = at;
         }
         self.failures += u32::from(outcome.is_failure());
+        *self.over.entry(outcome).or_default() += 1;
         self.progress_at = at;
         let (wave, _) = self.wave_of(track as usize).ok_or("a track outside all waves")?;
         self.canary_failures += u32::from(wave == 0 && self.canary() > 0 && outcome.is_failure());

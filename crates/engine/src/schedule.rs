@@ -12,17 +12,28 @@ use crate::gates::{LOOKED_AHEAD, Windows, calendar};
 use crate::guard::{Asks, Guard, List, hard, soft};
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::orchestration::Orchestration;
+use crate::parked::{Parked, Setting};
 use crate::track::{TrackPlan, TrackState};
 use crate::window::put_off;
 
-/// The next facts of this orchestration, or none.
+/// The next facts of this orchestration, or none: from everything looked at anew.
 pub(crate) fn next(view: &View<'_>) -> Option<Vec<Out>> {
     let it = view.orchestration;
     if it.ended.is_some() {
         return None;
     }
     let running = it.running.iter().find_map(|track| next_of_track(view, *track));
-    running.or_else(|| Scheduler::new(view).next()).or_else(|| end(view))
+    running.or_else(|| next_start(view, &mut Parked::default())).or_else(|| end(view))
+}
+
+/// The next start; or the end of a track that will never start; or a pause.
+pub(crate) fn next_start(view: &View<'_>, parked: &mut Parked) -> Option<Vec<Out>> {
+    if view.orchestration.waiting.is_empty() {
+        return None;
+    }
+    let scheduler = Scheduler::new(view);
+    parked.hold_in(scheduler.setting());
+    scheduler.next(parked)
 }
 
 /// Why a track that has not started does not; empty for any other.
@@ -38,15 +49,14 @@ pub(crate) fn blockers(view: &View<'_>, track: u32) -> Vec<Blocker> {
     list.found
 }
 
-/// When something may follow although nothing happens.
-pub(crate) fn due_at(view: &View<'_>) -> Option<Timestamp> {
+/// When something may start, or be given up, although nothing happens.
+pub(crate) fn next_start_at(view: &View<'_>, parked: &Parked) -> Option<Timestamp> {
     let mut due = Vec::new();
-    Scheduler::new(view).due_at(&mut due);
-    let starts = due.into_iter().filter(|at| *at > view.now).min();
-    [starts, advance::due_at(view)].into_iter().flatten().min()
+    Scheduler::new(view).due_at(parked, &mut due);
+    due.into_iter().filter(|at| *at > view.now).min()
 }
 
-fn end(view: &View<'_>) -> Option<Vec<Out>> {
+pub(crate) fn end(view: &View<'_>) -> Option<Vec<Out>> {
     let it = view.orchestration;
     if !it.waiting.is_empty() || !it.running.is_empty() {
         return None;
@@ -89,7 +99,7 @@ fn unlocked(view: &View<'_>, host: TargetId) -> Out {
 }
 
 /// What follows for a track that runs; when that is its end, its host is let go of.
-fn next_of_track(view: &View<'_>, number: u32) -> Option<Vec<Out>> {
+pub(crate) fn next_of_track(view: &View<'_>, number: u32) -> Option<Vec<Out>> {
     let it = view.orchestration;
     let track = it.tracks.get(number as usize)?;
     let plan = it.track_plan(number as usize)?;
@@ -135,8 +145,16 @@ impl<'a> Scheduler<'a> {
         Self { view, guard: view.guard(), wave: view.orchestration.wave_now().unwrap_or(0), windows: Windows::of(view) }
     }
 
-    /// The next start; or the end of a track that will never start; or a pause.
-    fn next(&self) -> Option<Vec<Out>> {
+    /// What every track's reason to wait rests on.
+    fn setting(&self) -> Setting {
+        let open = match self.windows {
+            Windows::Open { since, until } => Some((since, until)),
+            Windows::Shut { .. } => None,
+        };
+        (self.wave, self.view.orchestration.wave_began_at(self.wave), open)
+    }
+
+    fn next(&self, parked: &mut Parked) -> Option<Vec<Out>> {
         let it = self.view.orchestration;
         let first = *it.waiting.first()?;
         if let Some(by) = &it.cancelled_by {
@@ -154,9 +172,10 @@ impl<'a> Scheduler<'a> {
         };
         let mut found = None;
         if is_open(false) {
-            found = self.candidates().find_map(|track| self.turn_of(track));
+            found = self.candidates().find_map(|track| self.turn_of(track, parked));
         } else if it.takes_up && is_open(true) {
-            found = self.candidates().filter(|track| self.is_second_half(*track)).find_map(|track| self.turn_of(track));
+            let mut second_halves = self.candidates().filter(|track| self.is_second_half(*track));
+            found = second_halves.find_map(|track| self.turn_of(track, parked));
         }
         found.or_else(|| self.waited_too_long(first))
     }
@@ -170,7 +189,10 @@ impl<'a> Scheduler<'a> {
     }
 
     /// A track whose turn has come starts; or ends, when it will never start.
-    fn turn_of(&self, track: u32) -> Option<Vec<Out>> {
+    fn turn_of(&self, track: u32, parked: &mut Parked) -> Option<Vec<Out>> {
+        if parked.is_held(track, &self.guard) {
+            return None;
+        }
         let it = self.view.orchestration;
         if self.is_left_behind(track) {
             return Some(vec![ended(track, Outcome::Skipped, "an earlier track did not end well".to_owned())]);
@@ -180,10 +202,19 @@ impl<'a> Scheduler<'a> {
         self.before(track, &mut list);
         self.own(track, &mut list);
         let Some(blocker) = list.found.into_iter().next() else { return Some(self.start(track, plan.target)) };
-        self.given_up(plan.target, &blocker).map(|outcome| {
-            let verb = if outcome == Outcome::Skipped { "left alone" } else { "cannot start" };
-            vec![ended(track, outcome, format!("{verb}: {}", blocker.why))]
-        })
+        let Some(outcome) = self.given_up(plan.target, &blocker) else {
+            parked.park(track, &plan, &self.guard, &blocker, self.until(plan.target, &blocker));
+            return None;
+        };
+        let verb = if outcome == Outcome::Skipped { "left alone" } else { "cannot start" };
+        Some(vec![ended(track, outcome, format!("{verb}: {}", blocker.why))])
+    }
+
+    /// When what keeps a track from starting may come to an end, or it is given up, although nothing happens.
+    fn until(&self, host: TargetId, blocker: &Blocker) -> Option<Timestamp> {
+        let is_rollout = self.view.orchestration.request.rollout.is_some();
+        let given_up = (is_rollout && matches!(blocker.why, Why::NotActive)).then(|| self.unreachable_at(host) + Millis(1));
+        blocker.until.into_iter().chain(given_up).filter(|at| *at > self.view.now).min()
     }
 
     /// Admission: the lock of the track's host is taken here (design, section 7).
@@ -342,7 +373,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn due_at(&self, due: &mut Vec<Timestamp>) {
+    fn due_at(&self, parked: &Parked, due: &mut Vec<Timestamp>) {
         let it = self.view.orchestration;
         if it.waiting.is_empty() {
             return;
@@ -358,16 +389,15 @@ impl<'a> Scheduler<'a> {
             return;
         }
         for track in self.candidates().filter(|track| !is_shut || self.is_second_half(*track)) {
+            if parked.is_held(track, &self.guard) {
+                due.extend(parked.until(track));
+                continue;
+            }
             let Some(plan) = it.track_plan(track as usize) else { continue };
             let mut list = List::first(&it.request);
             self.before(track, &mut list);
             self.own(track, &mut list);
-            for blocker in list.found {
-                due.extend(blocker.until);
-                if matches!(blocker.why, Why::NotActive) && it.request.rollout.is_some() {
-                    due.push(self.unreachable_at(plan.target) + Millis(1));
-                }
-            }
+            due.extend(list.found.iter().filter_map(|blocker| self.until(plan.target, blocker)));
         }
     }
 }

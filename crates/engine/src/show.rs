@@ -69,24 +69,18 @@ fn number(count: usize) -> u32 {
 }
 
 fn counts(it: &Orchestration) -> Counts {
-    let mut counts = Counts {
+    let over = |outcome| it.over.get(&outcome).copied().unwrap_or_default();
+    Counts {
         total: number(it.tracks.len()),
         waiting: number(it.waiting.len()),
         running: number(it.running.len()),
-        ..Counts::default()
-    };
-    for (outcome, ..) in it.tracks.iter().filter_map(|t| t.ended.as_ref()) {
-        let count = match outcome {
-            Outcome::Completed => &mut counts.completed,
-            Outcome::Partial => &mut counts.partial,
-            Outcome::Failed => &mut counts.failed,
-            Outcome::Cancelled => &mut counts.cancelled,
-            Outcome::Skipped => &mut counts.skipped,
-            Outcome::NotNeeded => &mut counts.not_needed,
-        };
-        *count += 1;
+        completed: over(Outcome::Completed),
+        partial: over(Outcome::Partial),
+        failed: over(Outcome::Failed),
+        cancelled: over(Outcome::Cancelled),
+        skipped: over(Outcome::Skipped),
+        not_needed: over(Outcome::NotNeeded),
     }
-    counts
 }
 
 /// A person's word, with who gave it.

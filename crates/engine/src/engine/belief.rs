@@ -19,6 +19,30 @@ pub(super) fn own_children(host: TargetId, mut report: Report) -> Report {
     report
 }
 
+/// Whether two reports differ in nothing but their place in the row.
+pub(super) fn says_the_same(a: &Report, b: &Report) -> bool {
+    fn told(report: &Report) -> impl PartialEq + '_ {
+        let Report {
+            boot,
+            instance,
+            sequence: _,
+            taken_at: _,
+            agent_version,
+            protocol_version,
+            actions,
+            engines,
+            children,
+            pending_shutdown,
+            inhibitors,
+            rate,
+            reboot_required,
+        } = report;
+        let itself = (boot, instance, agent_version, protocol_version, actions, engines);
+        (itself, children, pending_shutdown, inhibitors, rate, reboot_required)
+    }
+    told(a) == told(b)
+}
+
 /// Whether an ack may change anything. A boot's end is completed by another boot identity alone (G3); and once a command
 /// was accepted, refusals of a repeated or mangled copy say nothing about it.
 pub(super) fn is_credible(command: &Command, accepted: bool, ack: &Ack, now: Timestamp) -> bool {

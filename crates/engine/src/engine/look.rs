@@ -25,6 +25,7 @@ impl Engine {
             orchestration: it,
             now,
             position,
+            tally: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod belief;
 mod look;
+mod next;
 mod people;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use model::{
     Timestamp,
 };
 
+use crate::agenda::Agenda;
 use crate::config::Config;
 use crate::decision::Out;
 use crate::fleet::{Fleet, Host};
@@ -22,10 +24,10 @@ use crate::journal::{Entry, Fact, FleetEntry, Record};
 use crate::limits::Limits;
 use crate::orchestration::Orchestration;
 use crate::returned;
-use crate::schedule;
+use crate::tally::Tally;
 use crate::track::{Standing, is_of_the_way};
 
-use belief::{is_credible, is_forgotten, is_news, is_said_of_a_copy, own_children};
+use belief::{is_credible, is_forgotten, is_news, is_said_of_a_copy, own_children, says_the_same};
 
 /// What one input led to.
 #[must_use = "the facts must be made durable before anything else happens"]
@@ -63,8 +65,9 @@ pub struct Engine {
     heard: Heard,
     /// Members of limit groups, until somebody joins, leaves or changes labels.
     limits: OnceLock<Limits>,
-    /// When something follows in an open orchestration although nothing happens; known once it was asked for at rest.
-    due: OnceLock<Option<Timestamp>>,
+    /// What changed since nothing followed any more.
+    agenda: Agenda,
+    tally: Tally,
     /// One input led to so much that the rest waits for the next.
     unfinished: bool,
     /// No host falls silent before; `None`: to be looked up.
@@ -99,7 +102,8 @@ impl Engine {
             unreadable: BTreeMap::new(),
             heard: Heard::default(),
             limits: OnceLock::new(),
-            due: OnceLock::new(),
+            agenda: Agenda::default(),
+            tally: Tally::default(),
             unfinished: false,
             none_silent_before: None,
             clock: Timestamp::default(),
@@ -132,14 +136,9 @@ impl Engine {
         let now = self.time(now);
         self.clock = now;
         let mut facts = Vec::new();
-        let says_nothing_new = matches!(&input, Input::Reported { host, report } if self.is_heartbeat(*host, report, now));
         let reply = self.take(input, now, &mut facts);
         self.judge_silence(now, &mut facts);
-        let rests = !self.unfinished && self.due.get().is_some_and(|due| due.is_none_or(|due| now < due));
-        if !(says_nothing_new && rests && facts.is_empty()) {
-            self.advance(now, &mut facts);
-            self.due = OnceLock::new();
-        }
+        self.advance(now, &mut facts);
         Turn { facts, reply }
     }
 
@@ -174,6 +173,7 @@ impl Engine {
             }
             Input::Gone { host, instance } => {
                 self.heard.gone(host, instance, now);
+                self.touch(host);
                 Reply::Noted
             }
             other => self.asked(other, now, facts),
@@ -185,26 +185,39 @@ impl Engine {
         // And boots never come back: what was said on an earlier one is old, however late it arrives (E2).
         let listened_to = |h: &Host| (h.approved || !h.was_approved) && !h.past_boots.contains(&report.boot);
         let listened_to = self.fleet.hosts.get(&host).is_some_and(listened_to);
+        let says_nothing_new = self.is_heartbeat(host, report, now);
         if !listened_to || !self.heard.take(host, report, now) {
             return;
         }
-        self.seen(host, now, facts);
+        if says_nothing_new {
+            self.heard_again(host);
+        } else {
+            self.tally.moved();
+            self.touch(host);
+        }
+        self.seen(host, report, now, facts);
         if broken::is(Rule::ProofWithoutClaim) {
             self.believe_report(host, report, now, facts);
         }
     }
 
     /// Write down what a report changes: another boot, another run of the agent, heard again, no longer stranded.
-    fn seen(&mut self, host: TargetId, now: Timestamp, facts: &mut Vec<Fact>) {
+    fn seen(&mut self, host: TargetId, report: &Report, now: Timestamp, facts: &mut Vec<Fact>) {
         let Some(known) = self.fleet.hosts.get(&host).filter(|h| h.approved) else { return };
-        let Some(report) = self.heard.host(host).and_then(|h| h.report.clone()) else { return };
         let changed = known.boot != Some(report.boot) || known.instance != Some(report.instance) || known.silent_since.is_some();
         if changed {
             let entry = FleetEntry::HostSeen { host, boot: report.boot, instance: report.instance };
             self.fleet_fact(entry, Actor::System, now, facts);
         }
-        for entry in returned::ends(&self.fleet, host, &report) {
+        for entry in returned::ends(&self.fleet, host, report) {
             self.fleet_fact(entry, Actor::System, now, facts);
+        }
+    }
+
+    /// The same for what it told before anybody listened.
+    fn seen_before(&mut self, host: TargetId, now: Timestamp, facts: &mut Vec<Fact>) {
+        if let Some(report) = self.heard.host(host).and_then(|h| h.report.clone()) {
+            self.seen(host, &report, now, facts);
         }
     }
 
@@ -245,6 +258,9 @@ impl Engine {
         // That nobody got through to the host is no word of the host.
         let is_told_by_it = !ack.error.as_ref().is_some_and(|e| is_of_the_way(e.code));
         if is_told_by_it {
+            if self.is_silent(host, now) {
+                self.touch(host);
+            }
             self.heard.touch(host, now);
         }
         if let Some(report) = &ack.report {
@@ -277,7 +293,7 @@ impl Engine {
         if returned::is_still_on(&self.fleet, host) {
             self.fleet_fact(FleetEntry::HostStillOn { host }, Actor::System, now, facts);
         }
-        self.seen(host, now, facts);
+        self.seen_before(host, now, facts);
     }
 
     /// The command that is meant, if the ack says anything new about it.
@@ -308,11 +324,14 @@ impl Engine {
 
     /// Whether the report changes nothing that a decision could rest on: ten thousand hosts say such things all the time.
     fn is_heartbeat(&self, host: TargetId, report: &Report, now: Timestamp) -> bool {
-        let works = self.open.values().any(|o| o.tracks_on(host).iter().any(|track| o.running.contains(track)));
-        let Some(known) = self.heard.host(host).filter(|h| !works && h.gone_at.is_none()) else { return false };
-        let active = known.last.is_some_and(|last| now.since(last) <= self.config.active_limit);
-        let same = |last: &Report| Report { sequence: report.sequence, taken_at: report.taken_at, ..last.clone() } == *report;
-        active && report.rate.opens_in_ms.is_none() && known.report.as_ref().is_some_and(same)
+        let Some(known) = self.heard.host(host).filter(|h| h.gone_at.is_none()) else { return false };
+        let same = |last: &Report| says_the_same(last, report);
+        !self.is_silent(host, now) && report.rate.opens_in_ms.is_none() && known.report.as_ref().is_some_and(same)
+    }
+
+    fn is_silent(&self, host: TargetId, now: Timestamp) -> bool {
+        let last = self.heard.host(host).and_then(|h| h.last);
+        last.is_none_or(|last| now.since(last) > self.config.active_limit)
     }
 
     fn judge_silence(&mut self, now: Timestamp, facts: &mut Vec<Fact>) {
@@ -342,12 +361,7 @@ impl Engine {
     fn advance(&mut self, now: Timestamp, facts: &mut Vec<Fact>) {
         self.unfinished = true;
         while facts.len() < FACTS_MAX {
-            let position = self.position();
-            let found = self.open.values().find_map(|it| {
-                let view = self.look(it, now, position);
-                schedule::next(&view).map(|out| (it.id, out))
-            });
-            let Some((id, out)) = found else {
+            let Some((id, out)) = self.next(now) else {
                 self.unfinished = false;
                 break;
             };
@@ -372,7 +386,18 @@ impl Engine {
     fn fleet_fact(&mut self, entry: FleetEntry, by: Actor, at: Timestamp, facts: &mut Vec<Fact>) {
         let record = Record { at, by, entry };
         let membership = self.fleet.membership;
+        let host = self.host_of(&record.entry);
+        // What happens to one machine under two names concerns both.
+        let is_one = |fleet: &Fleet| host.filter(|host| fleet.same_machine(*host).is_none());
+        let before = is_one(&self.fleet);
         if self.fleet.apply(&record).is_ok() {
+            match before.and_then(|_| is_one(&self.fleet)) {
+                Some(host) => self.touch(host),
+                None => self.touch_all(),
+            }
+            if matches!(record.entry, FleetEntry::Locked { .. } | FleetEntry::Unlocked { .. }) {
+                self.tally.moved();
+            }
             self.watch(&record.entry);
             facts.push(Fact::Fleet(record));
         }
@@ -404,9 +429,11 @@ impl Engine {
         if applied.is_err() {
             return;
         }
+        self.agenda.of(id).wrote(&record.entry);
         if matches!(record.entry, Entry::Ended { .. })
             && let Some(it) = self.open.remove(&id)
         {
+            self.agenda.ended(id);
             self.ended.insert(id, it);
             if self.ended.len() > ENDED_KEPT {
                 let oldest = self.ended.values().min_by_key(|o| o.accepted_at).map(|o| o.id);
@@ -421,15 +448,23 @@ impl Engine {
         self.open.values().flat_map(|it| open_commands(it).map(|(_, _, c)| c.clone())).collect()
     }
 
+    /// Those of them that belong to one track. They change with the entries of that track alone.
+    pub fn wanted_of(&self, id: OrchestrationId, track: u32) -> Vec<Command> {
+        let it = self.open.get(&id).filter(|it| it.running.contains(&track));
+        it.map(|it| open_commands_of(it, track).map(|(_, _, c)| c.clone()).collect()).unwrap_or_default()
+    }
+
+    /// All tracks that run.
+    pub fn running(&self) -> impl Iterator<Item = (OrchestrationId, u32)> {
+        self.open.values().flat_map(|it| it.running.iter().map(|track| (it.id, *track)))
+    }
+
     /// When the engine wants a [`Input::Tick`] at the latest, by the clock that it is given.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         if self.unfinished {
             return Some(self.given(self.clock));
         }
-        let orchestrations = *self.due.get_or_init(|| {
-            let position = self.position();
-            self.open.values().filter_map(|it| schedule::due_at(&self.look(it, self.clock, position))).min()
-        });
+        let orchestrations = self.due_at();
         let first = self.none_silent_before.or_else(|| self.watched().map(|id| self.silent_at(id)).min());
         let silences = first.map(|at| (at + Millis(1)).max(self.fleet.settle_until));
         let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
@@ -439,12 +474,15 @@ impl Engine {
 
 /// Commands of open steps that nobody has answered finally.
 fn open_commands(it: &Orchestration) -> impl Iterator<Item = (Place, TargetId, &Command)> {
-    it.running.iter().filter_map(|number| it.tracks.get(*number as usize)).flat_map(|track| {
-        track.open().into_iter().flat_map(|(place, run)| {
-            run.subjects.iter().filter_map(move |(id, subject)| {
-                let open = matches!(subject.standing(), Standing::Open);
-                subject.command.as_ref().filter(|_| open).map(|c| (place, *id, c))
-            })
+    it.running.iter().flat_map(|track| open_commands_of(it, *track))
+}
+
+fn open_commands_of(it: &Orchestration, track: u32) -> impl Iterator<Item = (Place, TargetId, &Command)> {
+    let open = it.tracks.get(track as usize).and_then(|track| track.open());
+    open.into_iter().flat_map(|(place, run)| {
+        run.subjects.iter().filter_map(move |(id, subject)| {
+            let open = matches!(subject.standing(), Standing::Open);
+            subject.command.as_ref().filter(|_| open).map(|c| (place, *id, c))
         })
     })
 }

@@ -32,7 +32,7 @@ impl Engine {
                 Some(known) if known.approved => Reply::Refused(Refusal::NothingToDo),
                 Some(_) => {
                     self.fleet_fact(FleetEntry::HostApproved { host }, by, now, facts);
-                    self.seen(host, now, facts);
+                    self.seen_before(host, now, facts);
                     Reply::Noted
                 }
             },

@@ -5,6 +5,7 @@
 mod cuts;
 mod fleet;
 mod hostile;
+mod kept;
 mod lists;
 mod marks;
 mod phases;

@@ -16,8 +16,6 @@ use super::far::Far;
 
 /// A longer line is shown in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
-/// A command that is still running after so long may be one that ends the boot, whatever it is called.
-const LEARN_AFTER: Duration = Duration::from_secs(1);
 /// Between two tries to reach a host that went down.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A try to reach it takes at most so long.
@@ -61,6 +59,9 @@ pub struct RunOptions {
     pub back_within: Duration,
     /// After more failures than this nothing new is begun.
     pub failures: Option<usize>,
+    /// A command that still runs after so long may be one that ends the boot, whatever it is called: the boot is read then. Not
+    /// sooner, since many short commands at once would each pay for a second one.
+    pub learn_after: Duration,
 }
 
 impl Default for RunOptions {
@@ -72,6 +73,7 @@ impl Default for RunOptions {
             down_within: Duration::from_secs(60),
             back_within: Duration::from_secs(600),
             failures: None,
+            learn_after: Duration::from_secs(10),
         }
     }
 }
@@ -252,7 +254,7 @@ impl Run<'_> {
         let mut running = session.start(self.command, String::new(), self.options.limit).await?;
         let mut lines = [Lines::default(), Lines::default()];
         let mut learning = std::pin::pin!(async {
-            tokio::time::sleep(LEARN_AFTER).await;
+            tokio::time::sleep(self.options.learn_after).await;
             session.boot().await
         });
         let mut learns = before.is_none();

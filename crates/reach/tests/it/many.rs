@@ -85,7 +85,12 @@ async fn s2_20_so_many_at_a_time_in_this_order_and_nothing_after_too_many_failur
 }
 
 fn rebooting() -> RunOptions {
-    RunOptions { down_within: Duration::from_secs(5), back_within: Duration::from_secs(60), ..RunOptions::default() }
+    RunOptions {
+        down_within: Duration::from_secs(5),
+        back_within: Duration::from_secs(60),
+        learn_after: Duration::from_secs(1),
+        ..RunOptions::default()
+    }
 }
 
 #[tokio::test]
