@@ -242,7 +242,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             target,
             orchestration,
             success: engine::is_good(fact),
-            detail: engine::tell(fact, target, &|id| gone.get(&id).cloned().or_else(|| self.engine.name_of(id))),
+            detail: engine::tell(fact, target, &|id| gone.get(&id).cloned().or_else(|| self.engine.name_in(fact, id))),
         }
     }
 

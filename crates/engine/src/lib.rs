@@ -28,6 +28,7 @@ mod planner;
 mod returned;
 mod schedule;
 mod show;
+mod silences;
 mod story;
 mod tally;
 mod track;

@@ -8,7 +8,7 @@ use crate::explain::{Blocker, Why};
 use crate::fleet::Host;
 use crate::guard::{Asks, Guard, Reserved, hard, lacks_checks};
 use crate::input::Refusal;
-use crate::journal::Entry;
+use crate::journal::{Entry, Fact};
 use crate::limits::{Limits, Usage};
 use crate::orchestration::Orchestration;
 use crate::schedule;
@@ -215,6 +215,16 @@ impl Engine {
             return Some("the controller".to_owned());
         }
         in_orchestration().or_else(|| self.fleet.stranded.get(&id).map(|s| s.name.clone()))
+    }
+
+    /// The name of a host or child in an entry: a child of its own track is found there, without looking through all of them.
+    pub fn name_in(&self, fact: &Fact, id: TargetId) -> Option<String> {
+        let own = match fact {
+            Fact::Orchestration(of, record) => self.orchestration(*of).zip(record.entry.track()),
+            Fact::Fleet(_) => None,
+        };
+        let child = own.and_then(|(it, track)| it.tracks.get(track as usize)?.children.get(&id));
+        child.map(|child| child.child.name.clone()).or_else(|| self.name_of(id))
     }
 
     /// One host.

@@ -24,6 +24,7 @@ use crate::journal::{Entry, Fact, FleetEntry, Record};
 use crate::limits::Limits;
 use crate::orchestration::Orchestration;
 use crate::returned;
+use crate::silences::Silences;
 use crate::tally::Tally;
 use crate::track::{Standing, is_of_the_way};
 
@@ -70,8 +71,8 @@ pub struct Engine {
     tally: Tally,
     /// One input led to so much that the rest waits for the next.
     unfinished: bool,
-    /// No host falls silent before; `None`: to be looked up.
-    none_silent_before: Option<Timestamp>,
+    /// `None`: to be looked up.
+    silences: Option<Silences>,
     /// Time of the last input: journals never run backwards (E34).
     clock: Timestamp,
     /// How far this engine's time is ahead of the clock that it is given. A clock that was set back moves it, so that time
@@ -105,7 +106,7 @@ impl Engine {
             agenda: Agenda::default(),
             tally: Tally::default(),
             unfinished: false,
-            none_silent_before: None,
+            silences: None,
             clock: Timestamp::default(),
             ahead: Millis(0),
         };
@@ -335,21 +336,36 @@ impl Engine {
     }
 
     fn judge_silence(&mut self, now: Timestamp, facts: &mut Vec<Fact>) {
-        if now < self.fleet.settle_until || self.none_silent_before.is_some_and(|at| now <= at) {
+        if now < self.fleet.settle_until {
             return;
         }
-        let silent: Vec<TargetId> = self.watched().filter(|id| now > self.silent_at(*id)).collect();
+        let mut silences = self.silences.take().unwrap_or_else(|| self.all_silences());
+        let mut silent = Vec::new();
+        for host in silences.come(now) {
+            match self.silent_at(host) {
+                _ if !self.is_watched(host) => {}
+                at if now > at => silent.push(host),
+                at => silences.watch(host, at),
+            }
+        }
+        self.silences = Some(silences);
+        silent.sort_unstable();
         for host in silent {
             self.fleet_fact(FleetEntry::HostSilent { host }, Actor::System, now, facts);
         }
-        let next = self.watched().map(|id| self.silent_at(id)).min();
-        self.none_silent_before = Some(next.unwrap_or(now + self.config.active_limit));
+        debug_assert!(!self.fleet.hosts.keys().any(|id| self.is_watched(*id) && now > self.silent_at(*id)));
     }
 
-    /// Hosts whose silence would be news.
-    fn watched(&self) -> impl Iterator<Item = TargetId> + '_ {
-        let watched = self.fleet.hosts.iter().filter(|(_, h)| h.approved && h.silent_since.is_none() && h.boot.is_some());
-        watched.map(|(id, _)| *id)
+    fn all_silences(&self) -> Silences {
+        let mut silences = Silences::default();
+        let watched = self.fleet.hosts.keys().filter(|host| self.is_watched(**host));
+        watched.for_each(|host| silences.watch(*host, self.silent_at(*host)));
+        silences
+    }
+
+    /// Whether the host's silence would be news.
+    fn is_watched(&self, host: TargetId) -> bool {
+        self.fleet.hosts.get(&host).is_some_and(|h| h.approved && h.silent_since.is_none() && h.boot.is_some())
     }
 
     /// When the host's silence passes the limit.
@@ -409,10 +425,12 @@ impl Engine {
     /// Whose silence is news from now on: one host more, without looking at all of them. Who left makes it no earlier.
     fn watch(&mut self, entry: &FleetEntry) {
         match entry {
-            FleetEntry::ControllerStarted { .. } => self.none_silent_before = None,
+            FleetEntry::ControllerStarted { .. } => self.silences = None,
             FleetEntry::HostApproved { host } | FleetEntry::HostAdopted { host, .. } | FleetEntry::HostSeen { host, .. } => {
                 let at = self.silent_at(*host);
-                self.none_silent_before = self.none_silent_before.map(|first| first.min(at));
+                if let Some(silences) = &mut self.silences {
+                    silences.watch(*host, at);
+                }
             }
             _ => {}
         }
@@ -465,7 +483,10 @@ impl Engine {
             return Some(self.given(self.clock));
         }
         let orchestrations = self.due_at();
-        let first = self.none_silent_before.or_else(|| self.watched().map(|id| self.silent_at(id)).min());
+        let first = match &self.silences {
+            Some(silences) => silences.first(),
+            None => self.all_silences().first(),
+        };
         let silences = first.map(|at| (at + Millis(1)).max(self.fleet.settle_until));
         let settling = (self.fleet.settle_until > self.clock).then_some(self.fleet.settle_until);
         [orchestrations, silences, settling].into_iter().flatten().min().map(|at| self.given(at))

@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// window, and so lost.
 pub fn put_off(orchestration: OrchestrationId, target: TargetId, jitter: Millis, room: Option<Millis>) -> Millis {
     let most = room.map_or(jitter, |room| room.min(jitter));
+    if most.0 == 0 {
+        return most;
+    }
     let (hash, _) = Uuid::new_v5(&orchestration.0, target.0.as_bytes()).as_u64_pair();
     // Some bits of an id are fixed, those at its front are not.
     let part = (u128::from(hash >> 16) * u128::from(most.0)) >> 48;
