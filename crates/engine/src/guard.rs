@@ -354,7 +354,7 @@ impl Guard<'_> {
         }
         let host = self.fleet.by_id_text(holder);
         // What a member brings is counted below, and may be more than one.
-        let is_member = host.is_some_and(|host| self.limits.of_hosts(&self.goes_down_with(host)).any(|(of, _)| of == index));
+        let is_member = host.is_some_and(|host| self.limits.of_hosts(&self.goes_down_with(host)).any(|(of, ..)| of == index));
         let unavailable = self.usage.of(index, || self.unavailable(group));
         if !is_member && unavailable + 1 > group.limit {
             list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds: 1, limit: group.limit }));

@@ -39,7 +39,9 @@ impl Silences {
         }
         let later = self.by_time.split_off(&(now + SOON, TargetId::CONTROLLER));
         let come: Vec<TargetId> = std::mem::replace(&mut self.by_time, later).into_iter().map(|(_, host)| host).collect();
-        come.iter().for_each(|host| drop(self.of.remove(host)));
+        for host in &come {
+            self.of.remove(host);
+        }
         come
     }
 }
