@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use driver::{Append, Batch, Driver, Loaded, SendError, Store, StoreError, Transport};
 use engine::{Config, Durations, Entry, Fact, Input, Outcome, Pace, Reply, limit_groups, makespan};
 use model::{
-    Ack, AckStatus, Action, ActionKind, BootIdentity, Check, CheckResult, Command, Drain, InstanceId, ItemState, Millis,
+    Ack, AckStatus, Action, ActionKind, Actor, BootIdentity, Check, CheckResult, Command, Drain, InstanceId, ItemState, Millis,
     Observed, OrchestrationId, RateState, Readable, Report, RolloutOptions, TargetId, Timestamp,
 };
 use uuid::Uuid;
@@ -289,6 +289,7 @@ fn go(count: u32, racks: u32, said: &RolloutOptions) -> anyhow::Result<Run> {
         name: host.name.clone(),
         address: host.address.clone(),
         labels: host.labels.clone(),
+        by: Actor::System,
     };
     for some in hosts.chunks(BATCH) {
         at_once(driver.turn(some.iter().map(adopt).collect(), now))??;
