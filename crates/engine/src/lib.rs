@@ -25,6 +25,7 @@ mod orchestration;
 mod outside;
 mod parked;
 mod planner;
+mod recount;
 mod returned;
 mod schedule;
 mod show;

@@ -6,6 +6,7 @@ use super::Engine;
 use crate::decision::{Out, View};
 use crate::guard::Reserved;
 use crate::journal::FleetEntry;
+use crate::recount;
 use crate::schedule;
 use crate::tally::Tally;
 
@@ -43,7 +44,7 @@ impl Engine {
         }
         let mut tally = std::mem::take(&mut self.tally);
         let nobody = Reserved::new();
-        let changed = tally.settle(&self.guard(&nobody, now));
+        let changed = recount::settle(&mut tally, &self.guard(&nobody, now));
         self.tally = tally;
         changed.into_iter().for_each(|host| self.tracks_of(host));
     }
