@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use controller::control::{Performer, Reached};
 use controller::transport::BoxFuture;
-use model::{Ack, Command, Report, TargetId};
+use model::{Ack, Command, Millis, Report, TargetId};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -145,9 +145,9 @@ impl Drop for Ended {
 }
 
 impl Performer for Hanging {
-    fn perform<'a>(&'a self, host: &'a Reached, command: &'a Command, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
+    fn perform<'a>(&'a self, host: &'a Reached, command: &'a Command, left: Millis, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
         if !command.action.kind().ends_boot() {
-            return self.played.perform(host, command, say);
+            return self.played.perform(host, command, left, say);
         }
         Box::pin(async move {
             let _ended = Ended(Arc::clone(&self.ended));
@@ -156,8 +156,8 @@ impl Performer for Hanging {
         })
     }
 
-    fn perform_here<'a>(&'a self, command: &'a Command, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
-        self.played.perform_here(command, say)
+    fn perform_here<'a>(&'a self, command: &'a Command, left: Millis, say: mpsc::Sender<Ack>) -> BoxFuture<'a, ()> {
+        self.played.perform_here(command, left, say)
     }
 
     fn survey<'a>(&'a self, host: &'a Reached) -> BoxFuture<'a, Result<Report, String>> {

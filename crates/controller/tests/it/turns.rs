@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use controller::control::{Adopt, NewRollout, Performer, Reached};
-use controller::local::{Local, LocalOptions};
+use controller::local::{LocalOptions, State};
 use controller::transport::BoxFuture;
 use engine::DrainRule;
 use model::{
@@ -98,11 +98,10 @@ async fn g7_an_undrain_waits_for_the_drain_that_is_still_at_work_on_the_host() {
     let rule = DrainRule { on: "*".parse().unwrap(), drain: Drain::Hook { name: "web".to_owned() } };
     let engine = engine::Config { drains: BTreeMap::from([("web".to_owned(), rule)]), probe_limit: Millis::secs(2), ..config() };
     let performer: Arc<dyn Performer> = Arc::clone(&slow) as _;
-    let options =
-        LocalOptions { state_dir: dir.path().join("state"), engine, performer, resend: Millis(200), user: "ann".to_owned() };
-    let local = Local::open(options).await.unwrap();
+    let options = LocalOptions { engine, performer, resend: Millis(200), user: "ann".to_owned() };
+    let local = State::open(dir.path().join("state")).await.unwrap().start(options).await.unwrap();
     let adopt = Adopt { name: "a".to_owned(), address: "root@a".to_owned(), labels: Labels::new() };
-    let ids: Vec<TargetId> = local.adopt(&[adopt]).await.unwrap();
+    let (ids, _): (Vec<TargetId>, _) = local.adopt(&[adopt]).await.unwrap();
     assert!(local.survey(&ids).await.unwrap().is_empty());
     let said = RolloutOptions { soak: Some(Millis(0)), ..RolloutOptions::default() };
     let new = NewRollout { targets: vec!["*".to_owned()], options: said, ..NewRollout::default() };
