@@ -34,8 +34,23 @@ pub struct Config {
     /// The folder of named hooks; it, what is above it and the hooks must belong to root and be writable by root only. Default
     /// `/etc/reveille/hooks`.
     pub hooks_dir: PathBuf,
+    /// The folder of named commands (`reveille run`); it, what is above it and the commands must belong to root and be writable by
+    /// root only. Default `/etc/reveille/commands.d`.
+    pub commands_dir: PathBuf,
+    /// Free commands. Without it none is run.
+    pub free: Option<Free>,
     /// Only with `host_kind = "sandbox"`.
     pub sandbox: Option<Sandbox>,
+}
+
+/// Whose free commands are run, and with whose rights.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Free {
+    /// Users of the controller, by name.
+    pub users: BTreeSet<String>,
+    /// The user of this host as whom they run; root must be written.
+    pub run_as: String,
 }
 
 /// See [`recipe::HostKind`].
@@ -70,6 +85,8 @@ impl Default for Config {
             rate_window_secs: 15 * 60,
             engines: None,
             hooks_dir: recipe::HOOKS_DIR.into(),
+            commands_dir: recipe::COMMANDS_DIR.into(),
+            free: None,
             sandbox: None,
         }
     }
@@ -131,6 +148,18 @@ impl Config {
         if !self.hooks_dir.is_absolute() {
             return wrong("hooks_dir is no absolute path (it begins with /)");
         }
+        if !self.commands_dir.is_absolute() {
+            return wrong("commands_dir is no absolute path (it begins with /)");
+        }
+        if let Some(free) = &self.free {
+            if free.users.is_empty() || free.users.iter().any(String::is_empty) {
+                return wrong("free.users names nobody: list users of the controller, or leave [free] out");
+            }
+            // It becomes an argument.
+            if free.run_as.is_empty() || free.run_as.starts_with('-') || free.run_as.contains('\0') {
+                return wrong("free.run_as is no name of a user of this host");
+            }
+        }
         match (&self.host_kind, &self.sandbox) {
             (HostKind::Systemd, Some(_)) => wrong("[sandbox] needs host_kind = \"sandbox\""),
             (HostKind::Sandbox, None) => wrong("host_kind = \"sandbox\" needs [sandbox] with boot_id_file and ctl"),
@@ -189,6 +218,11 @@ mod tests {
             ("heartbeat_secs = 0", "between 1 and 3600"),
             ("rate_limit = 0", "between 1 and 1000"),
             ("hooks_dir = \"hooks\"", "no absolute path"),
+            ("commands_dir = \"c\"", "commands_dir is no absolute path"),
+            ("[free]\nusers = [\"alice\"]", "missing field `run_as`"),
+            ("[free]\nusers = []\nrun_as = \"root\"", "names nobody"),
+            ("[free]\nusers = [\"alice\"]\nrun_as = \"-x\"", "no name of a user"),
+            ("[free]\nusers = [\"alice\"]\nrun_as = \"root\"\nsudo = true", "unknown field `sudo`"),
             ("host_kind = \"windows\"", "unknown variant `windows`"),
             ("host_kind = \"sandbox\"", "needs [sandbox]"),
             ("[sandbox]\nboot_id_file = \"/x\"\nctl = [\"y\"]", "needs host_kind"),

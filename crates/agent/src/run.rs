@@ -105,6 +105,7 @@ pub async fn run_until(config: Config, stopped: watch::Receiver<bool>) -> Result
     let machine = machine::Config {
         heartbeat: config.heartbeat(),
         rate_limit: config.rate_limit,
+        free_users: config.free.as_ref().map(|free| free.users.clone()).unwrap_or_default(),
         rate_window: model::Millis::secs(config.rate_window_secs),
         ..machine::Config::new(host, instance, enrolment.controller_public_key.to_string(), actions)
     };
@@ -121,7 +122,8 @@ pub async fn run_until(config: Config, stopped: watch::Receiver<bool>) -> Result
     let until_farewell = to_network.clone();
     let network = tokio::spawn(network::run(link.clone(), events, to_performer, from_performer));
     let performer = Performer {
-        host: Host::new(recipes, host, config.engines.clone(), state.clone(), &config.hooks_dir),
+        host: Host::new(recipes, host, config.engines.clone(), state.clone(), &config.hooks_dir)
+            .with_commands(&config.commands_dir, config.free.as_ref().map(|free| free.run_as.as_str())),
         host_id: host,
         key,
         controller: enrolment.controller_public_key,

@@ -1,13 +1,15 @@
 //! Running the tools of a recipe.
 
+use std::collections::VecDeque;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::Millis;
-use recipe::{Invocation, Next, Output, Script};
+use model::{ErrorCode, Millis, Observed, Ran, Said};
+use recipe::{Invocation, Next, Output, Script, Verdict};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 /// No recipe reads more than this; a tool that says more is broken.
 const MOST_SAID: u64 = 4 * 1024 * 1024;
@@ -34,41 +36,108 @@ pub async fn perform<T: Clone>(mut script: Script<T>) -> T {
 
 /// Runs one tool in a process group of its own, which is killed at the limit.
 pub async fn run(invocation: &Invocation) -> Output {
-    let failed = |exit, stderr: String| Output { exit, stderr, ..Output::default() };
+    let (mut child, stdout, stderr) = match spawn(invocation) {
+        Ok(spawned) => spawned,
+        Err((exit, stderr)) => return Output { exit: Some(exit), stderr, ..Output::default() },
+    };
+    let stdout = tokio::spawn(said(stdout));
+    let stderr = tokio::spawn(said(stderr));
+    let (exit, timed_out) = end(&mut child, invocation.limit).await;
+    let (stdout, stderr) = (collect(stdout).await, collect(stderr).await);
+    match (stdout, stderr) {
+        (Ok(stdout), Ok(stderr)) => Output { exit, stdout, stderr, timed_out },
+        (Err(why), _) | (_, Err(why)) => Output { exit: None, stdout: String::new(), stderr: why, timed_out },
+    }
+}
+
+/// Runs the program of a command; however much it says, its end and the last of what it said are kept.
+pub async fn run_kept(invocation: &Invocation) -> Verdict {
+    let (mut child, stdout, stderr) = match spawn(invocation) {
+        Ok(spawned) => spawned,
+        // Nothing was begun.
+        Err((_, message)) => return Verdict::Failed { code: ErrorCode::ToolFailed, message },
+    };
+    let (out, err) = (Tail::default(), Tail::default());
+    let mut reading = tokio::spawn({
+        let (out, err) = (out.clone(), err.clone());
+        async move { tokio::join!(keep(stdout, out), keep(stderr, err)) }
+    });
+    let (exit, timed_out) = end(&mut child, invocation.limit).await;
+    // What it left behind may say more; what was said so far is kept.
+    if tokio::time::timeout(STRAGGLERS, &mut reading).await.is_err() {
+        reading.abort();
+    }
+    let ran = Ran { exit, timed_out, out: out.said(), err: err.said() };
+    Verdict::Completed { observed: Some(Observed::Ran(ran)), already: false }
+}
+
+type Spawned = (Child, Option<ChildStdout>, Option<ChildStderr>);
+
+/// Begins a tool; or the exit code that a shell would give, with the reason.
+fn spawn(invocation: &Invocation) -> Result<Spawned, (i32, String)> {
     let Some((program, arguments)) = invocation.argv.split_first() else {
-        return failed(Some(127), "no program is named".to_owned());
+        return Err((127, "no program is named".to_owned()));
     };
     let mut command = Command::new(program);
     command.args(arguments).envs(invocation.env.iter().map(|(k, v)| (k, v)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return failed(Some(127), format!("{program}: no such program"));
-        }
-        Err(error) => return failed(Some(126), format!("{program}: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err((127, format!("{program}: no such program"))),
+        Err(error) => return Err((126, format!("{program}: {error}"))),
     };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    Ok((child, stdout, stderr))
+}
+
+/// Its exit code, and whether it was killed at its limit.
+async fn end(child: &mut Child, limit: Millis) -> (Option<i32>, bool) {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let stdout = tokio::spawn(said(child.stdout.take()));
-    let stderr = tokio::spawn(said(child.stderr.take()));
-    let ended = tokio::time::timeout(invocation.limit.duration(), child.wait()).await;
-    let timed_out = ended.is_err();
-    let exit = match ended {
-        Ok(Ok(status)) => status.code(),
-        Ok(Err(_)) => None,
+    match tokio::time::timeout(limit.duration(), child.wait()).await {
+        Ok(Ok(status)) => (status.code(), false),
+        Ok(Err(_)) => (None, false),
         Err(_) => {
             if let Some(group) = group {
                 // It may have ended at this very moment; then there is nothing left to kill.
                 let _ = kill_process_group(group, Signal::KILL);
             }
             drop(tokio::time::timeout(STRAGGLERS, child.wait()).await);
-            None
+            (None, true)
         }
-    };
-    let (stdout, stderr) = (collect(stdout).await, collect(stderr).await);
-    match (stdout, stderr) {
-        (Ok(stdout), Ok(stderr)) => Output { exit, stdout, stderr, timed_out },
-        (Err(why), _) | (_, Err(why)) => Output { exit: None, stdout: String::new(), stderr: why, timed_out },
+    }
+}
+
+/// The last of what a stream said, and how much that was in all.
+#[derive(Clone, Default)]
+struct Tail(Arc<Mutex<(u64, VecDeque<u8>)>>);
+
+impl Tail {
+    fn add(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.0 += bytes.len() as u64;
+        kept.1.extend(bytes);
+        let excess = kept.1.len().saturating_sub(Said::MOST);
+        kept.1.drain(..excess);
+    }
+
+    fn said(&self) -> Said {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = kept.1.iter().copied().collect();
+        // A cut within a character shows as a replacement at the very beginning.
+        let tail = String::from_utf8_lossy(&bytes);
+        let tail = if kept.0 > bytes.len() as u64 { tail.trim_start_matches(char::REPLACEMENT_CHARACTER) } else { &tail };
+        Said { bytes: kept.0, tail: tail.to_owned() }
+    }
+}
+
+async fn keep(stream: Option<impl AsyncRead + Unpin>, tail: Tail) {
+    let Some(mut stream) = stream else { return };
+    let mut bytes = vec![0; 8 * 1024];
+    while let Ok(read) = stream.read(&mut bytes).await {
+        match bytes.get(..read) {
+            Some(said) if !said.is_empty() => tail.add(said),
+            _ => return,
+        }
     }
 }
 
@@ -139,6 +208,30 @@ mod tests {
     fn zombie(pid: i32) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+    }
+
+    async fn kept(script: &str, limit: Millis) -> Ran {
+        match run_kept(&sh(script, limit)).await {
+            Verdict::Completed { observed: Some(Observed::Ran(ran)), .. } => ran,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_command_the_end_is_kept_and_the_last_of_what_it_said() {
+        let ran = kept("echo out; echo err >&2; exit 3", Millis::secs(60)).await;
+        let said = |text: &str| Said { bytes: text.len() as u64, tail: text.to_owned() };
+        assert_eq!(ran, Ran { exit: Some(3), timed_out: false, out: said("out\n"), err: said("err\n") });
+        let ran = kept("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done", Millis::secs(120)).await;
+        assert_eq!(ran.exit, Some(0));
+        assert!(ran.out.is_cut() && ran.out.tail.len() <= Said::MOST && ran.out.tail.ends_with("line 19999\n"));
+        let ran = kept("echo begun; exec sleep 1000", Millis(700)).await;
+        assert!(ran.timed_out && ran.exit.is_none() && ran.out.tail == "begun\n", "{ran:?}");
+        // What it leaves behind holds its output open: its exit code is known all the same.
+        let ran = kept("sleep 20 & echo done; exit 4", Millis::secs(600)).await;
+        assert_eq!((ran.exit, ran.out.tail.as_str()), (Some(4), "done\n"));
+        let nothing = Invocation { argv: vec!["/nonexistent/command".to_owned()], env: Vec::new(), limit: Millis::secs(1) };
+        assert!(matches!(run_kept(&nothing).await, Verdict::Failed { .. }));
     }
 
     #[tokio::test]

@@ -38,7 +38,9 @@ fn cancel(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: &TrackState
     let by = view.orchestration.cancelled_by.as_ref()?;
     // What an earlier orchestration rebooted is brought back by this one.
     let rebooted = track.boot_end_issued() || track.is_second_half(plan);
-    if track.unwinding.is_some() || (rebooted && !broken::is(Rule::UnwindPastReboot)) {
+    // What a command does is not taken back, and it is not cut off: its end is waited for.
+    let past = track.run_issued || rebooted && !broken::is(Rule::UnwindPastReboot);
+    if track.unwinding.is_some() || past {
         return None;
     }
     Some(unwind(number, track, format!("cancelled by {by}"), false))
@@ -141,6 +143,8 @@ fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: 
         Standing::TimedOut => true,
         _ if subject.timed_out => true,
         Standing::Idle | Standing::Open => false,
+        // Never a second time, whatever was said of the first.
+        Standing::Failed(..) if matches!(step.action, StepAction::Run { .. }) => true,
         // Out of reach is not refused: asked again until the step's deadline.
         Standing::Failed(error, _) if error.code == ErrorCode::Unreachable => false,
         Standing::Failed(error, _) => match tries_max(view.config, step, place) {
@@ -155,7 +159,7 @@ fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: 
 fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
     match (&step.action, place.direction) {
         (StepAction::Probe { .. }, _) => None,
-        (StepAction::Reboot { .. } | StepAction::Shutdown { .. }, _) => Some(1),
+        (StepAction::Reboot { .. } | StepAction::Shutdown { .. } | StepAction::Run { .. }, _) => Some(1),
         (
             StepAction::Stop { .. }
             | StepAction::Start
@@ -324,13 +328,17 @@ fn action_of(
         (StepAction::Shutdown { begin_within, .. }, Direction::Do) => {
             on_host(Action::Shutdown { expect_boot: track.boot_before?, begin_within: *begin_within, ignore_inhibitors })
         }
+        (StepAction::Run { run, limit }, Direction::Do) => {
+            on_host(Action::Run { run: run.clone(), expect_boot: track.boot_before?, limit: *limit })
+        }
         (
             StepAction::Start
             | StepAction::StopAgain
             | StepAction::Observe { .. }
             | StepAction::Undrain { .. }
             | StepAction::Reboot { .. }
-            | StepAction::Shutdown { .. },
+            | StepAction::Shutdown { .. }
+            | StepAction::Run { .. },
             Direction::Undo,
         ) => None,
     }

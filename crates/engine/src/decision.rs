@@ -53,7 +53,11 @@ impl View<'_> {
 pub(crate) fn is_disruptive(step: &Step, place: Place) -> bool {
     let goes_down = matches!(
         step.action,
-        StepAction::Drain { .. } | StepAction::Stop { .. } | StepAction::Reboot { .. } | StepAction::Shutdown { .. }
+        StepAction::Drain { .. }
+            | StepAction::Stop { .. }
+            | StepAction::Reboot { .. }
+            | StepAction::Shutdown { .. }
+            | StepAction::Run { .. }
     );
     goes_down && place.direction == Direction::Do
 }

@@ -145,7 +145,7 @@ impl Guard<'_> {
         if list.is_done() {
             return;
         }
-        if !asks.second_half {
+        if !asks.second_half && request.operation != Operation::Run {
             self.lockout(host, list);
         }
         if let Some((report, at)) = active.filter(|_| !asks.second_half) {
@@ -401,6 +401,12 @@ impl Guard<'_> {
 /// stopped.
 pub(crate) fn report_blockers(report: &Report, at: Timestamp, request: &Request, now: Timestamp) -> Vec<Blocker> {
     let mut list = Vec::new();
+    if request.operation == Operation::Run {
+        // It ends no boot and stops no child: what speaks against those does not speak against it.
+        let missing = [ActionKind::Probe, ActionKind::Run].into_iter().filter(|action| !report.actions.contains(action));
+        list.extend(missing.map(|action| hard(Why::Unsupported { action })));
+        return list;
+    }
     if let Some(opens_in) = report.rate.opens_in_ms
         && now < at + Millis(opens_in)
         && !broken::is(Rule::DeviceLimitNotAsked)

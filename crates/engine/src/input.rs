@@ -236,6 +236,8 @@ pub enum Refusal {
     NotActive,
     /// The reboot was handed to the device; it goes on to bring everything back (ruling 24).
     RebootAlreadyIssued,
+    /// The command runs, or has run, on every host that is left: it is not cut off.
+    CommandAlreadyIssued,
     /// No such target.
     UnknownTarget,
     /// Nothing of that kind to do: approved already, not stranded.
@@ -272,6 +274,9 @@ impl std::fmt::Display for Refusal {
             Self::UnknownGroup { group } => write!(f, "no limit group is called {group:?}: see limit_group in the configuration"),
             Self::NotActive => f.write_str("no such orchestration is active"),
             Self::RebootAlreadyIssued => f.write_str("the reboot was already issued"),
+            Self::CommandAlreadyIssued => f.write_str(
+                "the command was handed over to every host that is left: it is not cut off, and ends by itself or at its limit",
+            ),
             Self::UnknownTarget => f.write_str("no such target"),
             Self::NothingToDo => f.write_str("nothing to do: it is so already"),
         }

@@ -11,7 +11,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 
 /// The version that new records are written in.
-pub const JOURNAL_VERSION: u32 = 2;
+pub const JOURNAL_VERSION: u32 = 3;
 
 /// Which journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -419,6 +419,9 @@ pub enum Outcome {
     Skipped,
     /// Left alone: it needs no reboot, or cannot tell, and only required ones were asked for.
     NotNeeded,
+    /// A command was handed over, and nobody knows whether it was done, or how it ended: a person has to look. It is never run
+    /// again by itself.
+    Unknown,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -455,7 +458,7 @@ impl Outcome {
     /// Whether it spends failure budget (G4). What was skipped, was not needed or was cancelled does not; a host that is back
     /// with a child that is not has failed.
     pub fn is_failure(self) -> bool {
-        matches!(self, Self::Failed | Self::Partial)
+        matches!(self, Self::Failed | Self::Partial | Self::Unknown)
     }
 
     /// The worse of two, for what is made of both.
@@ -466,6 +469,7 @@ impl Outcome {
             Self::Skipped => 2,
             Self::Cancelled => 3,
             Self::Failed => 4,
+            Self::Unknown => 5,
         };
         if badness(other) > badness(self) { other } else { self }
     }
@@ -480,6 +484,7 @@ impl std::fmt::Display for Outcome {
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
             Self::NotNeeded => "not_needed",
+            Self::Unknown => "unknown",
         })
     }
 }

@@ -2,7 +2,7 @@
 //! (pain 13).
 
 use model::broken::{self, Rule};
-use model::{Actor, Millis, TargetId, Timestamp};
+use model::{Actor, Millis, Operation, TargetId, Timestamp};
 
 use crate::advance;
 use crate::decision::{Out, View, ended, leaves_down};
@@ -119,7 +119,9 @@ pub(crate) fn let_go(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, 
     let it = view.orchestration;
     let mut out = Vec::new();
     let worked = matches!(outcome, Outcome::Completed | Outcome::Partial | Outcome::Failed);
-    if let Some(started) = track.started_at.filter(|_| worked && !leaves_down(it.request.operation)) {
+    // How long a command takes says nothing of reboots.
+    let is_measure = !leaves_down(it.request.operation) && it.request.operation != Operation::Run;
+    if let Some(started) = track.started_at.filter(|_| worked && is_measure) {
         let took = view.now.since(started);
         let root = it.request.rollout.as_ref().map(|r| r.root(it.id));
         let part = root.is_none() || track.is_second_half(plan);
@@ -345,8 +347,10 @@ impl<'a> Scheduler<'a> {
         let it = self.view.orchestration;
         let Some(rollout) = &it.request.rollout else { return };
         let Windows::Open { since, until } = self.windows else { return };
-        let known = self.view.fleet.hosts.get(&plan.target).and_then(Host::expected);
-        let expected = known.unwrap_or(self.view.config.rollout.expected);
+        let known = || self.view.fleet.hosts.get(&plan.target).and_then(Host::expected);
+        // A command that takes as long as it may must be over before the window shuts.
+        let expected = it.request.run.as_ref().map(|run| run.limit).or_else(known);
+        let expected = expected.unwrap_or(self.view.config.rollout.expected);
         let from = since.map_or_else(|| it.wave_began_at(self.wave), |since| since.max(it.wave_began_at(self.wave)));
         let room = until.map(|until| Millis(until.since(from).0.saturating_sub(expected.0)));
         let turn = from + put_off(it.id, plan.target, rollout.jitter, room);

@@ -1,6 +1,6 @@
 //! From state to what people are shown; the public phase is computed here (S0-11).
 
-use model::{AckStatus, ChildStatus, Direction, Observed, Place, Proof, Recheck, Step, StepAction, TargetId, Timestamp};
+use model::{AckStatus, ChildStatus, Direction, Observed, Place, Proof, Ran, Recheck, Step, StepAction, TargetId, Timestamp};
 
 use crate::child::ChildState;
 use crate::config::Config;
@@ -80,6 +80,7 @@ fn counts(it: &Orchestration) -> Counts {
         cancelled: over(Outcome::Cancelled),
         skipped: over(Outcome::Skipped),
         not_needed: over(Outcome::NotNeeded),
+        unknown: over(Outcome::Unknown),
     }
 }
 
@@ -121,13 +122,25 @@ pub(crate) fn track(it: &Orchestration, index: usize) -> Option<TrackView> {
         step: track.current.map(|place| place.step),
         steps: shown.map(|(i, step)| step_view(it, index, track, i, step)).collect(),
         children: if track.started_at.is_some() { children(it, track, plan.steps) } else { Vec::new() },
+        ran: ran(track, plan.steps),
     })
+}
+
+/// How the command of a track ended; also when that was said too late.
+fn ran(track: &TrackState, steps: &[Step]) -> Option<Ran> {
+    let at = steps.iter().position(|s| matches!(s.action, StepAction::Run { .. }))?;
+    let subject = track.steps.get(at)?.subjects.values().next()?;
+    let told = subject.late.as_ref().or(subject.last_ack.as_ref().map(|(_, ack)| ack))?;
+    match &told.observed {
+        Some(Observed::Ran(ran)) => Some(ran.clone()),
+        _ => None,
+    }
 }
 
 fn phase(it: &Orchestration, track: &TrackState) -> Phase {
     match it.ended.as_ref().map(|e| e.outcome) {
         Some(Outcome::Completed | Outcome::Partial | Outcome::NotNeeded) => Phase::Completed,
-        Some(Outcome::Failed | Outcome::Cancelled | Outcome::Skipped) => Phase::Failed,
+        Some(Outcome::Failed | Outcome::Cancelled | Outcome::Skipped | Outcome::Unknown) => Phase::Failed,
         None if track.boot_proven_at.is_some() => Phase::Restarting,
         None if track.gone_at.is_some() => Phase::PendingRestart,
         None if track.boot_end_issued() => Phase::Rebooting,
@@ -285,6 +298,7 @@ pub fn title(step: &Step) -> &'static str {
         StepAction::StopAgain => "stop what the boot started and was down",
         StepAction::Reboot { .. } => "reboot the host",
         StepAction::Shutdown { .. } => "shut the host down",
+        StepAction::Run { .. } => "run the command",
     }
 }
 
@@ -349,8 +363,11 @@ pub(crate) fn found(observed: &Observed) -> Option<String> {
     }
 }
 
-/// Checks that did not pass, in words.
+/// Checks that did not pass, or how a command ended, in words.
 fn found_wrong(observed: &Observed) -> Option<String> {
+    if let Observed::Ran(ran) = observed {
+        return Some(ran.to_string());
+    }
     let Observed::Checks(results) = observed else { return None };
     let failed: Vec<String> = results.iter().filter(|r| !r.passed).map(|r| format!("{} ({})", r.name, r.detail)).collect();
     (!failed.is_empty()).then(|| format!("not passed: {}", failed.join(", ")))

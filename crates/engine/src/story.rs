@@ -138,7 +138,8 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
             let forced = request.options.force.as_ref().map(|f| format!("; forced: {}", f.reason)).unwrap_or_default();
             let Some(report) = report else {
                 let (targets, waves) = (plan.tracks().count(), plan.waves.len());
-                return format!("{} accepted: {targets} targets in {waves} waves{forced}", request.operation);
+                let run = request.run.as_ref().map(|r| format!(" of {}", r.run)).unwrap_or_default();
+                return format!("{}{run} accepted: {targets} targets in {waves} waves{forced}", request.operation);
             };
             let up = report.children().unwrap_or_default().iter().filter(|c| c.status.is_up()).count();
             let steps: usize = plan.tracks().map(|t| plan.steps(t).len()).sum();
@@ -198,6 +199,9 @@ fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
         Action::StopChild { grace, .. } => format!("stop {who} within {}{attempt}", Millis(grace.0.next_multiple_of(1000))),
         Action::StartChild { .. } => format!("start {who}{attempt}"),
         Action::Reboot { expect_boot, .. } => format!("reboot {who}, to end boot {}{attempt}", expect_boot.boot_id()),
+        // In full: what was run on whose word is what the audit log is for.
+        Action::Run { run: run @ model::Run::Free { by, .. }, .. } => format!("run on {who} for {by}: {run}"),
+        Action::Run { run, .. } => format!("run on {who}: {run}"),
         Action::Shutdown { expect_boot, .. } => format!("shut {who} down, to end boot {}{attempt}", expect_boot.boot_id()),
     }
 }

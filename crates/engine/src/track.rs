@@ -68,6 +68,8 @@ pub(crate) struct TrackState {
     pub(crate) boot_before: Option<BootIdentity>,
     pub(crate) boot_after: Option<BootIdentity>,
     pub(crate) boot_end_issued_at: Option<Timestamp>,
+    /// The command that it is about was handed over: what it does is not taken back.
+    pub(crate) run_issued: bool,
     pub(crate) boot_proven_at: Option<Timestamp>,
     pub(crate) ended: Option<(Outcome, Option<String>, Timestamp)>,
 }
@@ -188,6 +190,7 @@ impl TrackState {
             boot_before: None,
             boot_after: None,
             boot_end_issued_at: None,
+            run_issued: false,
             boot_proven_at: None,
             ended: None,
         }
@@ -321,6 +324,7 @@ impl TrackState {
                 self.boot_before = Some(*expect_boot);
                 self.boot_end_issued_at = Some(at);
             }
+            Action::Run { .. } => self.run_issued = true,
             _ => {}
         }
         Ok(())

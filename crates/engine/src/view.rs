@@ -1,8 +1,8 @@
 //! What people are shown of an orchestration or a host: computed, never stored as truth.
 
 use model::{
-    AckStatus, Actor, BootIdentity, ChildRef, ChildStatus, Labels, Millis, Operation, OrchestrationId, Planner, Proof, Report,
-    Rollout, Route, TargetId, TimeoutPolicy, Timestamp,
+    AckStatus, Actor, BootIdentity, ChildRef, ChildStatus, Labels, Millis, Operation, OrchestrationId, Planner, Proof, Ran,
+    Report, Rollout, Route, TargetId, TimeoutPolicy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +142,9 @@ pub struct Counts {
     pub skipped: u32,
     /// Over, with this outcome.
     pub not_needed: u32,
+    /// Over, with this outcome.
+    #[serde(default)]
+    pub unknown: u32,
 }
 
 /// Who paused an orchestration or holds a host, and why.
@@ -210,6 +213,9 @@ pub struct TrackView {
     pub steps: Vec<StepView>,
     /// The children taken into it.
     pub children: Vec<ChildView>,
+    /// How its command ended, and the end of what it said: for [`model::Operation::Run`], once that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Ran>,
 }
 
 /// Something that is held, by whom and why (pain 1).

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootIdentity, Check, ChildRef, Drain, ItemState, Millis};
+use crate::{BootIdentity, Check, ChildRef, Drain, ItemState, Millis, Run};
 
 /// One action on one subject, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,16 @@ pub enum Action {
         /// As for a reboot.
         ignore_inhibitors: bool,
     },
+    /// Run a command, if the host is still on this boot: a copy that is late must not run on a later one. Never run twice; where
+    /// its end was not seen the outcome is unknown.
+    Run {
+        /// What.
+        run: Run,
+        /// The boot on which it was admitted.
+        expect_boot: BootIdentity,
+        /// Then it is killed.
+        limit: Millis,
+    },
 }
 
 /// The kind of an [`Action`], without parameters.
@@ -104,6 +114,8 @@ pub enum ActionKind {
     Reboot,
     /// [`Action::Shutdown`].
     Shutdown,
+    /// [`Action::Run`].
+    Run,
 }
 
 impl Action {
@@ -119,6 +131,7 @@ impl Action {
             Self::StartChild { .. } => ActionKind::StartChild,
             Self::Reboot { .. } => ActionKind::Reboot,
             Self::Shutdown { .. } => ActionKind::Shutdown,
+            Self::Run { .. } => ActionKind::Run,
         }
     }
 
@@ -132,7 +145,8 @@ impl Action {
             | Self::Drain { .. }
             | Self::Undrain { .. }
             | Self::StopChild { .. }
-            | Self::StartChild { .. } => None,
+            | Self::StartChild { .. }
+            | Self::Run { .. } => None,
         }
     }
 
@@ -146,7 +160,8 @@ impl Action {
             | Self::Drain { .. }
             | Self::Undrain { .. }
             | Self::Reboot { .. }
-            | Self::Shutdown { .. } => None,
+            | Self::Shutdown { .. }
+            | Self::Run { .. } => None,
         }
     }
 }
@@ -155,6 +170,11 @@ impl ActionKind {
     /// Whether it ends the present boot of the host. These are what the rate limit counts.
     pub fn ends_boot(self) -> bool {
         matches!(self, Self::Reboot | Self::Shutdown)
+    }
+
+    /// Whether a claim that was carried out is never carried out again: its end is found out, or is unknown.
+    pub fn is_done_once(self) -> bool {
+        self.repeat(Route::Agent) != Repeat::Safe
     }
 
     /// Whether it changes anything. What only reads is never claimed, fenced or rate-limited.
@@ -170,6 +190,7 @@ impl ActionKind {
                 Self::Probe | Self::Check | Self::Observe | Self::Drain | Self::Undrain | Self::StopChild | Self::StartChild,
             ) => Repeat::Safe,
             (Route::Agent | Route::Ssh, Self::Reboot | Self::Shutdown) => Repeat::IfUnchanged,
+            (Route::Agent | Route::Ssh, Self::Run) => Repeat::Never,
         }
     }
 }
@@ -186,6 +207,7 @@ impl fmt::Display for ActionKind {
             Self::StartChild => "start",
             Self::Reboot => "reboot",
             Self::Shutdown => "shutdown",
+            Self::Run => "run",
         })
     }
 }

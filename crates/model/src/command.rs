@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::lenient::{self, Maybe};
-use crate::{Action, BootIdentity, CheckResult, ChildStatus, CommandId, ItemState, OrchestrationId, Report, TargetId, Timestamp};
+use crate::{
+    Action, BootIdentity, CheckResult, ChildStatus, CommandId, ItemState, OrchestrationId, Ran, Report, TargetId, Timestamp,
+};
 
 /// Orders commands: a target refuses what stands under the highest fence that it has seen (G9). Compared first by epoch
 /// (raised by a new or restored database), then by position (allotted in commit order).
@@ -168,6 +170,8 @@ pub enum Observed {
     Items(Vec<ItemState>),
     /// One result for each check that was asked.
     Checks(Vec<CheckResult>),
+    /// How the command ended that was run.
+    Ran(Ran),
 }
 
 /// Journals of version 1 hold the bare status of a child.
@@ -184,6 +188,7 @@ enum Told {
     Child(ChildStatus),
     Items(Vec<ItemState>),
     Checks(Vec<CheckResult>),
+    Ran(Ran),
 }
 
 impl From<WrittenObserved> for Observed {
@@ -192,6 +197,7 @@ impl From<WrittenObserved> for Observed {
             WrittenObserved::Now(Told::Child(status)) | WrittenObserved::Older(status) => Self::Child(status),
             WrittenObserved::Now(Told::Items(items)) => Self::Items(items),
             WrittenObserved::Now(Told::Checks(results)) => Self::Checks(results),
+            WrittenObserved::Now(Told::Ran(ran)) => Self::Ran(ran),
         }
     }
 }
@@ -242,7 +248,9 @@ mod tests {
         let seen = Observed::Child(ChildStatus::Running);
         assert_eq!(serde_json::from_str::<Observed>(r#""running""#).unwrap(), seen);
         let items = Observed::Items(vec![ItemState { name: "web/web1".to_owned(), state: "ready".to_owned(), in_service: true }]);
-        for today in [seen, items, Observed::Checks(Vec::new())] {
+        let said = crate::Said { bytes: 3, tail: "ok\n".to_owned() };
+        let ran = Observed::Ran(Ran { exit: Some(3), timed_out: false, out: said, err: crate::Said::default() });
+        for today in [seen, items, Observed::Checks(Vec::new()), ran] {
             assert_eq!(serde_json::from_str::<Observed>(&serde_json::to_string(&today).unwrap()).unwrap(), today);
         }
     }

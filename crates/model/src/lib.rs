@@ -15,6 +15,7 @@ mod plan;
 mod report;
 mod request;
 mod rollout;
+mod run;
 mod selector;
 mod target;
 mod time;
@@ -29,6 +30,7 @@ pub use plan::{Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy
 pub use report::{ChildReport, Listing, PendingShutdown, RateState, Readable, Report};
 pub use request::{Actor, Force, Operation, Options, Request};
 pub use rollout::{Amount, AmountError, Approval, DrainPolicy, Rollout, RolloutOptions, Unfinished};
+pub use run::{LONGEST_LINE, Ran, Run, RunRequest, Said, is_file_name};
 pub use selector::{SelectionError, Selector, SelectorError};
 pub use target::{ChildKind, ChildRef, ChildStatus, Labels};
 pub use time::{Millis, MillisError, Timestamp};

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Drain, DrainPolicy, Millis, Route, TargetId, Unfinished, Vars};
+use crate::{Check, Drain, DrainPolicy, Millis, Route, Run, TargetId, Unfinished, Vars};
 
 /// Which planner made a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum Planner {
     Host,
     /// A fleet in waves (S2).
     Rollout,
+    /// A command on each host of a fleet, in waves (S2).
+    Run,
 }
 
 /// What happens when children do not stop in time (ruling 6).
@@ -165,6 +167,13 @@ pub enum StepAction {
         begin_within: Millis,
         /// Silence that counts as being off: two heartbeats.
         silence: Millis,
+    },
+    /// Run a command, once. There is no undo.
+    Run {
+        /// What.
+        run: Run,
+        /// Then it is killed.
+        limit: Millis,
     },
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Millis, Rollout, TargetId, TimeoutPolicy};
+use crate::{Millis, Rollout, RunRequest, TargetId, TimeoutPolicy};
 
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,15 @@ pub enum Operation {
     Shutdown,
     /// Go through a fleet: drain, stop what runs on each host, reboot, bring back, verify (S2).
     RollingReboot,
+    /// Run one command on each host of a fleet (S2).
+    Run,
+}
+
+impl Operation {
+    /// Whether it goes through a fleet, with a [`Rollout`].
+    pub fn is_rolling(self) -> bool {
+        matches!(self, Self::RollingReboot | Self::Run)
+    }
 }
 
 impl fmt::Display for Operation {
@@ -46,6 +55,7 @@ impl fmt::Display for Operation {
             Self::Reboot => "reboot",
             Self::Shutdown => "shutdown",
             Self::RollingReboot => "rolling reboot",
+            Self::Run => "run",
         })
     }
 }
@@ -80,9 +90,12 @@ pub struct Request {
     pub operation: Operation,
     /// How.
     pub options: Options,
-    /// How the fleet is gone through: for [`Operation::RollingReboot`], and only for it.
+    /// How the fleet is gone through: for what is rolling ([`Operation::is_rolling`]), and only for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// For [`Operation::Run`], and only for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunRequest>,
     /// Who.
     pub by: Actor,
 }

@@ -32,17 +32,17 @@ pub const HOOKS_DIR: &str = "/etc/reveille/hooks";
 
 /// The actions that a host of this kind can perform.
 pub fn supported_actions(kind: &HostKind) -> BTreeSet<ActionKind> {
-    use ActionKind::{Check, Drain, Observe, Probe, Reboot, Shutdown, StartChild, StopChild, Undrain};
+    use ActionKind::{Check, Drain, Observe, Probe, Reboot, Run, Shutdown, StartChild, StopChild, Undrain};
     match kind {
-        HostKind::Systemd | HostKind::Shell => {
-            [Probe, Check, Observe, Drain, Undrain, StopChild, StartChild, Reboot, Shutdown].into()
-        }
-        HostKind::Sandbox { .. } => [Probe, StopChild, StartChild, Reboot, Shutdown].into(),
+        HostKind::Systemd => [Probe, Check, Observe, Drain, Undrain, StopChild, StartChild, Reboot, Shutdown, Run].into(),
+        // Commands over SSH are run without an engine, with the right of whoever logs in.
+        HostKind::Shell => [Probe, Check, Observe, Drain, Undrain, StopChild, StartChild, Reboot, Shutdown].into(),
+        HostKind::Sandbox { .. } => [Probe, StopChild, StartChild, Reboot, Shutdown, Run].into(),
     }
 }
 
 /// The recipe for an action on this host, with its named hooks in the folder `hooks`. A probe is no recipe: it is answered with
-/// [`crate::read_host`], and its checks with [`crate::checks`].
+/// [`crate::read_host`], and its checks with [`crate::checks`]; nor is a command, for which [`crate::command`] says what is run.
 ///
 /// The time limit is the action's own (`grace`, `limit`), plus at most 30 s for tools that do not end. What the recipe does not
 /// know ends as [`ErrorCode::Unsupported`]. Comparing `expect_boot` is the performer's duty, before the first step.
@@ -56,6 +56,7 @@ pub fn perform(kind: &HostKind, host: TargetId, hooks: &str, action: &Action) ->
         Action::Reboot { ignore_inhibitors, .. } => return power(kind, "reboot", *ignore_inhibitors),
         Action::Shutdown { ignore_inhibitors, .. } => return power(kind, "poweroff", *ignore_inhibitors),
         Action::Probe { .. } => return unsupported("a probe is answered by reading the host".to_owned()),
+        Action::Run { .. } => return unsupported("a command is run by whoever keeps what it says".to_owned()),
         Action::Check { checks: asked } => return Script::new(Checks(checks(hooks, asked))),
         Action::Observe { drain } => return drain::script(drain, Goal::Look, hooks, Millis(0)),
         Action::Drain { drain, grace, force } => return drain::script(drain, Goal::Out { force: *force }, hooks, *grace),

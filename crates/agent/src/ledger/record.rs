@@ -44,7 +44,7 @@ pub enum Record {
         /// Carries the boot identity that a reboot is compared with (G3).
         at: Moment,
     },
-    /// The tool of a reboot or shutdown may have been run from here on.
+    /// The tool of a reboot or shutdown, or a command, may have been run from here on.
     Executing {
         /// Which.
         command: CommandId,

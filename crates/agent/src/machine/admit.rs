@@ -1,7 +1,7 @@
 //! Whether a command is obeyed (G9), rule by rule.
 
 use model::broken::{self, Rule};
-use model::{Action, ActionKind, CheckKind, Command, CommandId, ErrorCode};
+use model::{Action, ActionKind, CheckKind, Command, CommandId, ErrorCode, Run};
 use protocol::native::{ControllerBody, Refused};
 
 use super::clock::Anchor;
@@ -162,8 +162,8 @@ impl Machine {
     fn refusal(&self, retained: bool, command: &Command, now: &Moment) -> Option<Refusal> {
         let kind = command.action.kind();
         if let Some(reason) = &self.corrupt {
-            // Whether it had begun an end of this boot is not known any more: that is no refusal.
-            let code = if kind.ends_boot() { ErrorCode::OutcomeUnknown } else { ErrorCode::LedgerFailed };
+            // Whether it had begun an end of this boot, or a command, is not known any more: that is no refusal.
+            let code = if kind.is_done_once() { ErrorCode::OutcomeUnknown } else { ErrorCode::LedgerFailed };
             return Some((code, reason.clone()));
         }
         if command.target != self.config.host {
@@ -184,6 +184,9 @@ impl Machine {
         }
         if self.under_fence(command) {
             return Some((ErrorCode::UnderFence, under(command, self.state.fence_for(command))));
+        }
+        if let Some(refusal) = self.not_run(&command.action) {
+            return Some(refusal);
         }
         if let Some(expected) = command.action.expect_boot() {
             if expected != self.boot && !broken::is(Rule::IgnoreExpectBoot) {
@@ -208,6 +211,25 @@ impl Machine {
             }
         }
         None
+    }
+
+    /// Why a command is not run here: by nobody's word but that of the users who are configured, and on no other boot than the
+    /// one on which it was admitted.
+    fn not_run(&self, action: &Action) -> Option<Refusal> {
+        let Action::Run { run, expect_boot, .. } = action else { return None };
+        if let Run::Free { by, .. } = run
+            && !self.config.free_users.contains(by)
+        {
+            let words = format!("this host runs no free commands of user {by}: name them under [free] in its agent.toml");
+            return Some((ErrorCode::Refused, words));
+        }
+        (*expect_boot != self.boot && !broken::is(Rule::IgnoreExpectBoot)).then(|| self.other_boot(*expect_boot))
+    }
+
+    /// A command is not run on another boot than the one on which it was admitted.
+    pub(super) fn other_boot(&self, expected: model::BootIdentity) -> Refusal {
+        let words = format!("this host is on boot {}, not on {expected}: the command was not run", self.boot);
+        (ErrorCode::BootDiffers, words)
     }
 
     /// Whether its time has passed. Without any trusted time: no; the caller sees to that.

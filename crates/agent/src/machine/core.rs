@@ -13,6 +13,8 @@ use super::state::State;
 use super::{Clock, Config, Effect, Input, Reading, Refusal, Token};
 use crate::ledger::{LEDGER_VERSION, Moment, Record};
 
+const UNSEEN: &str = "the agent ended while the command ran, or right before: whether it was done, and how it ended, is not known; look at the host";
+
 /// A ledger of so many records is written anew, shorter.
 const COMPACT_AT: usize = 256;
 
@@ -412,8 +414,8 @@ impl Machine {
             Flow::Queued { .. } => {
                 let claim = self.state.open.get(&id)?;
                 let kind = claim.command.action.kind();
-                // Whether the boot has ended can be judged without any clock; whether to act cannot.
-                let judged = kind.ends_boot() && (claim.at.boot != self.boot || claim.executing.is_some());
+                // Whether the boot has ended, or a command was begun, can be judged without any clock; whether to act cannot.
+                let judged = kind.is_done_once() && (claim.at.boot != self.boot || claim.executing.is_some());
                 ((judged || time_known) && !self.is_busy(&claim.command)).then(|| self.writable())
             }
             Flow::Watching { check_at, reading: false, .. } => Some(*check_at),
@@ -464,6 +466,17 @@ impl Machine {
                 return;
             }
         }
+        if let Action::Run { expect_boot, .. } = &command.action {
+            // Begun, and its end not seen: it is never begun again (design, section 5).
+            if claim.executing.is_some() {
+                let ack = self.failed(id, (ErrorCode::OutcomeUnknown, UNSEEN.to_owned()));
+                return self.end(ack, now, turn);
+            }
+            if *expect_boot != self.boot {
+                let ack = self.failed(id, self.other_boot(*expect_boot));
+                return self.end(ack, now, turn);
+            }
+        }
         if self.under_fence(&command) {
             let ack = self.failed(id, (ErrorCode::UnderFence, under(&command, self.state.fence_for(&command))));
             return self.end(ack, now, turn);
@@ -473,7 +486,7 @@ impl Machine {
             return self.end(ack, now, turn);
         }
         let started = self.ack(id, AckStatus::ExecutionStarted);
-        if command.action.kind().ends_boot() {
+        if command.action.kind().is_done_once() {
             self.write(Record::Executing { command: id, at: *now }, Then::Nothing, turn);
             self.flows.insert(id, Flow::Saying);
             let (body, limit) = (Box::new(DeviceBody::Ack { ack: started }), self.config.say_limit);

@@ -55,6 +55,8 @@ pub struct Config {
     pub agent_version: String,
     /// What this host can perform.
     pub actions: BTreeSet<ActionKind>,
+    /// Users whose free commands are run; nobody's by default.
+    pub free_users: BTreeSet<String>,
     /// Time between two heartbeats; default 30 s (ruling 23).
     pub heartbeat: Millis,
     /// Commanded reboots and shutdowns in one window; default 3 (G9). At least 1.
@@ -78,6 +80,7 @@ impl Config {
             controller,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             actions,
+            free_users: BTreeSet::new(),
             heartbeat: Millis::secs(30),
             rate_limit: 3,
             rate_window: Millis::secs(15 * 60),

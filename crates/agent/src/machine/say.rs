@@ -73,10 +73,10 @@ impl Machine {
     }
 
     /// Whether this last word may be said before it is on disk: what was seen stays true, and what is safe may run again.
-    /// That a reboot failed may not: a claim still open on disk could yet perform it.
+    /// That a reboot failed, or a command, may not: a claim still open on disk could yet perform it.
     pub(super) fn harmless(&self, ack: &Ack) -> bool {
-        let ends_boot = |claim: &Claim| claim.command.action.kind().ends_boot();
-        ack.status == AckStatus::Completed || !self.state.open.get(&ack.command).is_some_and(ends_boot)
+        let once = |claim: &Claim| claim.command.action.kind().is_done_once();
+        ack.status == AckStatus::Completed || !self.state.open.get(&ack.command).is_some_and(once)
     }
 
     /// Says the last word on every recent command again.

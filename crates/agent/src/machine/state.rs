@@ -19,7 +19,7 @@ const MOST_BOOTS: usize = 64;
 pub(super) struct Claim {
     pub(super) command: Arc<Command>,
     pub(super) at: Moment,
-    /// Reboot and shutdown: the tool may have been run from here on.
+    /// Reboot, shutdown and run: the tool may have been run from here on.
     pub(super) executing: Option<Moment>,
 }
 

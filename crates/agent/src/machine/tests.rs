@@ -3,3 +3,4 @@ mod crash;
 mod journey;
 mod look;
 mod refuse;
+mod run;

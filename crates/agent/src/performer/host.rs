@@ -34,6 +34,10 @@ pub struct Host {
     readings: Arc<Semaphore>,
     /// The folder of named hooks.
     hooks: Arc<str>,
+    /// The folder of named commands.
+    commands: Arc<str>,
+    /// As whom free commands run.
+    run_as: Option<Arc<str>>,
     packages: Arc<Mutex<Packages>>,
 }
 
@@ -50,11 +54,31 @@ impl Host {
         let note = configured.is_none().then_some(state.clone());
         let engines = Arc::new(Mutex::new(configured.unwrap_or_else(|| identity::engines(&state))));
         let hooks = hooks.to_string_lossy().into();
-        Self { kind, id, engines, note, readings: Arc::new(Semaphore::new(READINGS)), hooks, packages: Arc::default() }
+        let (commands, run_as) = (recipe::COMMANDS_DIR.into(), None);
+        let readings = Arc::new(Semaphore::new(READINGS));
+        Self { kind, id, engines, note, readings, hooks, commands, run_as, packages: Arc::default() }
+    }
+
+    /// With named commands in another folder, and free ones run as this user.
+    #[must_use]
+    pub fn with_commands(self, commands: &std::path::Path, run_as: Option<&str>) -> Self {
+        Self { commands: commands.to_string_lossy().into(), run_as: run_as.map(Into::into), ..self }
     }
 
     /// Begins the recipe of a command.
     pub fn perform(&self, command: &Command, answers: mpsc::UnboundedSender<Input>) {
+        if let Action::Run { run, limit, .. } = &command.action {
+            let program = recipe::command(&self.commands, self.run_as.as_deref(), run, *limit);
+            let command = command.id;
+            tokio::spawn(async move {
+                let verdict = match tool::perform(program).await {
+                    Ok(invocation) => tool::run_kept(&invocation).await,
+                    Err(refused) => refused,
+                };
+                drop(answers.send(Input::Performed { command, verdict }));
+            });
+            return;
+        }
         let script = recipe::perform(&self.kind, self.id, &self.hooks, &command.action);
         let command = command.id;
         tokio::spawn(async move {

@@ -33,7 +33,7 @@ pub(super) async fn at(state: &Path, name: &str) {
 pub(super) async fn before_append(state: &Path, record: &Record) {
     match record {
         Record::Claimed { command, .. } if command.action.kind().ends_boot() => at(state, "before_claim").await,
-        // Written for reboots and shutdowns only: claimed, and certainly not ordered.
+        // Written for what is done once only: claimed, and certainly not ordered.
         Record::Executing { .. } => at(state, "after_claim").await,
         _ => {}
     }

@@ -75,7 +75,8 @@ impl Bench {
             records,
             boot,
             clocks,
-            host: Host::new(kind, host_id(), None, folder.path().to_owned(), &folder.path().join("hooks")),
+            host: Host::new(kind, host_id(), None, folder.path().to_owned(), &folder.path().join("hooks"))
+                .with_commands(&folder.path().join("commands.d"), None),
             state_dir: folder.path().to_owned(),
         };
         let (to, from_network) = mpsc::channel(8);
@@ -278,4 +279,51 @@ fn a_message_that_is_too_large_loses_its_children_and_not_its_word() {
     assert!(shorten(&mut body));
     assert!(matches!(body, DeviceBody::Report { report } if report.children().is_none()));
     assert!(!shorten(&mut DeviceBody::Gone { instance: model::InstanceId(Uuid::from_u128(1)) }));
+}
+
+#[tokio::test]
+async fn a_named_command_is_a_file_of_root_that_is_run_once_and_whose_end_is_kept() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let commands = folder.path().join("commands.d");
+    std::fs::create_dir(&commands).unwrap();
+    let file = commands.join("rotate");
+    let log = folder.path().join("runs");
+    std::fs::write(&file, format!("#!/bin/sh\necho once >> {}\necho rotated; echo careful >&2\nexit 3\n", log.display()))
+        .unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let root = std::fs::metadata(&file).unwrap().uid() == 0;
+    let mut bench = Bench::start(folder, BOOT_1).await;
+    let run = |name: &str| model::Run::Named { name: name.to_owned() };
+    let of = |bench: &Bench, n, run| bench.command(n, Action::Run { run, expect_boot: bench.boot, limit: Millis::secs(60) });
+    let command = of(&bench, 1, run("rotate"));
+    let payload = bench.seal(&command);
+    bench.send(payload.clone(), false).await;
+    if !root {
+        let error = bench.ack(command.id, AckStatus::Failed).await.error.unwrap();
+        assert!(error.message.contains("belongs to user"), "{error:?}");
+        return;
+    }
+    let ack = bench.ack(command.id, AckStatus::Completed).await;
+    let Some(model::Observed::Ran(ran)) = ack.observed else { panic!("{ack:?}") };
+    assert_eq!((ran.exit, ran.out.tail.as_str(), ran.err.tail.as_str()), (Some(3), "rotated\n", "careful\n"));
+    // The same once more, and after a restart: said again, and not run again.
+    bench.send(payload.clone(), false).await;
+    bench.ack(command.id, AckStatus::Completed).await;
+    let mut bench = Bench::start(bench.stop().await, BOOT_1).await;
+    bench.send(payload, false).await;
+    bench.ack(command.id, AckStatus::Completed).await;
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "once\n");
+    // What is not there, and what others could have written, is not run.
+    let missing = of(&bench, 2, run("missing"));
+    let payload = bench.seal(&missing);
+    bench.send(payload, false).await;
+    assert_eq!(bench.ack(missing.id, AckStatus::Failed).await.error.unwrap().code, ErrorCode::NotFound);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let open = of(&bench, 3, run("rotate"));
+    let payload = bench.seal(&open);
+    bench.send(payload, false).await;
+    assert_eq!(bench.ack(open.id, AckStatus::Failed).await.error.unwrap().code, ErrorCode::Refused);
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "once\n");
+    bench.stop().await;
 }

@@ -46,8 +46,15 @@ pub(super) fn says_the_same(a: &Report, b: &Report) -> bool {
 /// Whether an ack may change anything. A boot's end is completed by another boot identity alone (G3); and once a command
 /// was accepted, refusals of a repeated or mangled copy say nothing about it.
 pub(super) fn is_credible(command: &Command, accepted: bool, ack: &Ack, now: Timestamp) -> bool {
-    let Some(expect_boot) = command.action.expect_boot() else { return true };
     let code = ack.error.as_ref().map(|e| e.code);
+    let Some(expect_boot) = command.action.expect_boot() else {
+        // A command is handed over once: what is said of a copy ends nothing that may be running.
+        return match code.filter(|_| command.action.kind().is_done_once() && ack.status == AckStatus::Failed) {
+            Some(code) if is_forgotten(code) => !accepted && now > command.expires_at,
+            Some(code) if is_said_of_a_copy(code) => !accepted,
+            _ => true,
+        };
+    };
     match (ack.status, code) {
         (AckStatus::Completed, _) => ack.boot != expect_boot || broken::is(Rule::ProofIgnoresBoot),
         // Kept in memory only: until the command has expired, another copy of it may still be obeyed.

@@ -131,7 +131,7 @@ impl Engine {
         if self.open.contains_key(&id) || self.ended.contains_key(&id) {
             return Reply::Refused(Refusal::NothingToDo);
         }
-        if request.operation == Operation::RollingReboot {
+        if request.operation.is_rolling() {
             return self.submit_rollout(id, request, now, facts);
         }
         let mut blockers = self.blockers(&request, now);
@@ -181,7 +181,7 @@ impl Engine {
         {
             return Err(Refusal::StillRunning { orchestration: old.id });
         }
-        if request.operation != Operation::RollingReboot {
+        if !request.operation.is_rolling() {
             return Ok(self.plan(request));
         }
         let reserved: Reserved = self.reserved(again);
@@ -189,7 +189,9 @@ impl Engine {
         let mut refused = Vec::new();
         for target in &request.targets {
             let mut blockers = guard.blockers(*target, request, Asks::default());
-            blockers.retain(|b| refuses(&b.why));
+            // A command that some host can never run is refused whole, before it was run on the others.
+            let is_run = request.operation == Operation::Run;
+            blockers.retain(|b| refuses(&b.why) || is_run && matches!(b.why, Why::Unsupported { .. }));
             if !blockers.is_empty() {
                 let name = self.name_of(*target).unwrap_or_else(|| target.to_string());
                 refused.push(TargetBlockers { target: *target, name, blockers });
@@ -255,6 +257,9 @@ impl Engine {
         }
         if left.iter().all(|t| past(t)) {
             return Reply::Refused(Refusal::RebootAlreadyIssued);
+        }
+        if left.iter().all(|t| t.run_issued) {
+            return Reply::Refused(Refusal::CommandAlreadyIssued);
         }
         self.own_fact(id, Entry::CancelRequested, by, now, facts);
         Reply::Noted

@@ -101,6 +101,9 @@ impl Cursor<'_> {
     /// The end of a track that was not taken back.
     pub(super) fn finish(&self) -> Vec<Out> {
         let it = self.view.orchestration;
+        if let Some(out) = self.finish_run() {
+            return out;
+        }
         if leaves_down(it.request.operation) {
             return vec![Out::Own(Entry::TrackEnded { track: self.number, outcome: Outcome::Completed, reason: None })];
         }

@@ -2,13 +2,14 @@
 
 mod backwards;
 mod end;
+mod run;
 
 use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    ActionKind, Direction, Drain, DrainPolicy, Millis, Observed, Place, Planner, Readable, Recheck, Report, Site, Step,
-    StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp,
+    ActionKind, Direction, Drain, DrainPolicy, Millis, Observed, Operation, Place, Planner, Readable, Recheck, Report, Site,
+    Step, StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp,
 };
 
 use crate::decision::{Out, View, leaves_down, parallel, unwind};
@@ -56,7 +57,7 @@ pub(crate) fn is_satisfied(
 ) -> bool {
     let Some(report) = run.answer(plan.target) else { return false };
     match recheck {
-        Recheck::Admission => report.children().is_some(),
+        Recheck::Admission => is_whole(view, report),
         // A child on its way up would be killed by the reboot: asked again until it has come up or the limit (ruling 16).
         Recheck::ChildrenDown => report.children().is_some() && creating(report).is_empty(),
         Recheck::Restored | Recheck::Soak => match track.unrestored(report) {
@@ -108,6 +109,7 @@ impl Cursor<'_> {
             StepAction::Undrain { drain } => self.after_undrain(last, run, drain),
             StepAction::Stop { on_timeout, .. } => self.after_stop(last, run, *on_timeout),
             StepAction::Reboot { .. } | StepAction::Shutdown { .. } => self.after_boot_end(last, run),
+            StepAction::Run { .. } => self.after_run(last, run),
             StepAction::Start | StepAction::StopAgain => self.go_on(last),
         }
     }
@@ -120,7 +122,7 @@ impl Cursor<'_> {
 
     fn after_admission(&self, last: Place, run: &StepRun) -> Option<Vec<Out>> {
         let request = &self.view.orchestration.request;
-        let Some(report) = run.answer(self.plan.target).filter(|r| r.children().is_some()) else {
+        let Some(report) = run.answer(self.plan.target).filter(|r| is_whole(self.view, r)) else {
             return Some(self.turn_back(format!("the host gave no complete report{}", self.last_word(run))));
         };
         if let Some(out) = self.is_not_needed(report) {
@@ -128,7 +130,8 @@ impl Cursor<'_> {
         }
         let mut why = self.not_ready(report);
         // What ends no boot only brings back what was begun before: that is never gated (G5).
-        if self.find(ends_boot).is_some() && !self.is_second_half() {
+        let begins = self.find(|a| ends_boot(a) || matches!(a, StepAction::Run { .. })).is_some();
+        if begins && !self.is_second_half() {
             let mut blockers = guard::report_blockers(report, run.started_at, request, run.started_at);
             guard::override_by(request, &mut blockers);
             // The children may have stopped by themselves since the request: then there is nothing to stop.
@@ -338,6 +341,9 @@ impl Cursor<'_> {
         if let Some(out) = self.another_round(Direction::Do) {
             return Some(out);
         }
+        if self.view.orchestration.plan.planner == Planner::Run {
+            return self.after_health_of_a_run(last, step, run);
+        }
         if self.view.orchestration.plan.planner == Planner::Host || broken::is(Rule::UndrainUnhealthy) {
             return self.go_on(last);
         }
@@ -480,6 +486,11 @@ impl Cursor<'_> {
     fn name(&self, id: TargetId) -> String {
         self.track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())
     }
+}
+
+/// Whether the report tells what must be known before anything begins. A command has no business with children.
+fn is_whole(view: &View<'_>, report: &Report) -> bool {
+    report.children().is_some() || view.orchestration.request.operation == Operation::Run
 }
 
 fn ends_boot(action: &StepAction) -> bool {

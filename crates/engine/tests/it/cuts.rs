@@ -33,6 +33,7 @@ fn submit(shell: &mut Shell) {
         operation: Operation::OrchestratedReboot,
         options: options(),
         rollout: None,
+        run: None,
         by: user(),
     };
     shell.input(Input::Submit { id: ID, request });

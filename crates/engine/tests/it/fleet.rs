@@ -97,7 +97,14 @@ impl World {
     pub(crate) fn request(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Request {
         let rollout: Rollout = self.shell.config.rollout_of(said, retry_of);
         let targets = self.shell.hosts.iter().map(|h| h.id).collect();
-        Request { targets, operation: Operation::RollingReboot, options: options(), rollout: Some(rollout), by: user() }
+        Request {
+            targets,
+            operation: Operation::RollingReboot,
+            options: options(),
+            rollout: Some(rollout),
+            run: None,
+            by: user(),
+        }
     }
 
     pub(crate) fn submit(&mut self, said: &RolloutOptions) -> Reply {

@@ -113,6 +113,7 @@ impl List {
             operation: Operation::RollingReboot,
             options: options(),
             rollout: Some(rollout),
+            run: None,
             by: user(),
         };
         let report = Box::new(shell.hosts.iter_mut().find(|h| h.name == host).expect("a host").report(shell.now));

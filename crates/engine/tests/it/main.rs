@@ -10,6 +10,7 @@ mod lists;
 mod marks;
 mod phases;
 mod returns;
+mod runs;
 mod samples;
 mod script;
 mod unlisted;

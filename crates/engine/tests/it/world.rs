@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, CheckResult, ChildKind, ChildRef, ChildReport, ChildStatus,
-    Command, Drain, ErrorCode, InstanceId, ItemState, Observed, PendingShutdown, RateState, Readable, Report, TargetId,
-    Timestamp,
+    Command, Drain, ErrorCode, InstanceId, ItemState, Observed, PendingShutdown, Ran, RateState, Readable, Report, Said,
+    TargetId, Timestamp,
 };
 use uuid::Uuid;
 
@@ -29,6 +29,11 @@ pub(crate) struct Host {
     pub(crate) reboot_required: Readable<Option<String>>,
     /// It is of a kind that knows no checks.
     pub(crate) cannot_check: bool,
+    /// The exit code of each command that is run on it, and how many were.
+    pub(crate) exit: i32,
+    pub(crate) runs: u32,
+    /// An older agent, which knows no commands.
+    pub(crate) no_runs: bool,
 }
 
 pub(crate) fn host_id(name: &str) -> TargetId {
@@ -53,6 +58,9 @@ impl Host {
             failing: BTreeSet::new(),
             reboot_required: Readable::Unknown("not asked".into()),
             cannot_check: false,
+            exit: 0,
+            runs: 0,
+            no_runs: false,
         }
     }
 
@@ -83,6 +91,7 @@ impl Host {
             agent_version: "0".into(),
             protocol_version: 1,
             actions: BTreeSet::from([
+                if self.no_runs { ActionKind::Probe } else { ActionKind::Run },
                 ActionKind::Probe,
                 ActionKind::Check,
                 ActionKind::StopChild,
@@ -119,6 +128,7 @@ impl Host {
                     self.set(&child.name, if *frozen { ChildStatus::Frozen } else { ChildStatus::Running });
                 }
                 Action::Reboot { .. } => self.reboot(),
+                Action::Run { .. } => self.runs += 1,
                 Action::Shutdown { .. } | Action::Probe { .. } | Action::Check { .. } | Action::Observe { .. } => {}
                 Action::Drain { drain, .. } => {
                     for name in names(drain) {
@@ -155,6 +165,10 @@ impl Host {
                 };
                 Some(Observed::Checks(checks.iter().map(|c| result(&c.name)).collect()))
             }
+            Action::Run { .. } if status == AckStatus::Completed => {
+                let (out, err) = (said(&format!("out of {}\n", self.name)), said("well\n"));
+                Some(Observed::Ran(Ran { exit: Some(self.exit), timed_out: false, out, err }))
+            }
             _ => child,
         };
         Ack {
@@ -182,6 +196,10 @@ impl Host {
     pub(crate) fn set(&mut self, child: &str, status: ChildStatus) {
         self.children.entry(child.to_owned()).or_insert((status, false)).0 = status;
     }
+}
+
+fn said(text: &str) -> Said {
+    Said { bytes: text.len() as u64, tail: text.to_owned() }
 }
 
 /// What a drain names.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use model::{ErrorCode, ItemState, Millis};
+use model::{ErrorCode, ItemState, Millis, is_file_name};
 
 use super::{Goal, LOOK, Look, Service, Trouble, Wish};
 use crate::{Invocation, Output};
@@ -20,13 +20,6 @@ const FOLDER: u32 = 0o040_000;
 
 pub(crate) struct Hook {
     path: String,
-}
-
-/// A file name, never a path or an option.
-fn is_name(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        && !name.starts_with(['-', '.'])
 }
 
 /// The program and all folders above it.
@@ -47,14 +40,19 @@ pub(crate) fn ask_safe(path: &str, limit: Millis) -> Invocation {
 
 /// Whether nobody but root could have changed what would be run.
 pub(crate) fn safe(path: &str, output: &Output) -> Result<(), Trouble> {
+    safe_as("hook", path, output)
+}
+
+/// The same for another kind of program, `what` in messages.
+pub(crate) fn safe_as(what: &str, path: &str, output: &Output) -> Result<(), Trouble> {
     if !output.succeeded() {
         let missing = output.exit == Some(1) && output.stderr.contains("No such file");
         let code = if missing { ErrorCode::NotFound } else { ErrorCode::NotObserved };
-        return Err(Trouble::new(code, format!("hook {path}: {}", output.words())));
+        return Err(Trouble::new(code, format!("{what} {path}: {}", output.words())));
     }
     let places = places(path);
     let lines: Vec<&str> = output.stdout.lines().collect();
-    let unread = || Trouble::unread(format!("hook {path}: its owner cannot be read: {}", output.words()));
+    let unread = || Trouble::unread(format!("{what} {path}: its owner cannot be read: {}", output.words()));
     if lines.len() != places.len() || !output.stdout.ends_with('\n') {
         return Err(unread());
     }
@@ -62,7 +60,7 @@ pub(crate) fn safe(path: &str, output: &Output) -> Result<(), Trouble> {
         let (owner, mode) = line.split_once(' ').ok_or_else(unread)?;
         let mode = u32::from_str_radix(mode, 16).map_err(|_| unread())?;
         let refuse = |why: &str| {
-            let hint = "hooks and the folders above them must belong to root and be writable by root only";
+            let hint = format!("{what}s and the folders above them must belong to root and be writable by root only");
             Err(Trouble::new(ErrorCode::Refused, format!("{place} {why}: {hint}")))
         };
         let wanted = if index == 0 { FILE } else { FOLDER };
@@ -82,7 +80,7 @@ pub(crate) fn safe(path: &str, output: &Output) -> Result<(), Trouble> {
 
 impl Hook {
     pub(crate) fn new(hooks: &str, name: &str) -> Result<Self, Trouble> {
-        if !is_name(name) {
+        if !is_file_name(name) {
             let why = format!("{name:?} is no name of a hook (letters, digits, - _ . and no path)");
             return Err(Trouble::new(ErrorCode::Malformed, why));
         }

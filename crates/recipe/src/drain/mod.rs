@@ -12,7 +12,7 @@ use model::{Drain, ErrorCode, ItemState, Millis, Observed};
 use crate::{Invocation, Next, Output, Script, Steps, Verdict};
 
 pub(crate) use containers::{inspect, program, read_inspected};
-pub(crate) use hook::{Hook, ask_safe, safe};
+pub(crate) use hook::{Hook, ask_safe, safe, safe_as};
 pub(crate) use units::{Unit, read_units, show};
 
 /// Between two looks.

@@ -67,6 +67,7 @@ pub(crate) fn config() -> Config {
         ActionKind::StartChild,
         ActionKind::Reboot,
         ActionKind::Shutdown,
+        ActionKind::Run,
     ]);
     Config::new(host(), InstanceId(Uuid::from_u128(1)), "key-1".to_owned(), actions)
 }

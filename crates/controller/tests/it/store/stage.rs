@@ -62,6 +62,7 @@ pub(crate) fn view(id: OrchestrationId, host: TargetId, outcome: Option<Outcome>
         children: Vec::new(),
         steps: Vec::new(),
         rollout: None,
+        run: None,
         counts: engine::Counts::default(),
         wave: 0,
         waves: 1,

@@ -1,6 +1,6 @@
 //! Why there is no plan.
 
-use model::{Amount, Operation, TargetId};
+use model::{Amount, Millis, Operation, TargetId};
 
 use crate::config::RolloutError;
 
@@ -94,6 +94,28 @@ pub enum PlanError {
         rule: String,
         /// Filled in.
         hook: String,
+    },
+    /// Nothing to run.
+    #[error("no command is given")]
+    NoCommand,
+    /// What cannot be a command.
+    #[error("{0}")]
+    BadCommand(String),
+    /// How long it may take.
+    #[error("a command may take from 1ms to {most} on a host, not {limit}")]
+    RunLimit {
+        /// As asked for.
+        limit: Millis,
+        /// As configured (`wait_limit`).
+        most: Millis,
+    },
+    /// The engine runs commands over agents alone.
+    #[error(
+        "{host} has no agent: leave it out, or run the command over SSH with an inventory (reveille run -i FILE), with your own right"
+    )]
+    RunWithoutAgent {
+        /// The target.
+        host: String,
     },
     /// Agents run no free commands.
     #[error(

@@ -161,6 +161,20 @@ impl<'a> Lists<'a> {
             on_target(StepAction::Probe { recheck, checks: checks.to_vec(), hold }, limit)
         };
         let mut steps = vec![probe(Recheck::Admission, config.probe_limit, &[], Millis(0))];
+        // A probe that fails begins the soak anew, for as long as a host may take to get healthy.
+        let soak = Millis(rollout.soak.0.saturating_add(config.health_gate.0));
+        if let Some(asked) = &self.request.run {
+            // Handed over, run, and its end told by a host that may be away for a moment.
+            let limit = config.command_expiry.0.saturating_add(asked.limit.0).saturating_add(config.active_limit.0);
+            steps.push(on_target(StepAction::Run { run: asked.run.clone(), limit: asked.limit }, Millis(limit)));
+            if !checks.is_empty() {
+                steps.push(probe(Recheck::Restored, config.health_gate, &checks, config.health_hold));
+                if rollout.soak.0 > 0 {
+                    steps.push(probe(Recheck::Soak, soak, &checks, rollout.soak));
+                }
+            }
+            return steps;
+        }
         if !finish {
             steps.extend(drains.iter().map(|drain| on_target(StepAction::Observe { drain: drain.clone() }, config.probe_limit)));
             steps.extend(drains.iter().map(|drain| {
@@ -195,8 +209,6 @@ impl<'a> Lists<'a> {
         steps.extend(own.into_iter().map(undrain));
         steps.push(probe(Recheck::Restored, config.health_gate, &checks, config.health_hold));
         steps.extend(others.into_iter().map(undrain));
-        // A probe that fails begins the soak anew, for as long as a host may take to get healthy.
-        let soak = Millis(rollout.soak.0.saturating_add(config.health_gate.0));
         steps.push(probe(Recheck::Soak, soak, &checks, rollout.soak));
         steps
     }

@@ -11,8 +11,8 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{
-    Approval, BootIdentity, ChildReport, InstanceId, Labels, Operation, Plan, Planner, Request, Rollout, Route, TargetId, Track,
-    Unfinished, Wave,
+    Approval, BootIdentity, ChildReport, InstanceId, Labels, Millis, Operation, Plan, Planner, Request, Rollout, Route, Run,
+    TargetId, Track, Unfinished, Wave,
 };
 
 use crate::config::{Config, Group};
@@ -51,21 +51,27 @@ pub struct Candidate<'a> {
 /// # Errors
 /// [`PlanError`]: what makes no sense, what nobody could carry out, and what would break a limit with its smallest step (G1).
 pub fn plan(config: &Config, request: &Request, hosts: &[Candidate<'_>]) -> Result<Plan, PlanError> {
-    if request.operation != Operation::RollingReboot {
-        return Err(PlanError::NoRollout(request.operation));
-    }
+    let planner = match request.operation {
+        Operation::RollingReboot => Planner::Rollout,
+        Operation::Run => Planner::Run,
+        other => return Err(PlanError::NoRollout(other)),
+    };
     let rollout = request.rollout.clone().unwrap_or_else(|| config.rollout_of(&model::RolloutOptions::default(), None));
     config.check_rollout(&rollout)?;
     let targets = targets(request, hosts)?;
     no_host_twice(&targets)?;
-    no_nesting(&targets)?;
+    match &request.run {
+        Some(asked) if planner == Planner::Run => runnable(config, &asked.run, asked.limit, &targets)?,
+        _ if planner == Planner::Run => return Err(PlanError::NoCommand),
+        _ => no_nesting(&targets)?,
+    }
     let groups = groups(config, hosts);
     let memberships = memberships(&groups, &targets)?;
     let ordered = order::order(&targets, &groups, &memberships);
     let mut lists = lists::Lists::new(config, request, &rollout);
     let tracks = ordered.iter().map(|index| lists.track(targets[*index])).collect::<Result<Vec<_>, _>>()?;
     let alone = targets.iter().any(|target| target.own);
-    Ok(Plan { planner: Planner::Rollout, lists: lists.done(), waves: waves(&rollout, tracks, alone) })
+    Ok(Plan { planner, lists: lists.done(), waves: waves(&rollout, tracks, alone) })
 }
 
 /// The limit groups that a configuration means among these hosts.
@@ -103,6 +109,18 @@ fn no_host_twice(targets: &[&Candidate<'_>]) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+/// Commands go over agents; over SSH they go without an engine, with the right of whoever runs them.
+fn runnable(config: &Config, run: &Run, limit: Millis, targets: &[&Candidate<'_>]) -> Result<(), PlanError> {
+    run.check().map_err(PlanError::BadCommand)?;
+    if limit.0 == 0 || limit > config.wait_limit {
+        return Err(PlanError::RunLimit { limit, most: config.wait_limit });
+    }
+    match targets.iter().find(|target| target.route != Route::Agent) {
+        Some(target) => Err(PlanError::RunWithoutAgent { host: target.name.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// A target that stands on another one would go down in the middle of its own track (E14).

@@ -107,7 +107,7 @@ fn request(config: &Config, said: &str, targets: Vec<TargetId>) -> Request {
     let said: RolloutOptions = toml::from_str(said).unwrap();
     let options = Options { shutdown_timeout: Millis::secs(120), on_timeout: TimeoutPolicy::Abort, strict: false, force: None };
     let rollout = Some(config.rollout_of(&said, None));
-    Request { targets, operation: Operation::RollingReboot, options, rollout, by: Actor::User("op".into()) }
+    Request { targets, operation: Operation::RollingReboot, options, rollout, run: None, by: Actor::User("op".into()) }
 }
 
 /// All hosts but those called `other…` are targets.
@@ -149,6 +149,7 @@ fn steps_of(plan: &Plan, host: &str) -> String {
             StepAction::StopAgain => text.push_str("stop again"),
             StepAction::Reboot { .. } => text.push_str("reboot"),
             StepAction::Shutdown { .. } => text.push_str("shutdown"),
+            StepAction::Run { run, limit } => write!(text, "run {run} for {limit}").unwrap(),
         }
         writeln!(text, ", limit {}", step.limit).unwrap();
     }

@@ -1,0 +1,64 @@
+//! What follows from how a command ended. It is never run again, and nothing of it is taken back.
+
+use model::{ErrorCode, Observed, Operation, Place, Step};
+
+use super::{Cursor, is_healthy};
+use crate::decision::{Out, ended};
+use crate::journal::{Entry, Outcome};
+use crate::track::{Standing, StepRun};
+
+impl Cursor<'_> {
+    pub(super) fn after_run(&self, last: Place, run: &StepRun) -> Option<Vec<Out>> {
+        let subject = run.subjects.get(&self.plan.target)?;
+        let (outcome, reason) = match subject.standing() {
+            Standing::Done(ack) => match &ack.observed {
+                Some(Observed::Ran(ran)) if ran.is_good() => return self.go_on(last),
+                Some(Observed::Ran(ran)) => {
+                    let said = if ran.err.tail.trim().is_empty() { &ran.out.tail } else { &ran.err.tail };
+                    let word = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
+                    (Outcome::Failed, word.map_or_else(|| ran.to_string(), |word| format!("{ran}: {}", short(word))))
+                }
+                _ => (Outcome::Unknown, "it was run, and how it ended cannot be read".to_owned()),
+            },
+            Standing::Failed(error, _) => {
+                let lost = error.code == ErrorCode::OutcomeUnknown;
+                (if lost { Outcome::Unknown } else { Outcome::Failed }, format!("{}: {}", error.code, error.message))
+            }
+            // Handed over or not: nobody has said.
+            Standing::Open | Standing::Idle | Standing::TimedOut => {
+                let word = subject.failure().unwrap_or_else(|| "no answer".to_owned());
+                (Outcome::Unknown, format!("whether it was run, and how it ended, is not known ({word}): look at the host"))
+            }
+        };
+        Some(vec![ended(self.number, outcome, reason)])
+    }
+
+    /// The host must be well after it, where that was asked for; nothing was taken out of service, so nobody is stranded.
+    pub(super) fn after_health_of_a_run(&self, last: Place, step: &Step, run: &StepRun) -> Option<Vec<Out>> {
+        let mut why = self.track.health.wrong();
+        why.extend(self.not_as_before());
+        if is_healthy(self.view, step, last, self.track, run) && why.is_empty() {
+            return self.go_on(last);
+        }
+        let why = if why.is_empty() { "it was not well without a break".to_owned() } else { why.join("; ") };
+        Some(vec![ended(self.number, Outcome::Failed, format!("not healthy after the command: {why}"))])
+    }
+
+    fn not_as_before(&self) -> Vec<String> {
+        let Some((_, report)) = &self.track.report else { return Vec::new() };
+        let list = self.track.unrestored(report).unwrap_or_default();
+        list.iter().map(|(id, up)| format!("{} is {} now", self.name(*id), if *up { "down" } else { "up" })).collect()
+    }
+
+    /// The end of a track that ran its command: nothing was stopped or drained that would have to be as before.
+    pub(super) fn finish_run(&self) -> Option<Vec<Out>> {
+        let is_run = self.view.orchestration.request.operation == Operation::Run;
+        let end = Entry::TrackEnded { track: self.number, outcome: Outcome::Completed, reason: None };
+        is_run.then(|| vec![Out::Own(end)])
+    }
+}
+
+/// One line of a reason.
+fn short(word: &str) -> String {
+    word.chars().filter(|c| !c.is_control()).take(200).collect()
+}
