@@ -16,6 +16,7 @@ use protocol::rest::rollouts::{
     AdoptHost, LockList, NewRollout, ReleaseSlot, Retry, RolloutPreview, RolloutStarted, Track, TrackDetails, TrackList,
     WithReason,
 };
+use protocol::rest::runs::NewRun;
 use protocol::rest::{OrchestratedRebootStarted, Problem, RebootPreCheck};
 use reqwest::Certificate;
 use reqwest::header::CONTENT_TYPE;
@@ -306,7 +307,9 @@ impl Client {
             Operation::OrchestratedReboot => "reboot/orchestrated",
             Operation::Reboot => "reboot",
             Operation::Shutdown => "shutdown",
-            Operation::RollingReboot => return Err(CliError::usage("a rolling reboot is asked for with its targets")),
+            Operation::RollingReboot | Operation::Run => {
+                return Err(CliError::usage(format!("a {operation} is asked for with its targets")));
+            }
         };
         let started: OrchestratedRebootStarted =
             self.json(Ask::post(format!("/api/v1/host/{host}/{place}")).body(options)?).await?;
@@ -338,6 +341,11 @@ impl Client {
         let started: RolloutStarted = self.json(Ask::post("/api/v1/rollouts").body(&self.aimed(request))?).await?;
         self.begun(started.id);
         Ok(started)
+    }
+
+    /// Run a command.
+    pub(crate) async fn run(&self, request: &NewRun) -> Result<RolloutStarted, CliError> {
+        self.json(Ask::post("/api/v1/runs").body(request)?).await
     }
 
     /// What a rollout would do.
@@ -373,6 +381,20 @@ impl Client {
     pub(crate) async fn preview_retry(&self, id: OrchestrationId, retry: &Retry) -> Result<RolloutPreview, CliError> {
         let retry = Retry { dry_run: true, ..retry.clone() };
         self.json(Ask::post(format!("/api/v1/rollouts/{id}/retry")).body(&retry)?).await
+    }
+
+    /// All of its tracks.
+    pub(crate) async fn all_tracks(&self, id: OrchestrationId) -> Result<Vec<Track>, CliError> {
+        let (mut tracks, mut offset) = (Vec::new(), 0);
+        loop {
+            let ask = Ask::get(format!("/api/v1/orchestrations/{id}/tracks")).with("limit", 500).with("offset", offset);
+            let page: TrackList = self.json(ask).await?;
+            tracks.extend(page.tracks);
+            match page.next {
+                Some(next) => offset = next,
+                None => return Ok(tracks),
+            }
+        }
     }
 
     /// Its tracks with this outcome, or `open` ones; at most so many, 500 at a time.

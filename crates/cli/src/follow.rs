@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use model::OrchestrationId;
+use model::{Operation, OrchestrationId};
 use protocol::rest::orchestrations::{Orchestration, Progress};
 use protocol::rest::rollouts::{Track, TrackState};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ const SHOWN: usize = 40;
 /// So many hosts of each kind that are not well are named at the end.
 const NAMED: usize = 1000;
 /// How hosts end that are not well.
-const UNWELL: [&str; 4] = ["failed", "partial", "cancelled", "skipped"];
+const UNWELL: [&str; 5] = ["failed", "unknown", "partial", "cancelled", "skipped"];
 
 /// Follows until the end, or until nothing goes on without a person.
 ///
@@ -75,7 +75,9 @@ pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output)
         (Output::Text, None) => terminal::print(&format!("\n{}", text::verdict(&last)))?,
         (Output::Text, Some(progress)) => {
             let unwell = unwell(client, id).await?;
-            let next = rollout::next(id, last.summary.outcome, progress);
+            // A command is never run again by itself.
+            let is_over = last.summary.operation == Operation::Run && last.summary.outcome.is_some();
+            let next = if is_over { String::new() } else { rollout::next(id, last.summary.outcome, progress) };
             terminal::print(&format!("\n{}{next}", rollout::verdict(&last, progress, &unwell)))?;
         }
     }

@@ -35,10 +35,7 @@ impl Way {
         if let Some(word) = for_a_server(command) {
             return Ok(Self { client: server(global, word)?, local: None });
         }
-        // A damaged login is no matter for whoever does not want a server.
-        let said = !global.here.inventory.is_empty() || global.here.state_dir.is_some();
-        let known = || Ok::<_, CliError>(global.server.is_some() || Session::stored()?.is_some());
-        if !said && known()? {
+        if asks_a_server(global)? {
             return Ok(Self { client: Client::new(&Session::find(global)?)?, local: None });
         }
         let dir = global.here.state_dir.clone().map_or_else(session::state_dir, Ok)?;
@@ -162,6 +159,12 @@ impl Way {
             None => Ok(()),
         }
     }
+}
+
+/// Whether what is asked goes to a server: one is known, and no hosts or journal of one's own were named.
+pub(crate) fn asks_a_server(global: &Global) -> Result<bool, CliError> {
+    let said = !global.here.inventory.is_empty() || global.here.state_dir.is_some();
+    Ok(!said && (global.server.is_some() || Session::stored()?.is_some()))
 }
 
 /// What only a server can do.

@@ -5,6 +5,7 @@ pub mod access;
 pub mod hosts;
 pub mod orchestrations;
 pub mod rollouts;
+pub mod runs;
 
 use model::{ChildKind, ChildStatus, OrchestrationId, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};

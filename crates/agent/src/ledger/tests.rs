@@ -56,6 +56,27 @@ fn a_ledger_of_an_old_version_still_loads() {
     assert_eq!(decode(sample).unwrap(), Decoded { records: expected, torn: 0 });
 }
 
+/// Version 2: commands, and how they ended.
+#[test]
+fn a_ledger_of_version_2_loads_with_what_was_run() {
+    let records = decode(include_bytes!("../../samples/ledger/2.ledger")).unwrap().records;
+    let run = |record: &Record| match record {
+        Record::Claimed { command, .. } => match &command.action {
+            Action::Run { run, expect_boot, limit } if (*expect_boot, *limit) == (moment().boot, Millis::secs(60)) => {
+                Some(run.clone())
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let named = model::Run::Named { name: "rotate".to_owned() };
+    let free = model::Run::Free { line: "uptime".to_owned(), by: "alice".to_owned() };
+    assert_eq!(records.iter().filter_map(run).collect::<Vec<_>>(), [named, free]);
+    assert_eq!((records.len(), &records[0]), (6, &Record::Header { version: 2 }));
+    let Record::Ended { ack, .. } = &records[4] else { panic!("{:?}", records[4]) };
+    assert!(matches!(&ack.observed, Some(model::Observed::Ran(ran)) if ran.exit == Some(3) && ran.out.tail == "ok\n"));
+}
+
 /// What a newer program wrote whole was acted upon: it is never cut off as a torn tail, and never damage.
 #[test]
 fn a_whole_record_of_a_newer_program_is_no_torn_tail() {

@@ -175,8 +175,12 @@ pub(crate) struct Adopt {
 /// Of `reveille run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunCommand {
-    /// A command for the shell of each host
+    /// With a server: the name of a command of the hosts, a file of root in /etc/reveille/commands.d there. Without one, or with -i:
+    /// a command for the shell of each host, over SSH
     pub(crate) command: String,
+    /// With a server: it is a line for the shell of each host, where the host allows that to you
+    #[arg(long)]
+    pub(crate) free: bool,
     /// Hosts: names, or label=value,…; '*' for every host; may be repeated
     #[arg(long, required = true, value_name = "SELECTOR")]
     pub(crate) targets: Vec<String>,

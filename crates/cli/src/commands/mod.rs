@@ -12,13 +12,15 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::far;
-use crate::way::Way;
+use crate::way::{self, Way};
 
 /// Runs one client command.
 pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Login(login) => access::login(global, login).await,
         Command::Logout => access::logout(global).await,
+        Command::Run(args) if way::asks_a_server(global)? => far::run_served(global, args).await,
+        Command::Run(args) if args.free => Err(CliError::usage("--free is for a server: without one every command is free")),
         Command::Run(args) => far::run(global, args).await,
         Command::HealthCheck(args) => far::health_check(global, args).await,
         Command::Sync(args) => far::sync(global, args).await,

@@ -1,16 +1,19 @@
-//! What is done on hosts over SSH, without an engine: checks, commands, and what should run.
+//! What is done on hosts over SSH, without an engine: checks, commands, and what should run; and commands that a server runs,
+//! which are shown and kept alike.
 
 mod checks;
 mod health;
 mod kept;
 mod reach;
 mod run;
+mod served;
 mod sync;
 
 pub(crate) use checks::own_site;
 pub(crate) use health::health_check;
 pub(crate) use reach::access;
 pub(crate) use run::run;
+pub(crate) use served::run_served;
 pub(crate) use sync::sync;
 
 use std::path::PathBuf;

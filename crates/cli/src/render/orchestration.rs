@@ -12,7 +12,7 @@ pub(crate) fn exit(orchestration: &Orchestration) -> Exit {
     match orchestration.summary.outcome {
         Some(Outcome::Completed | Outcome::NotNeeded) => Exit::Done,
         Some(Outcome::Partial) => Exit::Partial,
-        Some(Outcome::Failed | Outcome::Cancelled | Outcome::Skipped) => Exit::Failed,
+        Some(Outcome::Failed | Outcome::Cancelled | Outcome::Skipped | Outcome::Unknown) => Exit::Failed,
         // It is still open: nothing went wrong with looking at it.
         None => Exit::Done,
     }

@@ -8,6 +8,7 @@ mod farm;
 mod inventories;
 mod local;
 mod run;
+mod run_over_agents;
 mod sandbox;
 mod server;
 mod sync;

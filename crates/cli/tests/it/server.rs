@@ -15,14 +15,14 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const PASSWORD: &str = "a new and long password";
 
 /// A server with everything in one directory; ends with the test.
-struct Server {
+pub(crate) struct Server {
     dir: tempfile::TempDir,
     process: Child,
     started: Value,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut process = command(dir.path())
             .args(["server", "--output", "json"])
@@ -51,7 +51,7 @@ impl Server {
         self.started[name].as_str().unwrap()
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
@@ -60,20 +60,20 @@ impl Server {
     }
 
     /// The exit code, and what was said on both ways.
-    fn says(&self, args: &[&str]) -> (i32, String, String) {
+    pub(crate) fn says(&self, args: &[&str]) -> (i32, String, String) {
         let output = self.run(args);
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
     /// The document of a command that ends well.
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let (code, out, err) = self.says(&[args, &["--output", "json"]].concat());
         assert_eq!(code, 0, "{args:?}: {out}{err}");
         serde_json::from_str(&out).unwrap()
     }
 
-    fn log_in(&self) {
+    pub(crate) fn log_in(&self) {
         let (file, new) = (self.text("one_time_password_file").to_owned(), self.path().join("new"));
         std::fs::write(&new, PASSWORD).unwrap();
         let new = new.to_str().unwrap();
@@ -98,7 +98,7 @@ fn end(process: &mut Child) {
     drop(process.wait());
 }
 
-fn command(home: &Path) -> Command {
+pub(crate) fn command(home: &Path) -> Command {
     let mut command = Command::new(REVEILLE);
     for name in ["REVEILLE_SERVER", "REVEILLE_CA", "REVEILLE_TOKEN", "XDG_CONFIG_HOME"] {
         command.env_remove(name);
@@ -107,7 +107,7 @@ fn command(home: &Path) -> Command {
     command
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -169,8 +169,8 @@ fn a_login_is_kept_for_its_owner_alone_and_ends_with_a_logout() {
 }
 
 /// A sandbox host with its agent; ends with the test.
-struct Sandbox {
-    dir: PathBuf,
+pub(crate) struct Sandbox {
+    pub(crate) dir: PathBuf,
     process: Child,
 }
 
@@ -181,7 +181,7 @@ impl Drop for Sandbox {
 }
 
 impl Sandbox {
-    fn start(server: &Server, name: &str, children: &str) -> Self {
+    pub(crate) fn start(server: &Server, name: &str, children: &str) -> Self {
         let dir = server.path().join(name);
         std::fs::create_dir(&dir).unwrap();
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -190,7 +190,7 @@ impl Sandbox {
         let config = dir.join("agent.toml");
         let text = format!(
             "host_kind = \"sandbox\"\nstate_dir = \"{shown}/agent\"\nmachine_id_file = \"{shown}/machine-id\"\nheartbeat_secs = 1\n\
-             [sandbox]\nboot_id_file = \"{shown}/boot_id\"\nctl = [\"{REVEILLE}\", \"sandbox-ctl\", \"--dir\", \"{shown}\"]\n"
+             commands_dir = \"{shown}/commands.d\"\n[free]\nusers = [\"admin\"]\nrun_as = \"root\"\n[sandbox]\nboot_id_file = \"{shown}/boot_id\"\nctl = [\"{REVEILLE}\", \"sandbox-ctl\", \"--dir\", \"{shown}\"]\n"
         );
         std::fs::write(&config, text).unwrap();
         let config = config.to_str().unwrap();

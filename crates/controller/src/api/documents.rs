@@ -107,6 +107,7 @@ pub(super) fn outcome(outcome: engine::Outcome) -> Outcome {
         engine::Outcome::Cancelled => Outcome::Cancelled,
         engine::Outcome::Skipped => Outcome::Skipped,
         engine::Outcome::NotNeeded => Outcome::NotNeeded,
+        engine::Outcome::Unknown => Outcome::Unknown,
     }
 }
 
@@ -306,7 +307,7 @@ pub(super) fn planned_steps(plan: &Plan, host: &HostView) -> Vec<PlannedStep> {
                 Subjects::ChildrenStartedByBoot => names(false),
             },
             limit_seconds: step.limit.as_secs(),
-            irreversible: matches!(step.action, StepAction::Reboot { .. } | StepAction::Shutdown { .. }),
+            irreversible: matches!(step.action, StepAction::Reboot { .. } | StepAction::Shutdown { .. } | StepAction::Run { .. }),
         })
         .collect()
 }

@@ -18,6 +18,7 @@ mod problem;
 mod reboot;
 mod rollout_documents;
 mod rollouts;
+mod runs;
 mod system;
 
 use std::sync::Arc;
@@ -90,6 +91,7 @@ fn native() -> OpenApiRouter<Api> {
         .routes(routes!(rollouts::agree_rollout))
         .routes(routes!(rollouts::cancel_rollout))
         .routes(routes!(rollouts::retry_rollout))
+        .routes(routes!(runs::start_run))
         .routes(routes!(locks::freeze))
         .routes(routes!(locks::thaw))
         .routes(routes!(locks::list_locks))

@@ -144,6 +144,7 @@ impl From<Refusal> for ApiError {
             Refusal::UnknownGroup { .. } => Self::named(StatusCode::NOT_FOUND, "unknown_group", refusal.to_string()),
             Refusal::NotActive => conflict("not_active", "this orchestration is over"),
             Refusal::RebootAlreadyIssued => conflict("reboot_already_issued", "reboot already issued"),
+            Refusal::CommandAlreadyIssued => conflict("command_already_issued", &refusal.to_string()),
             Refusal::UnknownTarget => Self::named(StatusCode::NOT_FOUND, "not_found", "Host not found"),
             Refusal::NothingToDo => conflict("nothing_to_do", "nothing to do: it is so already"),
         }

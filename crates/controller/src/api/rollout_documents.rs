@@ -1,12 +1,13 @@
 //! From what the engine shows of rollouts to the documents of the REST dialect. Nothing is decided here.
 
 use engine::{Counts, MarkView, Preview, TrackPhase, TrackView, View};
-use model::{Request, Rollout};
+use model::{Ran, Request, Rollout, Said};
 use protocol::rest::orchestrations::Outcome;
 use protocol::rest::rollouts::{
     EndedCount, Lock, LockKind, Paused, PlannedTrack, PlannedWave, RolloutDocument, RolloutPreview, RolloutProgress, Track,
     TrackDetails, TrackState,
 };
+use protocol::rest::runs::{RanDocument, SaidDocument};
 
 use super::documents;
 use crate::control;
@@ -60,6 +61,7 @@ fn ended(counts: &Counts) -> Vec<EndedCount> {
         (Outcome::Cancelled, counts.cancelled),
         (Outcome::Skipped, counts.skipped),
         (Outcome::NotNeeded, counts.not_needed),
+        (Outcome::Unknown, counts.unknown),
     ];
     all.into_iter().filter(|(_, count)| *count > 0).map(|(outcome, count)| EndedCount { outcome, count }).collect()
 }
@@ -104,7 +106,13 @@ pub(super) fn track_details(view: &TrackView, blockers: &[engine::Blocker]) -> T
         steps_begun: view.steps.iter().map(documents::step).collect(),
         children: view.children.iter().map(documents::orchestrated_child).collect(),
         waiting_for: blockers.iter().map(documents::blocker).collect(),
+        ran: view.ran.as_ref().map(ran),
     }
+}
+
+fn ran(ran: &Ran) -> RanDocument {
+    let said = |said: &Said| SaidDocument { bytes: said.bytes, tail: said.tail.clone(), is_cut: said.is_cut() };
+    RanDocument { exit: ran.exit, timed_out: ran.timed_out, out: said(&ran.out), err: said(&ran.err) }
 }
 
 /// What a request would lead to.

@@ -42,7 +42,7 @@ pub(super) async fn start_rollout(State(api): State<Api>, Who(who): Who, body: B
     Ok(started(api.control.start_rollout(&who, &new).await?))
 }
 
-fn started(Started { id, targets, waves }: Started) -> Response {
+pub(super) fn started(Started { id, targets, waves }: Started) -> Response {
     let place = HeaderValue::from_str(&format!("/api/v1/rollouts/{id}")).unwrap_or(HeaderValue::from_static("/api/v1/rollouts"));
     let headers: [(HeaderName, HeaderValue); 1] = [(header::LOCATION, place)];
     (StatusCode::CREATED, headers, Json(RolloutStarted { id, targets, waves })).into_response()

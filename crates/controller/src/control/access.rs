@@ -15,6 +15,11 @@ pub enum Permission {
     /// Reboot or shut down hosts in scope, one or a whole rollout; cancel, pause and resume that; acknowledge stranded targets;
     /// disable hosts; freeze what one's scope holds all of.
     RebootHost,
+    /// Run named commands on hosts in scope.
+    RunCommand,
+    /// Run free commands too, on hosts that name the user in their own configuration; always together with
+    /// [`Permission::RunCommand`].
+    RunFree,
     /// Override what can be overridden (G5); always together with [`Permission::RebootHost`] and a reason.
     Force,
     /// Take and give back a slot of a limit group (FleetLock), for hosts that reboot by themselves.
@@ -29,14 +34,25 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::ViewHosts, Self::RebootHost, Self::Force, Self::TakeSlot, Self::ManageHosts, Self::ViewAudit, Self::ManageAccess];
+    pub const ALL: [Self; 9] = [
+        Self::ViewHosts,
+        Self::RebootHost,
+        Self::RunCommand,
+        Self::RunFree,
+        Self::Force,
+        Self::TakeSlot,
+        Self::ManageHosts,
+        Self::ViewAudit,
+        Self::ManageAccess,
+    ];
 
     /// The word in documents and messages: `REBOOT_HOST`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ViewHosts => "VIEW_HOSTS",
             Self::RebootHost => "REBOOT_HOST",
+            Self::RunCommand => "RUN_COMMAND",
+            Self::RunFree => "RUN_FREE",
             Self::Force => "FORCE",
             Self::TakeSlot => "TAKE_SLOT",
             Self::ManageHosts => "MANAGE_HOSTS",
@@ -60,7 +76,7 @@ pub enum Role {
     Node,
     /// Sees.
     Viewer,
-    /// Sees and reboots.
+    /// Sees, reboots and runs named commands.
     Operator,
     /// Everything.
     Admin,
@@ -73,7 +89,10 @@ impl Role {
         match self {
             Self::Node => matches!(permission, Permission::TakeSlot),
             Self::Viewer => matches!(permission, Permission::ViewHosts),
-            Self::Operator => matches!(permission, Permission::ViewHosts | Permission::RebootHost | Permission::TakeSlot),
+            Self::Operator => matches!(
+                permission,
+                Permission::ViewHosts | Permission::RebootHost | Permission::RunCommand | Permission::TakeSlot
+            ),
             Self::Admin => true,
         }
     }

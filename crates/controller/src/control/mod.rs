@@ -20,6 +20,7 @@ mod performer;
 mod records;
 mod refusals;
 mod rollout;
+mod run;
 mod secret;
 mod survey;
 mod worker;
@@ -47,6 +48,7 @@ pub use records::{
     EnrolmentToken, Followed, JournalLine, Lock, LockKind, LoggedIn, Module, NewEnrolment, NewRollout, NewToken, NewUser, Ready,
     Started, TokenInfo, TokenMade, UserInfo, Watched,
 };
+pub use run::{NewRun, What};
 pub(crate) use secret::random;
 pub use survey::{Unread, Watchful};
 pub(crate) use worker::own_boot;

@@ -80,6 +80,10 @@ impl Control {
         let Some(before) = view.rollout else {
             return Err(ControlError::Conflict("this is no rollout: ask for the reboot of its host again".to_owned()));
         };
+        if view.operation == Operation::Run {
+            let text = "a command is never run again by itself: run it anew, on the hosts that you name";
+            return Err(ControlError::Conflict(text.to_owned()));
+        }
         if view.outcome.is_none() && view.paused.is_none() {
             return Err(ControlError::Conflict("it still goes on: pause or cancel it first".to_owned()));
         }
@@ -107,7 +111,8 @@ impl Control {
         let rollout = Rollout { root: Some(root), ..rollout };
         let options =
             Options { shutdown_timeout: view.shutdown_timeout, on_timeout: view.on_timeout, strict: view.strict, force };
-        Ok(Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() })
+        let operation = Operation::RollingReboot;
+        Ok(Request { targets, operation, options, rollout: Some(rollout), run: None, by: by.actor() })
     }
 
     /// Names of the drains, checks and windows that a rollout uses for this host.
@@ -206,7 +211,7 @@ impl Control {
         Ok(())
     }
 
-    async fn submit_rollout(&self, by: &Principal, request: Request) -> Result<Started, ControlError> {
+    pub(super) async fn submit_rollout(&self, by: &Principal, request: Request) -> Result<Started, ControlError> {
         let id = OrchestrationId(new_id(self.now())?);
         match self.ask(Input::Submit { id, request }, None).await? {
             Reply::Accepted { id, .. } => {
@@ -234,7 +239,7 @@ impl Control {
             force: new.force.clone(),
         };
         let rollout = config.rollout_of(&new.options, None);
-        Ok(Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), by: by.actor() })
+        Ok(Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), run: None, by: by.actor() })
     }
 
     /// Writes down that somebody named hosts outside their scope (G10). What they are told is that there is no such host: names

@@ -18,7 +18,7 @@ use controller::transport::{BoxFuture, InboundMessage, InboundVerdict};
 use engine::{Config, LimitGroup};
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
-    CommandId, ErrorCode, InstanceId, Millis, Observed, RateState, Readable, Report, TargetId, Timestamp,
+    CommandId, ErrorCode, InstanceId, Millis, Observed, Ran, RateState, Readable, Report, Run, Said, TargetId, Timestamp,
 };
 use protocol::native::{ControllerBody, ControllerKey, DeviceBody, DeviceKey, open_controller, seal_device};
 use serde_json::{Value, json};
@@ -62,6 +62,10 @@ pub(crate) struct Manners {
     pub(crate) stay_away: bool,
     /// Names of children that cannot be started.
     pub(crate) broken: BTreeSet<String>,
+    /// The exit code of each command that it runs.
+    pub(crate) exit: i32,
+    /// Its agent dies while a command runs.
+    pub(crate) dies: bool,
 }
 
 pub(crate) struct Device {
@@ -404,6 +408,21 @@ impl Device {
             Action::Check { .. } | Action::Observe { .. } | Action::Drain { .. } | Action::Undrain { .. } => {
                 let error = AckError { code: ErrorCode::Unsupported, message: "this played host has no such thing".to_owned() };
                 acks.push(Ack { status: AckStatus::Failed, error: Some(error), ..last });
+            }
+            Action::Run { .. } if manners.dies => {
+                let error = AckError { code: ErrorCode::OutcomeUnknown, message: "the agent ended while it ran".to_owned() };
+                acks.push(Ack { status: AckStatus::Failed, error: Some(error), ..last });
+            }
+            Action::Run { run, .. } => {
+                // Whose word a free one is stands in what is signed.
+                let text = match run {
+                    Run::Named { name } => format!("{name} was run\n"),
+                    Run::Free { line, by } => format!("{line} was run for {by}\n"),
+                };
+                let out = Said { bytes: text.len() as u64, tail: text };
+                let ran = Ran { exit: Some(manners.exit), timed_out: false, out, err: Said::default() };
+                last.observed = Some(Observed::Ran(ran));
+                acks.push(last);
             }
             Action::Reboot { .. } | Action::Shutdown { .. } => {}
         }

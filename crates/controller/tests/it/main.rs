@@ -7,6 +7,7 @@ mod api_fleet;
 mod api_native;
 mod api_rights;
 mod api_rollouts;
+mod api_runs;
 mod api_s0;
 mod api_stage;
 mod app;

@@ -247,6 +247,9 @@ fn irreversible(plan: &Plan) -> Vec<String> {
     if has(|s| matches!(s.action, StepAction::Reboot { .. })) {
         list.push("a reboot that was handed over is not taken back; recovery goes on".to_owned());
     }
+    if has(|s| matches!(s.action, StepAction::Run { .. })) {
+        list.push("a command that was handed over is neither taken back nor cut off".to_owned());
+    }
     if has(|s| matches!(s.action, StepAction::Shutdown { .. })) {
         list.push("a host that was shut down is not switched on again by itself".to_owned());
     }

@@ -137,6 +137,8 @@ pub enum Outcome {
     Skipped,
     /// It needs no reboot, or cannot tell, and only required ones were asked for.
     NotNeeded,
+    /// A command was handed over, and nobody knows whether it was done, or how it ended: look at the host.
+    Unknown,
 }
 
 impl std::fmt::Display for Outcome {
@@ -148,6 +150,7 @@ impl std::fmt::Display for Outcome {
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
             Self::NotNeeded => "not_needed",
+            Self::Unknown => "unknown",
         })
     }
 }

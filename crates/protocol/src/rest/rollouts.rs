@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::Blocker;
 use super::orchestrations::{ForceOption, OnTimeout, OrchestratedChild, Outcome, Step};
+use super::runs::RanDocument;
 
 /// Body of `POST /api/v1/rollouts`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -306,6 +307,9 @@ pub struct TrackDetails {
     /// All that keeps it from starting, the most important first: the list that the scheduler goes by (pain 13). Empty when it
     /// has begun.
     pub waiting_for: Vec<Blocker>,
+    /// How its command ended; only for a run, once that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<RanDocument>,
 }
 
 /// Body of `POST /api/v1/orchestrations/{orchestration_id}/pause`, `POST /api/v1/hosts/{host_id}/hold` and `POST /api/v1/freeze`.

@@ -158,7 +158,8 @@ impl OwnSite {
             | Action::StopChild { .. }
             | Action::StartChild { .. }
             | Action::Reboot { .. }
-            | Action::Shutdown { .. } => {
+            | Action::Shutdown { .. }
+            | Action::Run { .. } => {
                 let message = format!("{} is performed on a host, not where the engine runs", action.kind());
                 Err(Trouble::new(ErrorCode::Unsupported, message))
             }

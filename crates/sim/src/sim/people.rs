@@ -26,6 +26,7 @@ impl Sim {
             operation: Operation::RollingReboot,
             options,
             rollout: Some(plan.rollout.clone()),
+            run: None,
             by: Actor::User("anna".to_owned()),
         };
         self.submit_rollout(controller, request);

@@ -166,6 +166,9 @@ impl Sim {
                 self.say_verdict(controller, host, delay, command, verdict);
             }
             Action::Reboot { .. } | Action::Shutdown { .. } => self.remote_boot_end(controller, host, command),
+            Action::Run { .. } => {
+                self.say_failed(controller, host, 0, command, ErrorCode::Unsupported, "nobody runs commands here");
+            }
             Action::StopChild { child, grace, force } => {
                 let (delay, verdict) = self.stop_child(host, command.id, child, *grace, *force);
                 self.say_verdict(controller, host, delay, command, verdict);

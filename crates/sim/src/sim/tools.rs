@@ -50,6 +50,7 @@ impl Sim {
             Action::StartChild { child, frozen, limit } => self.start_child(host, command.id, child, *frozen, *limit),
             Action::Reboot { ignore_inhibitors, .. } => self.end_boot(host, command.id, false, *ignore_inhibitors),
             Action::Shutdown { ignore_inhibitors, .. } => self.end_boot(host, command.id, true, *ignore_inhibitors),
+            Action::Run { .. } => (10, failed(ErrorCode::Unsupported, "nobody runs commands here")),
         };
         let run = self.agents[host].run_number();
         let done = Box::new(Done::Performed { command: command.id, verdict });

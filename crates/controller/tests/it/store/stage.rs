@@ -62,7 +62,6 @@ pub(crate) fn view(id: OrchestrationId, host: TargetId, outcome: Option<Outcome>
         children: Vec::new(),
         steps: Vec::new(),
         rollout: None,
-        run: None,
         counts: engine::Counts::default(),
         wave: 0,
         waves: 1,
@@ -104,6 +103,7 @@ pub(crate) fn track(index: u32, target: TargetId, outcome: Option<Outcome>) -> T
         step: None,
         steps: Vec::new(),
         children: Vec::new(),
+        ran: None,
     }
 }
 

@@ -620,7 +620,7 @@ fn end_of(outcome: Outcome) -> End {
     match outcome {
         Outcome::Completed | Outcome::NotNeeded => End::Completed,
         Outcome::Partial => End::Partial,
-        Outcome::Failed | Outcome::Skipped => End::Failed,
+        Outcome::Failed | Outcome::Skipped | Outcome::Unknown => End::Failed,
         Outcome::Cancelled => End::Cancelled,
     }
 }
