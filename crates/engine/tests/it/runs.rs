@@ -187,7 +187,7 @@ fn a_run_that_some_host_can_never_do_is_refused_whole() {
     let never = run(Run::Named { name: "a".into() }, Millis(0));
     assert!(bad(&mut world, Request { run: never, ..good.clone() }).contains("a command may take from"));
     let host = TargetId::of_ssh("far");
-    let adopt = Input::Adopt { host, name: "far".into(), address: "far".into(), labels: Labels::new() };
+    let adopt = Input::Adopt { host, name: "far".into(), address: "far".into(), labels: Labels::new(), by: user() };
     world.shell.input(adopt);
     let reason = bad(&mut world, Request { targets: vec![host], ..good });
     assert!(reason.contains("far has no agent"), "{reason}");
