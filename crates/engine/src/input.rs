@@ -7,6 +7,7 @@ use crate::explain::Blocker;
 
 /// One thing that happened. Messages of devices are already opened: signature and sender were checked by the protocol.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "requests are large and rare, and no input is kept")]
 pub enum Input {
     /// This controller took the lead; always the first input after a restore.
     Started {
