@@ -85,7 +85,7 @@ impl Older {
 fn limit(action: &Action) -> Millis {
     match action {
         Action::Drain { grace, .. } | Action::StopChild { grace, .. } => *grace,
-        Action::Undrain { limit, .. } | Action::StartChild { limit, .. } => *limit,
+        Action::Undrain { limit, .. } | Action::StartChild { limit, .. } | Action::Run { limit, .. } => *limit,
         Action::Check { checks } | Action::Probe { checks } => Millis(checks.iter().map(|check| check.limit.0).sum()),
         Action::Observe { .. } | Action::Reboot { .. } | Action::Shutdown { .. } => Millis(0),
     }
