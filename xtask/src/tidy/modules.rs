@@ -11,7 +11,7 @@ type Uses = BTreeMap<String, BTreeMap<String, String>>;
 /// What the controller's modules may use of each other. What stands in no row uses nothing of them.
 const CONTROLLER: [(&str, &[&str]); 8] = [
     ("app", &["api", "ui", "config", "control", "hands", "store", "transport", "notify"]),
-    ("local", &["control", "store"]),
+    ("local", &["api", "control", "store"]),
     ("hands", &["control", "transport"]),
     ("api", &["control"]),
     ("ui", &["control"]),

@@ -4,6 +4,7 @@
 
 mod cuts;
 mod fleet;
+mod fleet_at_random;
 mod hostile;
 mod kept;
 mod lists;

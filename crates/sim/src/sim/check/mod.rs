@@ -7,6 +7,7 @@ mod gates;
 mod outcome;
 mod replay;
 mod rollout;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,8 +15,8 @@ use std::rc::Rc;
 
 use engine::{Blocker, Entry, Fact, FleetEntry, OpenBoot, Outcome, Record};
 use model::{
-    ActionKind, Actor, Command, CommandId, Direction, Fence, InstanceId, Millis, Operation, OrchestrationId, Place, Plan,
-    Recheck, Report, Request, StepAction, TargetId, Timestamp, Track, Unfinished,
+    ActionKind, Actor, Command, CommandId, Direction, InstanceId, OrchestrationId, Place, Plan, Recheck, Request, StepAction,
+    TargetId, Timestamp, Track,
 };
 
 use crate::backend::Commit;
@@ -23,6 +24,8 @@ use crate::fault::{End, Fault};
 use crate::scenario::{MINUTE, Scenario};
 use crate::sim::Sim;
 use crate::world::{Host, Time};
+
+pub(crate) use watch::{Claim, Watch};
 
 /// Which guarantee (design, section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,58 +106,6 @@ impl fmt::Display for TrackId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "track {} of {}", self.1, self.0)
     }
-}
-
-/// One track of an orchestration as its journal tells it.
-pub(crate) struct Watch {
-    pub(crate) host: usize,
-    pub(crate) operation: Operation,
-    pub(crate) forced: bool,
-    /// Its steps.
-    pub(crate) steps: Rc<[StepAction]>,
-    pub(crate) accepted_at: Time,
-    pub(crate) started_at: Option<Time>,
-    /// The answer of its first probe.
-    pub(crate) admission: Option<Report>,
-    /// Children that it ordered to stop.
-    pub(crate) stopped: BTreeSet<TargetId>,
-    /// Its commands that end a boot.
-    pub(crate) boot_commands: Vec<CommandId>,
-    /// Children that a round of stopping was for.
-    pub(crate) stop_subjects: BTreeSet<TargetId>,
-    /// Rounds of stopping that were begun.
-    pub(crate) stop_rounds: u32,
-    /// A command that disrupts was issued.
-    pub(crate) disrupted: bool,
-    pub(crate) reboot_done: bool,
-    /// Since when every probe after the reboot found everything as before, and until when.
-    pub(crate) healthy: Option<(Timestamp, Timestamp)>,
-    pub(crate) last_probe: Option<Report>,
-    pub(crate) unfinished: Option<Unfinished>,
-    pub(crate) only_if_required: bool,
-    /// How long the soak of its plan is.
-    pub(crate) soak: Option<Millis>,
-    pub(crate) service: rollout::Service,
-    pub(crate) ended: Option<Outcome>,
-}
-
-impl Watch {
-    /// Whether it only finishes what an earlier one has rebooted, by what its host told it first.
-    pub(crate) fn is_second_half(&self) -> bool {
-        let boot = self.admission.as_ref().map(|report| report.boot);
-        self.unfinished.as_ref().is_some_and(|left| left.is_second_half(boot))
-    }
-}
-
-/// A claim on an agent's disk.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim {
-    pub(crate) host: usize,
-    pub(crate) boot: usize,
-    pub(crate) at: Time,
-    pub(crate) ends_boot: bool,
-    pub(crate) subject: TargetId,
-    pub(crate) fence: Fence,
 }
 
 /// A command as it was journaled.
@@ -607,12 +558,6 @@ impl Sim {
         if was_down {
             self.counts.fault(Fault::BootStartedDownChild);
         }
-    }
-}
-
-impl Watch {
-    fn step(&self, step: u32) -> Option<&StepAction> {
-        self.steps.get(step as usize)
     }
 }
 
