@@ -76,6 +76,9 @@ impl Default for RolloutDefaults {
     }
 }
 
+/// A step of a rollout that somebody waits for takes at most so long.
+const LONGEST: Millis = Millis::secs(72 * 3600);
+
 impl Config {
     /// The whole rollout, from what was said of it: everything else is as configured.
     pub fn rollout_of(&self, said: &RolloutOptions, retry_of: Option<OrchestrationId>) -> Rollout {
@@ -188,11 +191,17 @@ impl Config {
             let hint = "nothing drains in no time; leave the drains out instead".to_owned();
             return Err(RolloutError::Span { name: "drain_limit", span: drain_limit, hint });
         }
-        // A host that drains or soaks for longer than anybody waits keeps its place from all others (G6).
-        for (name, span) in [("drain_limit", drain_limit), ("soak", soak), ("stagger", stagger), ("jitter", jitter)] {
+        // Who waits for longer than anybody waits is cancelled (G6).
+        for (name, span) in [("stagger", stagger), ("jitter", jitter)] {
             if span > self.wait_limit {
                 let hint = format!("at most {}, which is how long a host waits for its turn (wait_limit)", self.wait_limit);
                 return Err(RolloutError::Span { name, span, hint });
+            }
+        }
+        // A host that drains or soaks keeps its place from all others.
+        for (name, span) in [("drain_limit", drain_limit), ("soak", soak)] {
+            if span > LONGEST {
+                return Err(RolloutError::Span { name, span, hint: format!("at most {LONGEST}") });
             }
         }
         if rollout.approval == Approval::AfterCanary && is_none(rollout.canary) {
@@ -292,7 +301,7 @@ mod tests {
             ("canary = 5\nstages = [3]", ["3", "5"]),
             ("stages = [0]", ["0", "rising"]),
             ("drain_limit = 0", ["drain_limit", "no time"]),
-            ("drain_limit = \"73h\"", ["drain_limit", "wait_limit"]),
+            ("drain_limit = \"73h\"", ["drain_limit", "259200 s"]),
             ("soak = \"400d\"", ["soak", "259200 s"]),
             ("stagger = \"73h\"", ["stagger", "259200 s"]),
             ("jitter = \"73h\"", ["jitter", "259200 s"]),
