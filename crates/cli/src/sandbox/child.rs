@@ -14,10 +14,10 @@ pub(super) fn run(args: &ChildArgs) -> Result<(), SandboxError> {
 }
 
 async fn tick(args: &ChildArgs) -> Result<(), SandboxError> {
-    let mut log = process::open_log(&args.log)?;
+    let mut log = process::open_log(&args.log_file)?;
     let mut note = |text: &str| {
         writeln!(log, "{} {} {text}", super::host::now(), std::process::id())
-            .map_err(SandboxError::file("cannot write", &args.log))
+            .map_err(SandboxError::file("cannot write", &args.log_file))
     };
     let mut term = signal(SignalKind::terminate()).map_err(SandboxError::system("no signals"))?;
     note(&format!("up, {} on boot {}", args.name, args.boot))?;

@@ -104,7 +104,7 @@ pub(crate) struct ChildArgs {
     #[arg(long)]
     pub(crate) name: String,
     #[arg(long)]
-    pub(crate) log: PathBuf,
+    pub(crate) log_file: PathBuf,
     #[arg(long)]
     pub(crate) parent: u32,
     #[arg(long)]

@@ -170,7 +170,7 @@ impl Table {
         let log = self.logs.join(format!("{}.log", config.name));
         let errors = process::open_log(&log)?;
         let mut command = process::ourselves("sandbox-child");
-        command.args(["--name", &config.name, "--boot", boot]).arg("--log").arg(&log);
+        command.args(["--name", &config.name, "--boot", boot]).arg("--log-file").arg(&log);
         command.args(["--parent", &std::process::id().to_string()]);
         if let Some(word) = config.on_term.to_possible_value() {
             command.args(["--on-term", word.get_name()]);
