@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use reach::ssh::{Access, RunEnd, RunEvent, RunNews, RunOptions, RunTarget, SshError, run_many};
+use reach::ssh::{Access, Down, RunEnd, RunEvent, RunNews, RunOptions, RunTarget, SshError, run_many};
 use tokio::sync::mpsc;
 
 use crate::bench::{PATIENCE, Person, Server};
@@ -156,7 +156,8 @@ async fn a_host_that_does_not_come_back_is_a_clear_failure_and_one_that_stays_up
     let access = Access::new(world.options()).unwrap();
     let options =
         RunOptions { down_within: Duration::from_secs(2), back_within: Duration::from_secs(4), ..RunOptions::default() };
-    let (ends, _) = run(&access, &[&world.server], "true # reboot", options).await;
+    let expected = RunOptions { down: Down::Expected, ..options };
+    let (ends, _) = run(&access, &[&world.server], "true", expected).await;
     assert!(matches!(ends[..], [RunEnd::StayedUp { exit: 0 }]), "{ends:?}");
     assert!(!ends[0].is_good());
     world.server.stub("reboot", "echo down >> $FARM/orders; exec sleep 600");
