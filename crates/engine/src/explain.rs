@@ -222,7 +222,7 @@ impl fmt::Display for Why {
             }
             Self::Settling => write!(f, "the controller has just started and waits until it has heard its hosts"),
             Self::Off => write!(f, "host was shut down: switch it on; it counts as off until it is heard on another boot"),
-            Self::NotActive => write!(f, "host is not active: its agent has not been heard lately"),
+            Self::NotActive => write!(f, "host is not active: it has not been heard lately"),
             Self::Stranded { reason } => write!(f, "host is stranded: {reason}"),
             Self::Lockout { counted, limit, .. } => {
                 write!(f, "lockout: {counted} commanded reboots or shutdowns of {limit} allowed")
