@@ -163,7 +163,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
         let mut gone = BTreeMap::new();
         for input in inputs {
             // Once it is gone nobody knows what it was called.
-            if let Input::Remove { host, .. } = &input {
+            if let Input::Remove { host, .. } | Input::Unlist { host, .. } = &input {
                 gone.extend(self.engine.name_of(*host).map(|name| (*host, name)));
             }
             let turn = self.engine.handle(input, now);

@@ -90,7 +90,10 @@ fn within_step(
 /// Until its first disruption the gates of a track are looked at again: between its start and that, a controller may have been
 /// away for hours (G1, G5). From then on only the reboot itself is held back, when one was: what was done is taken back.
 fn held_back(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackState, number: u32) -> Option<Vec<Out>> {
-    let begun = track.drains.any_commanded() || track.children.values().any(|c| c.stop_asked);
+    let stops = |(step, run): (&Step, &StepRun)| {
+        matches!(step.action, StepAction::Stop { .. }) && run.subjects.values().any(|s| s.command.is_some())
+    };
+    let begun = track.drains.any_commanded() || plan.steps.iter().zip(&track.steps).any(stops);
     if track.boot_end_issued() {
         return None;
     }

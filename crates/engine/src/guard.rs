@@ -333,7 +333,8 @@ impl Guard<'_> {
 
     pub(crate) fn hosts_with_slots(&self) -> HashSet<TargetId> {
         let slots = self.fleet.slots.keys().filter(|_| !broken::is(Rule::SlotNotCounted));
-        slots.filter_map(|(_, holder)| self.fleet.by_id_text(holder)).collect()
+        let hosts = slots.filter_map(|(_, holder)| self.fleet.by_id_text(holder));
+        hosts.flat_map(|host| self.goes_down_with(host)).collect()
     }
 
     /// Until when a host that is heard cannot fall silent.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use model::broken::{self, Rule};
-use model::{Actor, Amount, CommandId, Millis, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
+use model::{Actor, Amount, CommandId, Millis, Operation, OrchestrationId, Place, Plan, Report, Request, TargetId, Timestamp};
 
 use crate::fleet::Mark;
 use crate::journal::{Entry, Outcome, Record};
@@ -37,8 +37,10 @@ pub(crate) struct Orchestration {
     pub(crate) failures: u32,
     /// Those of them in the canary.
     canary_failures: u32,
-    /// Tracks that ended well, with a reboot that they proved.
+    /// Tracks that ended well, with a reboot that they proved, or with their command.
     rebooted: u32,
+    /// Tracks that do not only finish what an earlier orchestration has rebooted.
+    whole: u32,
     /// Tracks that are over, by how they ended.
     pub(crate) over: BTreeMap<Outcome, u32>,
     /// Failures that a person accepted by resuming.
@@ -100,6 +102,8 @@ impl Orchestration {
             waves.push(WaveState { first: number(places.len()), left: number(wave.tracks.len()), began_at: record.at });
             places.extend((0..wave.tracks.len()).map(|i| (number(w), number(i))));
         }
+        let proven = |track: &&model::Track| track.unfinished.as_ref().is_some_and(|left| left.proven.is_some());
+        let whole = number(plan.tracks().filter(|track| !proven(track)).count());
         let takes_up = plan.tracks().any(|track| track.unfinished.is_some());
         Ok(Self {
             id,
@@ -119,6 +123,7 @@ impl Orchestration {
             failures: 0,
             canary_failures: 0,
             rebooted: 0,
+            whole,
             over: BTreeMap::new(),
             accepted_failures: 0,
             paused: None,
@@ -211,12 +216,14 @@ impl Orchestration {
     }
 
     fn end_track(&mut self, track: u32, outcome: Outcome, reason: Option<String>, at: Timestamp) -> Result<(), String> {
+        let runs = self.request.operation == Operation::Run;
         let state = self.track_mut(track)?;
         if state.ended.is_some() {
             return Err(format!("track {track} ended twice"));
         }
         state.ended = Some((outcome, reason, at));
-        self.rebooted += u32::from(outcome == Outcome::Completed && state.boot_proven_at.is_some());
+        let done = outcome == Outcome::Completed && (state.boot_proven_at.is_some() || runs);
+        self.rebooted += u32::from(done);
         self.waiting.remove(&track);
         if self.running.remove(&track) {
             self.turn_at = at;
@@ -330,7 +337,8 @@ impl Orchestration {
         let canary = self.request.rollout.as_ref().map_or(Amount::Count(0), |r| r.canary);
         match canary {
             Amount::Count(0) | Amount::Percent(0) => 0,
-            some => some.of(number(self.tracks.len())).max(1),
+            // What only finishes an earlier one proves nothing.
+            some => some.of(number(self.tracks.len())).max(1).min(self.whole),
         }
     }
 

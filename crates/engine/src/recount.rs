@@ -21,6 +21,9 @@ pub(crate) fn settle(tally: &mut Tally, guard: &Guard<'_>) -> Vec<TargetId> {
         let on_locked = guard.hosts_on_locked();
         found.extend(tally.on_locked.symmetric_difference(&on_locked));
         tally.on_locked = on_locked;
+        let slots = guard.hosts_with_slots();
+        found.extend(tally.slots.symmetric_difference(&slots));
+        tally.slots = slots;
     }
     while let Some((at, host)) = tally.silent.first().copied().filter(|(at, _)| *at < guard.now) {
         tally.silent.remove(&(at, host));

@@ -45,6 +45,7 @@ pub(super) struct Reach {
 }
 
 struct Busy {
+    target: TargetId,
     /// Changes of one of these come one after the other.
     subject: TargetId,
     /// On the own site.
@@ -161,7 +162,7 @@ impl Reach {
         let until = waits.max(begin_by) + limit(&command.action).duration() + ROUND;
         let asks_to_stop = matches!(command.action, Action::StopChild { force: false, .. });
         let (reach, command) = (Arc::clone(self), command.clone());
-        let (id, fence) = (command.id, command.fence);
+        let (id, target, fence) = (command.id, command.target, command.fence);
         let (running, over) = watch::channel(());
         drop(shared);
         let task = tokio::spawn(async move {
@@ -186,7 +187,7 @@ impl Reach {
         });
         let may_be_superseded = kind.is_disruptive() && !kind.ends_boot();
         let busy_with =
-            Busy { subject, here, fence, may_be_superseded, asks_to_stop, until, last, task: task.abort_handle(), over };
+            Busy { target, subject, here, fence, may_be_superseded, asks_to_stop, until, last, task: task.abort_handle(), over };
         busy.insert(id, busy_with);
         Ok(())
     }
@@ -218,7 +219,7 @@ impl Reach {
     /// Gives up on what is under way for a host that does not belong to the fleet any more.
     pub(super) fn forget(&self, host: TargetId) {
         self.busy().retain(|_, busy| {
-            let ends = busy.subject == host;
+            let ends = busy.subject == host || busy.target == host;
             if ends {
                 busy.task.abort();
             }

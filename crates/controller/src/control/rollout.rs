@@ -130,7 +130,7 @@ impl Control {
         self.noted(by, "pause", None, Input::Pause { id, by: by.actor(), reason }, None).await
     }
 
-    /// It goes on; the failures so far are accepted. Needs [`Permission::RebootHost`] for every host.
+    /// It goes on; where its budget paused it, the failures so far are accepted. Needs [`Permission::RebootHost`] for every host.
     ///
     /// # Errors
     /// [`ControlError::Refused`] when it is over or not paused; rights; an unknown id.
@@ -244,7 +244,7 @@ impl Control {
 
     /// Writes down that somebody named hosts outside their scope (G10). What they are told is that there is no such host: names
     /// are not for everybody.
-    fn outside(&self, by: &Principal, words: &[String]) -> Result<(), ControlError> {
+    pub(super) fn outside(&self, by: &Principal, words: &[String]) -> Result<(), ControlError> {
         if by.scope.is_all() {
             return Ok(());
         }

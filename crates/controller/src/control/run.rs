@@ -61,6 +61,7 @@ impl Control {
             let text = "a command drains nothing and asks for no reboot: leave drains and only_if_required out";
             return Err(ControlError::Invalid(text.to_owned()));
         }
+        self.outside(by, &new.targets)?;
         let hosts = self.named(by, &new.targets).await?;
         let targets: Vec<TargetId> = hosts.iter().map(|host| host.id).collect();
         for target in &targets {

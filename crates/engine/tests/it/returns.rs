@@ -373,3 +373,36 @@ fn g3_a_proof_counts_for_its_own_row_of_retries_alone() {
     let host = world.shell.hosts[0].id;
     assert!(world.shell.engine.is_done_by(ID, host) && !world.shell.engine.is_done_by(other, host));
 }
+
+/// G1: who has a slot takes down what stands on it; its own groups count that.
+#[test]
+fn g1_a_slot_counts_the_hosts_that_stand_on_its_holder() {
+    let group = |name: &str, on: &str| LimitGroup {
+        name: name.into(),
+        on: Some(on.parse().expect("a selector")),
+        per: None,
+        children: Vec::new(),
+        max_unavailable: Amount::Count(1),
+    };
+    let mut config = config();
+    config.limit_groups = vec![group("db", "rack=r1"), group("machines", "rack=r0")];
+    let mut world = World::of(4, config);
+    world.submit(&RolloutOptions { approval: Some(model::Approval::Never), ..said() });
+    world.shell.input(Input::Cancel { id: ID, by: user() });
+    world.rest();
+    // Host 1 is a container on host 0; hosts 1 and 3 are of one group, which allows one of them.
+    world.shell.hosts[0].set("host-01", ChildStatus::Running);
+    world.step();
+    let take = |group: &str, holder: &str| Input::TakeSlot { group: group.into(), holder: holder.into(), by: user() };
+    assert_eq!(world.shell.input(take("machines", "host-00")), Reply::Noted);
+    let refused = world.shell.input(take("db", "host-03"));
+    assert!(matches!(refused, Reply::Refused(engine::Refusal::Blocked { .. })), "{refused:?}");
+    let mut request = world.request(&said(), None);
+    request.targets = vec![world.shell.hosts[3].id];
+    world.shell.input(Input::Submit { id: RETRY, request });
+    let why = world.shell.engine.explain_track(RETRY, 0, world.shell.now);
+    assert!(why.iter().any(|b| matches!(&b.why, Why::LimitGroup { group, .. } if group == "db")), "{why:?}");
+    world.shell.input(Input::GiveSlot { group: "machines".into(), holder: "host-00".into(), by: user() });
+    world.rest();
+    assert_eq!(world.outcome(RETRY), Some(Outcome::Completed));
+}

@@ -59,6 +59,17 @@ fn answer(world: &mut World, command: &model::Command, status: AckStatus, code: 
 }
 
 #[test]
+fn the_canary_of_a_command_is_through_when_the_command_is() {
+    let mut world = World::of(4, config());
+    let canary = RolloutOptions { canary: Some(Amount::Count(1)), concurrency: Some(Amount::Count(3)), ..said() };
+    accepted(&mut world, &canary);
+    world.rest();
+    let starts = world.started();
+    assert!(starts[1].0 > starts[0].0 && starts[3].0 == starts[1].0, "one, and then all others at once: {starts:?}");
+    assert_eq!(world.outcome(ID), Some(Outcome::Completed));
+}
+
+#[test]
 fn s2_18_a_command_is_run_once_on_each_host_and_its_end_is_kept() {
     let mut world = World::of(4, config());
     let two = RolloutOptions { concurrency: Some(Amount::Count(2)), ..said() };

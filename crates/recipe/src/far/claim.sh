@@ -85,13 +85,23 @@ began() {
   set -- ${at##*\) }
   at=${20}
 }
+# Whether the script of another command is still at its order.
+ordering() {
+  word= pid= start= stat=
+  read -r word pid start 2> /dev/null < "$run/$1.go" || return 1
+  [ "$word" = order ] && [ -n "$pid" ] && read -r stat 2> /dev/null < "/proc/$pid/stat" || return 1
+  set -- ${stat##*\) }
+  [ "$1" != Z ] && [ "${20}" = "$start" ]
+}
 mark="$id since $(date -u +%Y-%m-%dT%H:%M:%SZ)"
 put "$lock" "$mark" || {
   [ $? -eq 1 ] || give_up
   other= since= when=
   read -r other since when < "$lock"
   # Whoever gave that order is long gone and nothing came of it: it is over, and says so to whoever asks.
-  if [ -n "$(find "$lock" -mmin +30 2> /dev/null)" ] && ! falls; then
+  if [ -n "$(find "$lock" -mmin +30 2> /dev/null)" ] && ! falls && ! ordering "$other"; then
+    # A script that hangs before its order must not give it when it wakes.
+    put "$run/$other.go" closed || [ $? -eq 1 ] || give_up
     put "$var/$other.end" "not_begun nothing came of it in half an hour; another command was let through" || [ $? -eq 1 ] || give_up
     rm -f "$lock"
     put "$lock" "$mark" || { [ $? -eq 1 ] || give_up; }

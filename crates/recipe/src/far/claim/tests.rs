@@ -340,6 +340,26 @@ fn pain_1_a_claim_that_nobody_closed_says_since_when_and_lets_others_through_aft
     });
 }
 
+#[test]
+fn g2_a_claim_that_hangs_before_its_order_gives_none_once_another_was_let_through() {
+    everywhere(|far| {
+        assert_eq!(far.give(&far.order(1)), Answer::Ordered);
+        // As if its script had stopped between lock and order.
+        let run = far.at("run/reveille");
+        let of = |end: &str| {
+            let files = std::fs::read_dir(&run).unwrap().map(|e| e.unwrap().path());
+            files.filter(|path| path.to_string_lossy().contains(end)).collect::<Vec<_>>()
+        };
+        let go = of(".go").pop().unwrap();
+        std::fs::remove_file(&go).unwrap();
+        let lock = of("/open-").pop().unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(45 * 60);
+        std::fs::File::options().write(true).open(lock).unwrap().set_modified(old).unwrap();
+        assert_eq!(far.give(&far.order(2)), Answer::Ordered);
+        assert_eq!(std::fs::read_to_string(&go).unwrap(), "closed\n", "it finds its order closed when it wakes");
+    });
+}
+
 /// A file system with no room at all, where this user may make one; else a folder that nobody may write.
 fn full(far: &Far, name: &str, room: bool) -> Option<Mounted> {
     let path = far.at(name);

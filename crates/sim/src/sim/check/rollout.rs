@@ -161,8 +161,7 @@ impl Sim {
     pub(super) fn check_gates_again(&mut self, id: TrackId, at: Timestamp) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let Some(run) = self.checks.runs.get(&id.0) else { return };
-        let seeded = watch.unfinished.as_ref().is_some_and(|left| !left.children.is_empty());
-        if run.request.rollout.is_none() || run.request.options.force.is_some() || seeded {
+        if run.request.rollout.is_none() || run.request.options.force.is_some() {
             return;
         }
         let held = self.checks.held.contains(&self.hosts[watch.host].id).then(|| "a person holds the host".to_owned());
