@@ -138,6 +138,8 @@ fn list(files: &[PathBuf]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use uuid::Uuid;
 
     use super::*;
@@ -155,16 +157,16 @@ mod tests {
         runs.begun(run);
         // Another process, in another folder.
         let runs = Runs::of(dir.path());
-        assert_eq!(runs.files(Some(run), &[], vec![other.clone()]).unwrap(), [prod.clone()]);
-        assert_eq!(runs.files(Some(run), &[prod.clone()], vec![]).unwrap(), [prod.clone()]);
-        assert_eq!(runs.files(None, &[], vec![other.clone()]).unwrap(), [other.clone()]);
-        assert_eq!(runs.files(None, &[], vec![]).unwrap(), [prod.clone()]);
-        let error = runs.files(Some(run), &[other.clone()], vec![]).unwrap_err();
+        assert_eq!(runs.files(Some(run), &[], vec![other.clone()]).unwrap(), from_ref(&prod));
+        assert_eq!(runs.files(Some(run), from_ref(&prod), vec![]).unwrap(), from_ref(&prod));
+        assert_eq!(runs.files(None, &[], vec![other.clone()]).unwrap(), from_ref(&other));
+        assert_eq!(runs.files(None, &[], vec![]).unwrap(), from_ref(&prod));
+        let error = runs.files(Some(run), from_ref(&other), vec![]).unwrap_err();
         assert!(error.exit == Exit::Usage && error.message.contains("prod.toml"), "{error}");
         assert!(runs.differs(run, "b") && !runs.differs(run, "a"));
         // The file was moved.
         std::fs::remove_file(&prod).unwrap();
-        assert_eq!(runs.files(Some(run), &[other.clone()], vec![]).unwrap(), [other]);
+        assert_eq!(runs.files(Some(run), from_ref(&other), vec![]).unwrap(), [other]);
     }
 
     #[test]

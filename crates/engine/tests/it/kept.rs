@@ -29,6 +29,7 @@ fn counts_are_those_of_the_tracks(world: &World) {
 }
 
 #[test]
+#[expect(clippy::assertions_on_constants, reason = "how it was built is what is asked")]
 fn what_is_kept_of_a_rollout_is_what_comes_out_anew_through_all_that_changes_it() {
     assert!(cfg!(debug_assertions), "the engine compares only then");
     let mut world = World::of(12, limited());
