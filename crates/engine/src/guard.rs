@@ -162,21 +162,39 @@ impl Guard<'_> {
     }
 
     fn lock(&self, target: TargetId, own: Option<OrchestrationId>, list: &mut List) {
-        let locked = self.fleet.locks.get(&target).map(|l| (l.orchestration, l.since));
-        if let Some((orchestration, since)) = locked.or_else(|| self.reserved.get(&target).copied())
-            && Some(orchestration) != own
-            && !broken::is(Rule::NoLock)
-        {
+        if broken::is(Rule::NoLock) {
+            return;
+        }
+        let held = self.fleet.locks.get(&target).map(|l| (l.orchestration, l.since));
+        let held = held.or_else(|| self.reserved.get(&target).copied()).filter(|(by, _)| Some(*by) != own);
+        if let Some((orchestration, since)) = held.or_else(|| self.lock_beside(target, own)) {
             list.push(Blocker { since: Some(since), ..hard(Why::Locked { orchestration }) });
         }
     }
 
-    /// A host that was let restart by itself does so any moment: nobody else begins with it.
+    /// The lock of another on a host that stands on this one, or that this one stands on: they go down together, and nobody
+    /// begins in the middle of another's work (E14).
+    fn lock_beside(&self, target: TargetId, own: Option<OrchestrationId>) -> Option<(OrchestrationId, Timestamp)> {
+        let locks = &self.fleet.locks;
+        let others = |host: &TargetId| locks.get(host).filter(|lock| Some(lock.orchestration) != own);
+        let below = || self.stands_on(target).iter().find_map(others);
+        let above = || {
+            let is_above = |host: &&TargetId| self.stands_on(**host).contains(&target);
+            self.stands_on_locked(target, own).then(|| locks.keys().filter(is_above).find_map(others)).flatten()
+        };
+        below().or_else(above).map(|lock| (lock.orchestration, lock.since))
+    }
+
+    /// A host that was let restart by itself does so any moment, and takes what stands on it along: nobody else begins there.
     fn own_slot(&self, target: TargetId, list: &mut List) {
-        if !self.has_slot(target) {
+        if self.fleet.slots.is_empty() || broken::is(Rule::SlotNotCounted) {
             return;
         }
-        let taken = self.fleet.slots.iter().find(|((_, holder), _)| self.fleet.by_id_text(holder) == Some(target));
+        let (below, goes_down) = (self.goes_down_with(target), self.has_slot(target));
+        let taken = self.fleet.slots.iter().find(|((_, holder), _)| {
+            let holder = self.fleet.by_id_text(holder);
+            holder.is_some_and(|on| below.contains(&on) || goes_down && self.goes_down_with(on).contains(&target))
+        });
         if let Some(((group, _), mark)) = taken {
             let why = Why::HasSlot { group: group.clone(), by: mark.by.clone() };
             list.push(Blocker { since: Some(mark.since), ..hard(why) });
@@ -361,9 +379,7 @@ impl Guard<'_> {
             list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds: 1, limit: group.limit }));
         }
         if let Some(host) = host {
-            if let Some(lock) = self.fleet.locks.get(&host).filter(|_| !broken::is(Rule::NoLock)) {
-                list.push(Blocker { since: Some(lock.since), ..hard(Why::Locked { orchestration: lock.orchestration }) });
-            }
+            self.lock(host, None, &mut list);
             list.extend(self.limit_groups(host, None));
         }
         list

@@ -45,7 +45,11 @@ impl Parked {
     ) {
         let group = match &blocker.why {
             // What stands on it changes without it.
-            Why::LimitGroup { .. } if guard.goes_down_with(plan.target).len() > 1 => return,
+            Why::LimitGroup { .. } | Why::Locked { .. } | Why::HasSlot { .. }
+                if guard.goes_down_with(plan.target).len() > 1 =>
+            {
+                return;
+            }
             Why::LimitGroup { group, unavailable, adds, .. } => {
                 let Some((index, _)) = guard.limits.named(group) else { return };
                 let more = guard.room(index).and_then(|(count, _)| (unavailable + adds).checked_sub(count));

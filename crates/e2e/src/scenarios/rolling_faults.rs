@@ -71,20 +71,33 @@ const DYING: &str = "#!/bin/sh\ncase \" $* \" in *\" reboot \"*)\n\
                      setsid sh -c 'sleep 0.5; pkill -9 -f \"^sshd: \"; sleep 0.5; exec /usr/bin/systemctl.real reboot' >/dev/null 2>&1 &\n\
                      sleep 60;;\nesac\nexec /usr/bin/systemctl.real \"$@\"\n";
 
+const FILL: &str = "cat /dev/zero > /var/lib/reveille/filler 2>/dev/null; true";
+
 fn on_a_full_disk(world: &World) -> anyhow::Result<()> {
     let (fleet, local) = workers(world, &[], 1)?;
-    let tables = |expiry| format!("{}{}", product::pace(expiry), Fleet::tables(None, ""));
+    let tables = |pace: &[(&str, u64)]| format!("{}{}", product::pace(pace), Fleet::tables(None, ""));
     let full = &fleet.members[0];
-    full.host.sh("mkdir -p /var/lib/reveille && mount -t tmpfs -o size=16k tmpfs /var/lib/reveille && \
-         (cat /dev/zero > /var/lib/reveille/filler; true) 2>/dev/null")?;
-    // It is tried again until the command has expired, since there may be room soon.
+    full.host.sh(&format!("mkdir -p /var/lib/reveille && mount -t tmpfs -o size=16k tmpfs /var/lib/reveille && ({FILL})"))?;
+    // Nothing is taken out of service for a reboot that could not be claimed.
+    let drains = full.stops()?;
+    local.write(&fleet, &tables(&[("wait_limit", 8_000)]))?;
+    let said = reboot(&local, full, &[])?;
+    world.shown(format!("full beforehand: {}", failed(&said, &[full.host.name(), "the disk of /var/lib/reveille is full"])?));
+    ensure!(full.stops()? == drains, "its service was stopped for a reboot that could not be claimed");
+
+    // It fills up while its service stops. It is tried again until the command has expired, since there may be room soon.
+    full.host.sh(&format!(
+        "rm /var/lib/reveille/filler; mkdir -p /run/systemd/system/work.service.d && \
+         printf '[Service]\\nExecStop=/bin/sh -c \"{FILL}\"\\n' > /run/systemd/system/work.service.d/fill.conf && systemctl daemon-reload"
+    ))?;
     local.write(&fleet, &tables(&[("command_expiry", 10_000)]))?;
     let said = reboot(&local, full, &[])?;
     local.write(&fleet, &tables(&[]))?;
-    world.shown(format!("full disk: {}", failed(&said, &[full.host.name(), "the claim cannot be written"])?));
+    world.shown(format!("full once it was drained: {}", failed(&said, &[full.host.name(), "the claim cannot be written"])?));
+    ensure!(full.stops()? > drains, "its service was never stopped");
     ensure!(full.reboots()? == 0, "it rebooted without a claim");
     fleet.restored(None, &[])?;
-    full.host.sh("umount /var/lib/reveille")?;
+    full.host.sh("rm -r /run/systemd/system/work.service.d && systemctl daemon-reload && umount /var/lib/reveille")?;
     done(&reboot(&local, full, &[])?).context("once there is room")?;
     ensure!(full.reboots()? == 1, "rebooted {} times", full.reboots()?);
     world.shown("not rebooted, its units run again; once there was room it rebooted once");

@@ -406,3 +406,71 @@ fn g1_a_slot_counts_the_hosts_that_stand_on_its_holder() {
     world.rest();
     assert_eq!(world.outcome(RETRY), Some(Outcome::Completed));
 }
+
+/// One group of all, with room for all.
+fn with_a_group() -> engine::Config {
+    let mut config = config();
+    config.limit_groups.push(LimitGroup {
+        name: "fleet".into(),
+        on: Some("*".parse().expect("a selector")),
+        per: None,
+        children: Vec::new(),
+        max_unavailable: Amount::Count(9),
+    });
+    config
+}
+
+/// E14: nobody begins on a host while another works on a container of it that is a host of its own, nor the other way round;
+/// whoever waits begins when the other is through.
+#[test]
+fn e14_two_orchestrations_never_work_on_a_host_and_on_what_stands_on_it_at_once() {
+    let runs = |world: &World, id| {
+        let track = world.shell.engine.track(id, 0).expect("its track");
+        track.started_at.is_some() && track.ended_at.is_none()
+    };
+    for (first, second) in [(0, 1), (1, 0)] {
+        let mut world = World::of(4, with_a_group());
+        world.shell.hosts[0].set("host-01", ChildStatus::Running);
+        world.step();
+        for (id, number) in [(ID, first), (RETRY, second)] {
+            let mut request = world.request(&said(), None);
+            request.targets = vec![world.shell.hosts[number].id];
+            world.shell.input(Input::Submit { id, request });
+        }
+        assert!(runs(&world, ID) && !runs(&world, RETRY));
+        let why = world.shell.engine.explain_track(RETRY, 0, world.shell.now);
+        let told = |b: &engine::Blocker| matches!(b.why, Why::Locked { orchestration } if orchestration == ID);
+        assert!(why.iter().any(told), "{why:?}");
+        let slot = Input::TakeSlot { group: "fleet".into(), holder: name(second), by: user() };
+        let refused = world.shell.input(slot);
+        let Reply::Refused(engine::Refusal::Blocked { blockers }) = &refused else { panic!("{refused:?}") };
+        assert!(blockers.iter().any(told), "{blockers:?}");
+        while runs(&world, ID) {
+            assert!(!runs(&world, RETRY), "{}: both at once", world.shell.now);
+            world.step();
+        }
+        world.rest();
+        assert_eq!((world.outcome(ID), world.outcome(RETRY)), (Some(Outcome::Completed), Some(Outcome::Completed)));
+    }
+}
+
+/// E14: a host that may restart by itself any moment takes what stands on it along, and cuts off what rebooted beside it.
+#[test]
+fn e14_a_slot_keeps_others_from_what_stands_on_its_holder_and_from_what_it_stands_on() {
+    for (holder, target) in [(0, 1), (1, 0)] {
+        let mut world = World::of(4, with_a_group());
+        world.shell.hosts[0].set("host-01", ChildStatus::Running);
+        world.step();
+        let group = "fleet".to_owned();
+        let slot = Input::TakeSlot { group: group.clone(), holder: name(holder), by: user() };
+        assert_eq!(world.shell.input(slot), Reply::Noted);
+        let mut request = world.request(&said(), None);
+        request.targets = vec![world.shell.hosts[target].id];
+        world.shell.input(Input::Submit { id: ID, request });
+        let why = world.why(0);
+        assert!(why.iter().any(|why| matches!(why, Why::HasSlot { .. })), "{why:?}");
+        world.shell.input(Input::GiveSlot { group, holder: name(holder), by: user() });
+        world.rest();
+        assert_eq!(world.outcome(ID), Some(Outcome::Completed));
+    }
+}
