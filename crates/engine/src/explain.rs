@@ -93,15 +93,21 @@ pub enum Why {
     UnknownTarget,
     /// Not approved yet, or its new key is not.
     NotApproved,
-    /// Another orchestration holds the host (ruling 5).
+    /// Another orchestration holds the host (ruling 5), or one that goes down together with it (E14).
     Locked {
         /// Which.
         orchestration: OrchestrationId,
+        /// The host that it is active on, where that is another one: it stands on this one, or this one on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on: Option<String>,
     },
-    /// It was let restart by itself, and has not said that it is back.
+    /// It, or a host that goes down together with it, was let restart by itself, and has not said that it is back.
     HasSlot {
         /// The limit group of which it has a slot.
         group: String,
+        /// The id that it was asked for with.
+        #[serde(default)]
+        holder: String,
         /// Who asked for it.
         by: Actor,
     },
@@ -216,9 +222,12 @@ impl fmt::Display for Why {
             }
             Self::UnknownTarget => write!(f, "no such target"),
             Self::NotApproved => write!(f, "host is not approved: compare its key fingerprint and approve it"),
-            Self::Locked { orchestration } => write!(f, "orchestration {orchestration} is active on this host"),
-            Self::HasSlot { group, by } => {
-                write!(f, "host restarts by itself: {by} took a slot of limit group {group} for it; give it back if it does not")
+            Self::Locked { orchestration, on: None } => write!(f, "orchestration {orchestration} is active on this host"),
+            Self::Locked { orchestration, on: Some(on) } => {
+                write!(f, "orchestration {orchestration} is active on {on}, and the two hosts go down together")
+            }
+            Self::HasSlot { group, holder, by } => {
+                write!(f, "{holder} restarts by itself: {by} took a slot of limit group {group} for it; release it if it does not")
             }
             Self::Settling => write!(f, "the controller has just started and waits until it has heard its hosts"),
             Self::Off => write!(f, "host was shut down: switch it on; it counts as off until it is heard on another boot"),

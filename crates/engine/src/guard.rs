@@ -14,6 +14,7 @@ use crate::fleet::{BootEnd, Fleet, Host, Stranded};
 use crate::heard::Heard;
 use crate::limits::{Limits, Usage};
 use crate::returned;
+use crate::tally::Slots;
 
 /// What the guard looks at.
 pub(crate) struct Guard<'a> {
@@ -122,8 +123,8 @@ impl Guard<'_> {
         if let Some(other) = self.fleet.same_machine(target) {
             list.push(hard(Why::SameMachine { other: other.name.clone() }));
         }
-        self.lock(target, asks.own, list);
-        self.own_slot(target, list);
+        self.lock(target, asks.own).into_iter().for_each(|b| list.push(b));
+        self.slot_of(target, None).into_iter().for_each(|b| list.push(b));
         if self.is_settling() {
             list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
         }
@@ -161,44 +162,47 @@ impl Guard<'_> {
         self.now < self.fleet.settle_until && !broken::is(Rule::NoSettling)
     }
 
-    fn lock(&self, target: TargetId, own: Option<OrchestrationId>, list: &mut List) {
+    fn lock(&self, target: TargetId, own: Option<OrchestrationId>) -> Option<Blocker> {
         if broken::is(Rule::NoLock) {
-            return;
+            return None;
         }
         let held = self.fleet.locks.get(&target).map(|l| (l.orchestration, l.since));
         let held = held.or_else(|| self.reserved.get(&target).copied()).filter(|(by, _)| Some(*by) != own);
-        if let Some((orchestration, since)) = held.or_else(|| self.lock_beside(target, own)) {
-            list.push(Blocker { since: Some(since), ..hard(Why::Locked { orchestration }) });
-        }
+        let (orchestration, since, on) = held.map(|(by, since)| (by, since, None)).or_else(|| self.lock_beside(target))?;
+        Some(Blocker { since: Some(since), ..hard(Why::Locked { orchestration, on }) })
     }
 
-    /// The lock of another on a host that stands on this one, or that this one stands on: they go down together, and nobody
-    /// begins in the middle of another's work (E14).
-    fn lock_beside(&self, target: TargetId, own: Option<OrchestrationId>) -> Option<(OrchestrationId, Timestamp)> {
+    /// A lock on a host that stands on this one, or that this one stands on: they go down together, and nobody begins in the
+    /// middle of another's work (E14). Also of the same orchestration, whose plan knew only what stood where at that time. No
+    /// track waits while it has a lock, so nobody waits for ever.
+    fn lock_beside(&self, target: TargetId) -> Option<(OrchestrationId, Timestamp, Option<String>)> {
         let locks = &self.fleet.locks;
-        let others = |host: &TargetId| locks.get(host).filter(|lock| Some(lock.orchestration) != own);
-        let below = || self.stands_on(target).iter().find_map(others);
-        let above = || {
-            let is_above = |host: &&TargetId| self.stands_on(**host).contains(&target);
-            self.stands_on_locked(target, own).then(|| locks.keys().filter(is_above).find_map(others)).flatten()
-        };
-        below().or_else(above).map(|lock| (lock.orchestration, lock.since))
+        let is_above = |host: &&TargetId| self.stands_on(**host).contains(&target);
+        let is_on_locked = self.usage.stands_on_locked(target, || self.hosts_on_locked());
+        let below = self.stands_on(target).into_iter().find(|host| locks.contains_key(host));
+        let host = below.or_else(|| is_on_locked.then(|| locks.keys().find(is_above).copied()).flatten())?;
+        let lock = locks.get(&host)?;
+        Some((lock.orchestration, lock.since, self.fleet.hosts.get(&host).map(|h| h.name.clone())))
     }
 
-    /// A host that was let restart by itself does so any moment, and takes what stands on it along: nobody else begins there.
-    fn own_slot(&self, target: TargetId, list: &mut List) {
+    /// A host that was let restart by itself does so any moment, takes along what stands on it, and must not be cut off:
+    /// nobody else begins there. `asks`: the slots of this host itself are its own.
+    fn slot_of(&self, target: TargetId, asks: Option<TargetId>) -> Option<Blocker> {
         if self.fleet.slots.is_empty() || broken::is(Rule::SlotNotCounted) {
-            return;
+            return None;
         }
-        let (below, goes_down) = (self.goes_down_with(target), self.has_slot(target));
+        let below = self.goes_down_with(target);
+        let concerns = |slots: &Slots| slots.down.contains(&target) || !slots.holders.is_disjoint(&below);
+        if !self.usage.slots(|| self.slots_of_hosts(), concerns) {
+            return None;
+        }
         let taken = self.fleet.slots.iter().find(|((_, holder), _)| {
-            let holder = self.fleet.by_id_text(holder);
-            holder.is_some_and(|on| below.contains(&on) || goes_down && self.goes_down_with(on).contains(&target))
+            let holder = self.fleet.by_id_text(holder).filter(|on| Some(*on) != asks);
+            holder.is_some_and(|on| below.contains(&on) || self.goes_down_with(on).contains(&target))
         });
-        if let Some(((group, _), mark)) = taken {
-            let why = Why::HasSlot { group: group.clone(), by: mark.by.clone() };
-            list.push(Blocker { since: Some(mark.since), ..hard(why) });
-        }
+        let ((group, holder), mark) = taken?;
+        let why = Why::HasSlot { group: group.clone(), holder: holder.clone(), by: mark.by.clone() };
+        Some(Blocker { since: Some(mark.since), ..hard(why) })
     }
 
     fn lockout(&self, host: &Host, list: &mut List) {
@@ -346,13 +350,13 @@ impl Guard<'_> {
     }
 
     fn has_slot(&self, host: TargetId) -> bool {
-        self.usage.has_slot(host, || self.hosts_with_slots())
+        self.usage.slots(|| self.slots_of_hosts(), |slots| slots.down.contains(&host))
     }
 
-    pub(crate) fn hosts_with_slots(&self) -> HashSet<TargetId> {
+    pub(crate) fn slots_of_hosts(&self) -> Slots {
         let slots = self.fleet.slots.keys().filter(|_| !broken::is(Rule::SlotNotCounted));
-        let hosts = slots.filter_map(|(_, holder)| self.fleet.by_id_text(holder));
-        hosts.flat_map(|host| self.goes_down_with(host)).collect()
+        let holders: HashSet<TargetId> = slots.filter_map(|(_, holder)| self.fleet.by_id_text(holder)).collect();
+        Slots { down: holders.iter().flat_map(|host| self.goes_down_with(*host)).collect(), holders }
     }
 
     /// Until when a host that is heard cannot fall silent.
@@ -379,7 +383,8 @@ impl Guard<'_> {
             list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds: 1, limit: group.limit }));
         }
         if let Some(host) = host {
-            self.lock(host, None, &mut list);
+            list.extend(self.lock(host, None));
+            list.extend(self.slot_of(host, Some(host)));
             list.extend(self.limit_groups(host, None));
         }
         list

@@ -7,7 +7,7 @@ use model::TargetId;
 
 use crate::config::{Config, Group, Member};
 use crate::fleet::Fleet;
-use crate::tally::Tally;
+use crate::tally::{Slots, Tally};
 
 /// All limit groups with their members, as long as nobody joins, leaves or changes labels.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +76,7 @@ impl Limits {
 pub(crate) struct Usage<'a> {
     pub(crate) kept: Option<&'a Tally>,
     counted: RefCell<BTreeMap<usize, u32>>,
-    slots: OnceCell<HashSet<TargetId>>,
+    slots: OnceCell<Slots>,
     on_locked: OnceCell<HashSet<TargetId>>,
 }
 
@@ -104,10 +104,11 @@ impl<'a> Usage<'a> {
         }
     }
 
-    pub(crate) fn has_slot(&self, host: TargetId, look_up: impl FnOnce() -> HashSet<TargetId>) -> bool {
+    /// Asks the hosts that have slots.
+    pub(crate) fn slots<T>(&self, look_up: impl FnOnce() -> Slots, ask: impl FnOnce(&Slots) -> T) -> T {
         match self.kept {
-            Some(tally) => tally.slots.contains(&host),
-            None => self.slots.get_or_init(look_up).contains(&host),
+            Some(tally) => ask(&tally.slots),
+            None => ask(self.slots.get_or_init(look_up)),
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn settle(tally: &mut Tally, guard: &Guard<'_>) -> Vec<TargetId> {
     if !tally.whole {
         *tally = Tally::default();
         tally.counts = guard.limits.groups.iter().map(|group| guard.counted_alone(group)).collect();
-        tally.slots = guard.hosts_with_slots();
+        tally.slots = guard.slots_of_hosts();
         tally.stale = guard.fleet.hosts.keys().copied().collect();
         (tally.moved, tally.whole) = (true, true);
     }
@@ -21,8 +21,8 @@ pub(crate) fn settle(tally: &mut Tally, guard: &Guard<'_>) -> Vec<TargetId> {
         let on_locked = guard.hosts_on_locked();
         found.extend(tally.on_locked.symmetric_difference(&on_locked));
         tally.on_locked = on_locked;
-        let slots = guard.hosts_with_slots();
-        found.extend(tally.slots.symmetric_difference(&slots));
+        let slots = guard.slots_of_hosts();
+        found.extend(tally.slots.down.symmetric_difference(&slots.down));
         tally.slots = slots;
     }
     while let Some((at, host)) = tally.silent.first().copied().filter(|(at, _)| *at < guard.now) {

@@ -14,7 +14,7 @@ pub(crate) struct Tally {
     /// Hosts that stand on one that is worked on.
     pub(crate) on_locked: HashSet<TargetId>,
     /// Hosts that have a slot.
-    pub(crate) slots: HashSet<TargetId>,
+    pub(crate) slots: Slots,
     /// To be looked at again.
     pub(crate) stale: BTreeSet<TargetId>,
     /// `on_locked` is to be found anew.
@@ -24,6 +24,14 @@ pub(crate) struct Tally {
     pub(crate) watched: HashSet<TargetId>,
     /// Everything has been counted.
     pub(crate) whole: bool,
+}
+
+/// Hosts that were let restart by themselves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) holders: HashSet<TargetId>,
+    /// They, and what stands on them.
+    pub(crate) down: HashSet<TargetId>,
 }
 
 impl Tally {

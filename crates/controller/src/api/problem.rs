@@ -64,8 +64,8 @@ impl ApiError {
         let all = texts.join("; ");
         let error = match &first.why {
             Why::UnknownTarget => Self::named(StatusCode::NOT_FOUND, "not_found", "Host not found"),
-            Why::Locked { orchestration } => {
-                let text = format!("orchestration {orchestration} is active on this host: wait for it or cancel it");
+            Why::Locked { orchestration, .. } => {
+                let text = format!("{}: wait for it or cancel it", first.why);
                 Self::named(StatusCode::CONFLICT, "active_orchestration", text)
                     .with("orchestration_id", orchestration.to_string())
             }
@@ -181,7 +181,7 @@ mod tests {
     fn the_first_blocker_decides_the_status_and_all_are_listed() {
         let id = OrchestrationId(uuid::Uuid::from_u128(7));
         let locked =
-            ApiError::blocked(&[blocker(Why::Locked { orchestration: id }, None), blocker(Why::NotActive, None)]).problem;
+            ApiError::blocked(&[blocker(Why::Locked { orchestration: id, on: None }, None), blocker(Why::NotActive, None)]).problem;
         assert_eq!((locked.status, &locked.extensions["orchestration_id"]), (409, &id.to_string().into()));
         assert_eq!(locked.extensions["blockers"].as_array().unwrap().len(), 2);
         assert_eq!(locked.extensions["blockers"][0]["orchestration"], id.to_string());

@@ -91,6 +91,15 @@ impl Member {
         active.try_into().map_err(|_| anyhow::anyhow!("{} says of {units:?}: {}{}", self.host.name(), said.out, said.err))
     }
 
+    /// By which id systemd knows the present run of a unit: another once it was stopped and started.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be asked.
+    pub fn run_of(&self, unit: &str) -> anyhow::Result<String> {
+        Ok(self.host.sh(&format!("systemctl show --property InvocationID --value {unit}"))?.trim().to_owned())
+    }
+
     /// How often it has rebooted, by its power supply.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 
 use super::rolling_fleet::PAUSED;
 use crate::fleet::local::Local;
-use crate::fleet::{Fleet, Member};
+use crate::fleet::{Fleet, Member, WORK};
 use crate::process::Said;
 use crate::product::{self, PATIENCE};
 use crate::wait;
@@ -79,11 +79,11 @@ fn on_a_full_disk(world: &World) -> anyhow::Result<()> {
     let full = &fleet.members[0];
     full.host.sh(&format!("mkdir -p /var/lib/reveille && mount -t tmpfs -o size=16k tmpfs /var/lib/reveille && ({FILL})"))?;
     // Nothing is taken out of service for a reboot that could not be claimed.
-    let drains = full.stops()?;
+    let run = full.run_of(WORK)?;
     local.write(&fleet, &tables(&[("wait_limit", 8_000)]))?;
     let said = reboot(&local, full, &[])?;
     world.shown(format!("full beforehand: {}", failed(&said, &[full.host.name(), "the disk of /var/lib/reveille is full"])?));
-    ensure!(full.stops()? == drains, "its service was stopped for a reboot that could not be claimed");
+    ensure!(full.run_of(WORK)? == run, "its service was stopped for a reboot that could not be claimed");
 
     // It fills up while its service stops. It is tried again until the command has expired, since there may be room soon.
     full.host.sh(&format!(
@@ -94,7 +94,7 @@ fn on_a_full_disk(world: &World) -> anyhow::Result<()> {
     let said = reboot(&local, full, &[])?;
     local.write(&fleet, &tables(&[]))?;
     world.shown(format!("full once it was drained: {}", failed(&said, &[full.host.name(), "the claim cannot be written"])?));
-    ensure!(full.stops()? > drains, "its service was never stopped");
+    ensure!(full.run_of(WORK)? != run, "its service was never stopped");
     ensure!(full.reboots()? == 0, "it rebooted without a claim");
     fleet.restored(None, &[])?;
     full.host.sh("rm -r /run/systemd/system/work.service.d && systemctl daemon-reload && umount /var/lib/reveille")?;

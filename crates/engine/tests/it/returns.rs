@@ -439,7 +439,7 @@ fn e14_two_orchestrations_never_work_on_a_host_and_on_what_stands_on_it_at_once(
         }
         assert!(runs(&world, ID) && !runs(&world, RETRY));
         let why = world.shell.engine.explain_track(RETRY, 0, world.shell.now);
-        let told = |b: &engine::Blocker| matches!(b.why, Why::Locked { orchestration } if orchestration == ID);
+        let told = |b: &engine::Blocker| matches!(&b.why, Why::Locked { orchestration: ID, on: Some(on) } if *on == name(first));
         assert!(why.iter().any(told), "{why:?}");
         let slot = Input::TakeSlot { group: "fleet".into(), holder: name(second), by: user() };
         let refused = world.shell.input(slot);
@@ -454,6 +454,35 @@ fn e14_two_orchestrations_never_work_on_a_host_and_on_what_stands_on_it_at_once(
     }
 }
 
+/// E14 within one rollout: what was not known to stand on a target when it was planned is not worked on beside it either.
+#[test]
+fn e14_a_container_that_moves_to_another_target_of_its_rollout_waits_for_it() {
+    let mut world = World::of(2, with_a_group());
+    world.submit(&RolloutOptions { concurrency: Some(Amount::Count(2)), canary: None, ..said() });
+    assert_eq!(world.started().len(), 2, "nothing stands on another yet, and both began");
+    world.shell.input(Input::Cancel { id: ID, by: user() });
+    world.rest();
+
+    let mut world = World::of(3, with_a_group());
+    world.submit(&RolloutOptions { concurrency: Some(Amount::Count(2)), ..said() });
+    let runs = |world: &World| -> Vec<String> {
+        let tracks = world.shell.engine.tracks(ID);
+        tracks.iter().filter(|t| t.started_at.is_some() && t.ended_at.is_none()).map(|t| t.name.clone()).collect()
+    };
+    let begun = runs(&world);
+    assert_eq!(begun.len(), 2);
+    // The third one is found on the first while that is worked on; the second ends meanwhile.
+    let waits = (0..3).map(name).find(|name| !begun.contains(name)).expect("the third");
+    let parent = (0..3).find(|number| name(*number) == begun[0]).expect("a host");
+    world.shell.hosts[parent].set(&waits, ChildStatus::Running);
+    while runs(&world).contains(&begun[0]) {
+        assert!(!runs(&world).contains(&waits), "{}: {:?}", world.shell.now, runs(&world));
+        world.step();
+    }
+    world.rest();
+    assert_eq!(world.outcome(ID), Some(Outcome::Completed));
+}
+
 /// E14: a host that may restart by itself any moment takes what stands on it along, and cuts off what rebooted beside it.
 #[test]
 fn e14_a_slot_keeps_others_from_what_stands_on_its_holder_and_from_what_it_stands_on() {
@@ -462,8 +491,11 @@ fn e14_a_slot_keeps_others_from_what_stands_on_its_holder_and_from_what_it_stand
         world.shell.hosts[0].set("host-01", ChildStatus::Running);
         world.step();
         let group = "fleet".to_owned();
-        let slot = Input::TakeSlot { group: group.clone(), holder: name(holder), by: user() };
-        assert_eq!(world.shell.input(slot), Reply::Noted);
+        let slot = |number| Input::TakeSlot { group: group.clone(), holder: name(number), by: user() };
+        assert_eq!(world.shell.input(slot(holder)), Reply::Noted);
+        let refused = world.shell.input(slot(target));
+        assert!(matches!(refused, Reply::Refused(engine::Refusal::Blocked { .. })), "{refused:?}");
+        assert_eq!(world.shell.input(slot(2)), Reply::Noted, "nothing stands there");
         let mut request = world.request(&said(), None);
         request.targets = vec![world.shell.hosts[target].id];
         world.shell.input(Input::Submit { id: ID, request });

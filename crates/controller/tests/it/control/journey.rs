@@ -50,7 +50,7 @@ async fn a_second_request_for_the_same_host_is_refused_with_the_id_of_the_first(
     let (id, _) = stage.control.submit(&admin, device.host, REBOOT, options()).await.unwrap();
     let error = stage.control.submit(&admin, device.host, REBOOT, options()).await.unwrap_err();
     let ControlError::Refused(Refusal::Blocked { blockers }) = error else { panic!("{error}") };
-    assert!(blockers.iter().any(|blocker| blocker.why == Why::Locked { orchestration: id }), "{blockers:?}");
+    assert!(blockers.iter().any(|blocker| blocker.why == Why::Locked { orchestration: id, on: None }), "{blockers:?}");
     let lines = stage.audited("submit").await;
     assert!(!lines[0].success && lines[0].detail.contains(&id.to_string()), "{lines:?}");
 }
