@@ -84,7 +84,9 @@ class Farm:
     def wait(self):
         import socket
 
-        for address in self.addresses:
+        for address, server in zip(self.addresses, self.servers):
+            if server.poll() is not None:
+                sys.exit(f"sshd on {address} ended: is there one of an earlier run? (pkill -f 'sshd-127.0.1')")
             for _ in range(200):
                 try:
                     socket.create_connection((address, PORT), timeout=1).close()

@@ -113,10 +113,7 @@ impl Server {
     fn log_in(&mut self) -> anyhow::Result<()> {
         let file = self.state.join("admin-password");
         let once = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let body = json!({"user": "admin", "password": once.trim(), "new_password": PASSWORD});
-        self.api.token = None;
-        let session = self.api.post("/api/v1/login", &body)?.expect(200)?;
-        self.api.token = Some(text(&session, "token")?);
+        first_login(&mut self.api, &once)?;
         ensure!(!file.exists(), "the one-time password is still there after its use");
         Ok(())
     }
@@ -196,6 +193,19 @@ impl Server {
     pub fn look(&self, path: &str) -> anyhow::Result<Value> {
         self.api.get(path)?.expect(200).with_context(|| path.to_owned())
     }
+}
+
+/// Uses the one-time password of a new server's administrator; `api` has their token from then on.
+///
+/// # Errors
+///
+/// When it is refused.
+pub fn first_login(api: &mut Api, once: &str) -> anyhow::Result<()> {
+    let body = json!({"user": "admin", "password": once.trim(), "new_password": PASSWORD});
+    api.token = None;
+    let session = api.post("/api/v1/login", &body)?.expect(200)?;
+    api.token = Some(text(&session, "token")?);
+    Ok(())
 }
 
 /// A host that is enrolled and approved.

@@ -227,7 +227,10 @@ impl fmt::Display for Why {
                 write!(f, "orchestration {orchestration} is active on {on}, and the two hosts go down together")
             }
             Self::HasSlot { group, holder, by } => {
-                write!(f, "{holder} restarts by itself: {by} took a slot of limit group {group} for it; release it if it does not")
+                write!(
+                    f,
+                    "{holder} restarts by itself: {by} took a slot of limit group {group} for it; release it if it does not"
+                )
             }
             Self::Settling => write!(f, "the controller has just started and waits until it has heard its hosts"),
             Self::Off => write!(f, "host was shut down: switch it on; it counts as off until it is heard on another boot"),

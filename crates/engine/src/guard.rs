@@ -119,12 +119,17 @@ impl Guard<'_> {
         if !host.approved {
             list.push(hard(Why::NotApproved));
         }
-        self.held(target, list);
+        let asks_only = request.operation == Operation::HealthCheck;
+        if !asks_only {
+            self.held(target, list);
+        }
         if let Some(other) = self.fleet.same_machine(target) {
             list.push(hard(Why::SameMachine { other: other.name.clone() }));
         }
         self.lock(target, asks.own).into_iter().for_each(|b| list.push(b));
-        self.slot_of(target, None).into_iter().for_each(|b| list.push(b));
+        if !asks_only {
+            self.slot_of(target, None).into_iter().for_each(|b| list.push(b));
+        }
         if self.is_settling() {
             list.push(Blocker { until: Some(self.fleet.settle_until), ..hard(Why::Settling) });
         }
@@ -137,6 +142,12 @@ impl Guard<'_> {
         } else if active.is_none() {
             list.push(Blocker { since: self.heard.host(target).and_then(|h| h.last), ..hard(Why::NotActive) });
         }
+        if asks_only {
+            return active
+                .into_iter()
+                .flat_map(|(report, at)| report_blockers(report, at, request, self.now))
+                .for_each(|b| list.push(b));
+        }
         // A boot that may still end by itself is no place to begin anew.
         let may_begin =
             |s: &Stranded| asks.takes_up && active.is_none_or(|(report, _)| returned::is_proven(self.fleet, s, report));
@@ -146,7 +157,7 @@ impl Guard<'_> {
         if list.is_done() {
             return;
         }
-        if !asks.second_half && request.operation != Operation::Run {
+        if !asks.second_half && request.operation.ends_boot() {
             self.lockout(host, list);
         }
         if let Some((report, at)) = active.filter(|_| !asks.second_half) {
@@ -192,7 +203,7 @@ impl Guard<'_> {
             return None;
         }
         let below = self.goes_down_with(target);
-        let concerns = |slots: &Slots| slots.down.contains(&target) || !slots.holders.is_disjoint(&below);
+        let concerns = |slots: &Slots| slots.down.contains(&target) || below.iter().any(|on| slots.holders.contains(on));
         if !self.usage.slots(|| self.slots_of_hosts(), concerns) {
             return None;
         }
@@ -423,10 +434,12 @@ impl Guard<'_> {
 /// stopped.
 pub(crate) fn report_blockers(report: &Report, at: Timestamp, request: &Request, now: Timestamp) -> Vec<Blocker> {
     let mut list = Vec::new();
-    if request.operation == Operation::Run {
+    if !request.operation.ends_boot() {
         // It ends no boot and stops no child: what speaks against those does not speak against it.
-        let missing = [ActionKind::Probe, ActionKind::Run].into_iter().filter(|action| !report.actions.contains(action));
-        list.extend(missing.map(|action| hard(Why::Unsupported { action })));
+        let needs: &[ActionKind] =
+            if request.operation == Operation::Run { &[ActionKind::Probe, ActionKind::Run] } else { &[ActionKind::Probe] };
+        let missing = needs.iter().filter(|action| !report.actions.contains(action));
+        list.extend(missing.map(|action| hard(Why::Unsupported { action: *action })));
         return list;
     }
     if let Some(opens_in) = report.rate.opens_in_ms

@@ -215,8 +215,18 @@ impl Orchestration {
         Ok(())
     }
 
+    /// Whether it changes nothing on any host.
+    pub(crate) fn asks_only(&self) -> bool {
+        self.request.operation == Operation::HealthCheck
+    }
+
+    /// Whether some of its tracks wait for no window, freeze or pace.
+    pub(crate) fn has_ungated(&self) -> bool {
+        self.takes_up || self.asks_only()
+    }
+
     fn end_track(&mut self, track: u32, outcome: Outcome, reason: Option<String>, at: Timestamp) -> Result<(), String> {
-        let runs = self.request.operation == Operation::Run;
+        let runs = !self.request.operation.ends_boot();
         let state = self.track_mut(track)?;
         if state.ended.is_some() {
             return Err(format!("track {track} ended twice"));

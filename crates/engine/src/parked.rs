@@ -45,9 +45,7 @@ impl Parked {
     ) {
         let group = match &blocker.why {
             // What stands on it changes without it.
-            Why::LimitGroup { .. } | Why::Locked { .. } | Why::HasSlot { .. }
-                if guard.goes_down_with(plan.target).len() > 1 =>
-            {
+            Why::LimitGroup { .. } | Why::Locked { .. } | Why::HasSlot { .. } if guard.goes_down_with(plan.target).len() > 1 => {
                 return;
             }
             Why::LimitGroup { group, unavailable, adds, .. } => {

@@ -2,7 +2,7 @@
 //! (pain 13).
 
 use model::broken::{self, Rule};
-use model::{Actor, Millis, Operation, TargetId, Timestamp};
+use model::{Actor, Millis, TargetId, Timestamp};
 
 use crate::advance;
 use crate::decision::{Out, View, ended, leaves_down};
@@ -44,7 +44,7 @@ pub(crate) fn blockers(view: &View<'_>, track: u32) -> Vec<Blocker> {
     let scheduler = Scheduler::new(view);
     let mut list = List::all(&view.orchestration.request);
     scheduler.before(track, &mut list);
-    scheduler.shared(scheduler.is_second_half(track), &mut list);
+    scheduler.shared(scheduler.is_ungated(track), &mut list);
     scheduler.own(track, &mut list);
     list.found
 }
@@ -120,7 +120,7 @@ pub(crate) fn let_go(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, 
     let mut out = Vec::new();
     let worked = matches!(outcome, Outcome::Completed | Outcome::Partial | Outcome::Failed);
     // How long a command takes says nothing of reboots.
-    let is_measure = !leaves_down(it.request.operation) && it.request.operation != Operation::Run;
+    let is_measure = !leaves_down(it.request.operation) && it.request.operation.ends_boot();
     if let Some(started) = track.started_at.filter(|_| worked && is_measure) {
         let took = view.now.since(started);
         let root = it.request.rollout.as_ref().map(|r| r.root(it.id));
@@ -167,17 +167,17 @@ impl<'a> Scheduler<'a> {
             let reason = format!("failure budget spent: {failed} failed, {may} may fail");
             return Some(vec![Out::Own(Entry::Paused { reason })]);
         }
-        let is_open = |second_half| {
+        let is_open = |ungated| {
             let mut shared = List::first(&it.request);
-            self.shared(second_half, &mut shared);
+            self.shared(ungated, &mut shared);
             shared.found.is_empty()
         };
         let mut found = None;
         if is_open(false) {
             found = self.candidates().find_map(|track| self.turn_of(track, parked));
-        } else if it.takes_up && is_open(true) {
-            let mut second_halves = self.candidates().filter(|track| self.is_second_half(*track));
-            found = second_halves.find_map(|track| self.turn_of(track, parked));
+        } else if it.has_ungated() && is_open(true) {
+            let mut ungated = self.candidates().filter(|track| self.is_ungated(*track));
+            found = ungated.find_map(|track| self.turn_of(track, parked));
         }
         found.or_else(|| self.waited_too_long(first))
     }
@@ -295,10 +295,13 @@ impl<'a> Scheduler<'a> {
         self.after(track).any(|other| self.view.orchestration.tracks.get(other as usize).is_some_and(|t| !well(t)))
     }
 
-    /// Whether the track only finishes what an earlier orchestration has rebooted: windows, freeze and pace are for what goes
-    /// down, and recovery is never gated (G5).
-    fn is_second_half(&self, track: u32) -> bool {
+    /// Whether the track only finishes what an earlier orchestration has rebooted, or only asks: windows, freeze and pace are for
+    /// what goes down, and recovery is never gated (G5).
+    fn is_ungated(&self, track: u32) -> bool {
         let it = self.view.orchestration;
+        if it.asks_only() {
+            return true;
+        }
         let asks = it.track_plan(track as usize).filter(|_| it.takes_up).map(|plan| self.asks(&plan));
         asks.is_some_and(|asks| asks.second_half)
     }
@@ -307,11 +310,11 @@ impl<'a> Scheduler<'a> {
         Asks::of(Some(self.view.orchestration.id), plan, self.view.fleet)
     }
 
-    /// What keeps every track of the wave from starting; or every one that is a second half.
-    fn shared(&self, second_half: bool, list: &mut List) {
+    /// What keeps every track of the wave from starting; or every one that is not gated.
+    fn shared(&self, ungated: bool, list: &mut List) {
         let it = self.view.orchestration;
         // What the system paused for its budget is what goes down.
-        let is_told = |mark: &&Mark| !second_half || mark.by != Actor::System;
+        let is_told = |mark: &&Mark| !ungated || mark.by != Actor::System;
         if let Some(mark) = it.paused.as_ref().filter(is_told) {
             let why = Why::Paused { by: mark.by.clone(), reason: mark.reason.clone() };
             list.push(Blocker { since: Some(mark.since), ..hard(why) });
@@ -320,17 +323,17 @@ impl<'a> Scheduler<'a> {
             let since = it.wave_began_at(self.wave);
             list.push(Blocker { since: Some(since), ..hard(Why::ApprovalWanted { wave: self.wave }) });
         }
-        if !second_half {
+        if !ungated {
             self.guard.frozen(list);
         }
-        if let Some((failures, budget)) = it.overspent().filter(|_| !second_half) {
+        if let Some((failures, budget)) = it.overspent().filter(|_| !ungated) {
             list.push(hard(Why::BudgetSpent { failures, budget }));
         }
         let (running, limit) = (u32::try_from(it.running.len()).unwrap_or(u32::MAX), it.concurrency());
         if running >= limit && !broken::is(Rule::ConcurrencyIgnored) {
             list.push(hard(Why::ConcurrencyFull { running, limit }));
         }
-        if second_half {
+        if ungated {
             return;
         }
         let stagger = it.request.rollout.as_ref().map(|r| r.stagger).filter(|_| !broken::is(Rule::StaggerIgnored));
@@ -369,7 +372,7 @@ impl<'a> Scheduler<'a> {
     fn own(&self, track: u32, list: &mut List) {
         let it = self.view.orchestration;
         let Some(plan) = it.track_plan(track as usize) else { return };
-        if !self.is_second_half(track) {
+        if !self.is_ungated(track) {
             self.timing(&plan, list);
         }
         if !list.is_done() {
@@ -389,10 +392,10 @@ impl<'a> Scheduler<'a> {
         self.shared(false, &mut shared);
         due.extend(shared.found.iter().filter_map(|b| b.until));
         let is_shut = !shared.found.is_empty();
-        if is_shut && !it.takes_up {
+        if is_shut && !it.has_ungated() {
             return;
         }
-        for track in self.candidates().filter(|track| !is_shut || self.is_second_half(*track)) {
+        for track in self.candidates().filter(|track| !is_shut || self.is_ungated(*track)) {
             if parked.is_held(track, &self.guard) {
                 due.extend(parked.until(track));
                 continue;

@@ -289,6 +289,7 @@ pub fn title(step: &Step) -> &'static str {
         StepAction::Probe { recheck: Recheck::Admission, .. } => "check the host",
         StepAction::Probe { recheck: Recheck::ChildrenDown, .. } => "check that no child is up",
         StepAction::Probe { recheck: Recheck::Restored, .. } => "check that all is as before",
+        StepAction::Probe { recheck: Recheck::Asked, .. } => "ask whether it is well",
         StepAction::Probe { recheck: Recheck::Soak, .. } => "watch it",
         StepAction::Observe { .. } => "see what is in service",
         StepAction::Drain { .. } => "take it out of service",

@@ -18,6 +18,8 @@ pub enum Planner {
     Rollout,
     /// A command on each host of a fleet, in waves (S2).
     Run,
+    /// The checks of each host of a fleet, asked at once (S2).
+    HealthCheck,
 }
 
 /// What happens when children do not stop in time (ruling 6).
@@ -188,6 +190,8 @@ pub enum Recheck {
     ChildrenDown,
     /// The children are as they were before, and the checks pass; asked again until they do, or the limit (the health gate, G3).
     Restored,
+    /// Whatever the answer is: it is told.
+    Asked,
     /// Still so, without a single failed probe for the whole hold; a failed one starts it anew (pain 7).
     Soak,
 }

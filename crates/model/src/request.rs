@@ -39,12 +39,19 @@ pub enum Operation {
     RollingReboot,
     /// Run one command on each host of a fleet (S2).
     Run,
+    /// Ask the hosts of a fleet whether they are well: nothing is changed, so nothing but work on the host itself keeps it back (S2).
+    HealthCheck,
 }
 
 impl Operation {
     /// Whether it goes through a fleet, with a [`Rollout`].
     pub fn is_rolling(self) -> bool {
-        matches!(self, Self::RollingReboot | Self::Run)
+        matches!(self, Self::RollingReboot | Self::Run | Self::HealthCheck)
+    }
+
+    /// Whether it ends the boot of its hosts.
+    pub fn ends_boot(self) -> bool {
+        !matches!(self, Self::Run | Self::HealthCheck)
     }
 }
 
@@ -56,6 +63,7 @@ impl fmt::Display for Operation {
             Self::Shutdown => "shutdown",
             Self::RollingReboot => "rolling reboot",
             Self::Run => "run",
+            Self::HealthCheck => "health check",
         })
     }
 }
@@ -96,6 +104,9 @@ pub struct Request {
     /// For [`Operation::Run`], and only for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunRequest>,
+    /// For [`Operation::HealthCheck`]: what does not pass is asked again for so long. Without it every host is asked once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Millis>,
     /// Who.
     pub by: Actor,
 }

@@ -92,6 +92,7 @@ fn native() -> OpenApiRouter<Api> {
         .routes(routes!(rollouts::cancel_rollout))
         .routes(routes!(rollouts::retry_rollout))
         .routes(routes!(runs::start_run))
+        .routes(routes!(runs::start_health_check))
         .routes(routes!(locks::freeze))
         .routes(routes!(locks::thaw))
         .routes(routes!(locks::list_locks))

@@ -181,7 +181,8 @@ mod tests {
     fn the_first_blocker_decides_the_status_and_all_are_listed() {
         let id = OrchestrationId(uuid::Uuid::from_u128(7));
         let locked =
-            ApiError::blocked(&[blocker(Why::Locked { orchestration: id, on: None }, None), blocker(Why::NotActive, None)]).problem;
+            ApiError::blocked(&[blocker(Why::Locked { orchestration: id, on: None }, None), blocker(Why::NotActive, None)])
+                .problem;
         assert_eq!((locked.status, &locked.extensions["orchestration_id"]), (409, &id.to_string().into()));
         assert_eq!(locked.extensions["blockers"].as_array().unwrap().len(), 2);
         assert_eq!(locked.extensions["blockers"][0]["orchestration"], id.to_string());

@@ -1,10 +1,10 @@
-//! Commands on hosts with an agent.
+//! Health checks, and commands on hosts with an agent.
 
 use axum::extract::State;
 use axum::response::Response;
 use protocol::rest::Problem;
 use protocol::rest::rollouts::RolloutStarted;
-use protocol::rest::runs::NewRun;
+use protocol::rest::runs::{NewHealthCheck, NewRun};
 
 use super::extract::{Body, Who};
 use super::problem::ApiError;
@@ -40,4 +40,21 @@ pub(super) async fn start_run(State(api): State<Api>, Who(who): Who, body: Body)
         force: reboot::force(sent.force.as_ref())?,
     };
     Ok(started(api.control.start_run(&who, &new).await?))
+}
+
+/// Ask hosts whether they are well
+///
+/// The configured checks of every host are asked, all hosts at once; a host that is worked on is asked after that. Nothing is
+/// changed, and no window, freeze or limit group keeps it back. What a host failed stands in the `reason` of its track.
+#[utoipa::path(post, path = "/health-checks", tag = "rollouts", request_body = NewHealthCheck,
+    security(("bearer" = ["REBOOT_HOST"])),
+    responses((status = 201, description = "It was accepted", body = RolloutStarted),
+        (status = 400, description = "Nobody is named, somebody twice, or a check that there is not", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "A word names nobody, or a label that nobody carries", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Some hosts can never be asked; `targets` says which and why", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn start_health_check(State(api): State<Api>, Who(who): Who, body: Body) -> Result<Response, ApiError> {
+    api.control.authorize(&who, Permission::RebootHost, None).await?;
+    let NewHealthCheck { targets, checks, wait } = body.json()?;
+    let new = control::NewHealthCheck { targets, checks, wait };
+    Ok(started(api.control.start_health_check(&who, &new).await?))
 }

@@ -48,7 +48,7 @@ pub use records::{
     EnrolmentToken, Followed, JournalLine, Lock, LockKind, LoggedIn, Module, NewEnrolment, NewRollout, NewToken, NewUser, Ready,
     Started, TokenInfo, TokenMade, UserInfo, Watched,
 };
-pub use run::{NewRun, What};
+pub use run::{NewHealthCheck, NewRun, What};
 pub(crate) use secret::random;
 pub use survey::{Unread, Watchful};
 pub(crate) use worker::own_boot;

@@ -80,8 +80,11 @@ impl Control {
         let Some(before) = view.rollout else {
             return Err(ControlError::Conflict("this is no rollout: ask for the reboot of its host again".to_owned()));
         };
-        if view.operation == Operation::Run {
-            let text = "a command is never run again by itself: run it anew, on the hosts that you name";
+        if !view.operation.ends_boot() {
+            let text = match view.operation {
+                Operation::HealthCheck => "a health check leaves nothing undone: ask anew",
+                _ => "a command is never run again by itself: run it anew, on the hosts that you name",
+            };
             return Err(ControlError::Conflict(text.to_owned()));
         }
         if view.outcome.is_none() && view.paused.is_none() {
@@ -112,7 +115,7 @@ impl Control {
         let options =
             Options { shutdown_timeout: view.shutdown_timeout, on_timeout: view.on_timeout, strict: view.strict, force };
         let operation = Operation::RollingReboot;
-        Ok(Request { targets, operation, options, rollout: Some(rollout), run: None, by: by.actor() })
+        Ok(Request { targets, operation, options, rollout: Some(rollout), run: None, wait: None, by: by.actor() })
     }
 
     /// Names of the drains, checks and windows that a rollout uses for this host.
@@ -239,7 +242,15 @@ impl Control {
             force: new.force.clone(),
         };
         let rollout = config.rollout_of(&new.options, None);
-        Ok(Request { targets, operation: Operation::RollingReboot, options, rollout: Some(rollout), run: None, by: by.actor() })
+        Ok(Request {
+            targets,
+            operation: Operation::RollingReboot,
+            options,
+            rollout: Some(rollout),
+            run: None,
+            wait: None,
+            by: by.actor(),
+        })
     }
 
     /// Writes down that somebody named hosts outside their scope (G10). What they are told is that there is no such host: names

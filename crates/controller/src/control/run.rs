@@ -1,6 +1,6 @@
-//! Commands on hosts with an agent. Rights are judged on every one of them (G10), and a host judges free ones once more (G9).
+//! What is asked of hosts and ends no boot: health checks, and commands on hosts with an agent. Rights are judged on every one of them (G10), and a host judges free ones once more (G9).
 
-use model::{Force, Millis, Operation, Options, Request, RolloutOptions, Run, RunRequest, TargetId};
+use model::{Amount, Approval, Force, Millis, Operation, Options, Request, Rollout, RolloutOptions, Run, RunRequest, TargetId};
 
 use super::access::{Permission, Principal};
 use super::hosts::checked_reason;
@@ -36,7 +36,58 @@ pub enum What {
     Free(String),
 }
 
+/// Which hosts are to be asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewHealthCheck {
+    /// Words of a [`model::Selector`].
+    pub targets: Vec<String>,
+    /// Only these of the configured checks.
+    pub checks: Option<Vec<String>>,
+    /// What does not pass is asked again for so long.
+    pub wait: Option<Millis>,
+}
+
 impl Control {
+    /// Asks hosts whether they are well, all at once; whoever is worked on is asked after that. Needs
+    /// [`Permission::RebootHost`] for every host: it occupies the host for a moment.
+    ///
+    /// # Errors
+    /// As [`Control::start_rollout`].
+    pub async fn start_health_check(&self, by: &Principal, new: &NewHealthCheck) -> Result<Started, ControlError> {
+        self.authorize(by, Permission::RebootHost, None).await?;
+        self.outside(by, &new.targets)?;
+        let targets: Vec<TargetId> = self.named(by, &new.targets).await?.iter().map(|host| host.id).collect();
+        for target in &targets {
+            self.authorize(by, Permission::RebootHost, Some(*target)).await?;
+        }
+        let config = &self.shared.engine;
+        let said = RolloutOptions {
+            canary: Some(Amount::Count(0)),
+            stages: Some(Vec::new()),
+            concurrency: Some(Amount::Percent(100)),
+            failure_budget: Some(Amount::Percent(100)),
+            approval: Some(Approval::Never),
+            drains: Some(Vec::new()),
+            checks: new.checks.clone(),
+            soak: Some(Millis(0)),
+            stagger: Some(Millis(0)),
+            jitter: Some(Millis(0)),
+            only_if_required: Some(false),
+            ..RolloutOptions::default()
+        };
+        let rollout = Rollout { windows: Vec::new(), canary_failure_budget: None, ..config.rollout_of(&said, None) };
+        let options = Options {
+            shutdown_timeout: config.rollout.shutdown_timeout,
+            on_timeout: config.rollout.on_timeout,
+            strict: false,
+            force: None,
+        };
+        let operation = Operation::HealthCheck;
+        let (run, wait, by_whom) = (None, new.wait, by.actor());
+        let request = Request { targets, operation, options, rollout: Some(rollout), run, wait, by: by_whom };
+        self.submit_rollout(by, request).await
+    }
+
     /// Runs a command. Needs [`Permission::RunCommand`] for every host, [`Permission::RunFree`] too for a free one, and
     /// [`Permission::Force`] when forced.
     ///
@@ -88,7 +139,8 @@ impl Control {
             force: new.force.clone(),
         };
         let run = Some(RunRequest { run, limit: new.limit.unwrap_or(LIMIT) });
-        let request = Request { targets, operation: Operation::Run, options, rollout: Some(rollout), run, by: by.actor() };
+        let request =
+            Request { targets, operation: Operation::Run, options, rollout: Some(rollout), run, wait: None, by: by.actor() };
         self.submit_rollout(by, request).await
     }
 }

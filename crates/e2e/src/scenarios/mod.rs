@@ -1,5 +1,6 @@
 //! The scenarios, each a named story. `cargo xtask lab test NAME` runs those whose name contains NAME.
 
+mod control_host;
 mod evidence;
 mod failures;
 mod fleet_lock;
@@ -18,6 +19,7 @@ use crate::world::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         rolling_fleet::SCENARIOS,
+        control_host::SCENARIOS,
         kills::SCENARIOS,
         rolling_faults::SCENARIOS,
         rolling_people::SCENARIOS,

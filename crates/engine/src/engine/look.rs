@@ -269,6 +269,10 @@ fn irreversible(plan: &Plan) -> Vec<String> {
 pub(super) fn refuses(why: &Why) -> bool {
     matches!(
         why,
-        Why::UnknownTarget | Why::NotApproved | Why::Locked { on: None, .. } | Why::SameMachine { .. } | Why::LimitImpossible { .. }
+        Why::UnknownTarget
+            | Why::NotApproved
+            | Why::Locked { on: None, .. }
+            | Why::SameMachine { .. }
+            | Why::LimitImpossible { .. }
     )
 }

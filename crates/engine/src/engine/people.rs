@@ -191,7 +191,14 @@ impl Engine {
             let mut blockers = guard.blockers(*target, request, Asks::default());
             // A command that some host can never run is refused whole, before it was run on the others.
             let is_run = request.operation == Operation::Run;
-            blockers.retain(|b| refuses(&b.why) || is_run && matches!(b.why, Why::Unsupported { .. }));
+            let asks_only = request.operation == Operation::HealthCheck;
+            let refused_by = |why: &Why| match why {
+                Why::Unsupported { .. } => is_run,
+                // Whoever only asks waits until the host is let go of.
+                Why::Locked { .. } if asks_only => false,
+                why => refuses(why),
+            };
+            blockers.retain(|b| refused_by(&b.why));
             if !blockers.is_empty() {
                 let name = self.name_of(*target).unwrap_or_else(|| target.to_string());
                 refused.push(TargetBlockers { target: *target, name, blockers });

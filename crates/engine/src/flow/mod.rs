@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    ActionKind, Direction, Drain, DrainPolicy, Millis, Observed, Operation, Place, Planner, Readable, Recheck, Report, Site,
-    Step, StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp,
+    ActionKind, Direction, Drain, DrainPolicy, Millis, Observed, Place, Planner, Readable, Recheck, Report, Site, Step,
+    StepAction, Subjects, TargetId, TimeoutPolicy, Timestamp,
 };
 
 use crate::decision::{Out, View, leaves_down, parallel, unwind};
@@ -60,6 +60,7 @@ pub(crate) fn is_satisfied(
         Recheck::Admission => is_whole(view, report),
         // A child on its way up would be killed by the reboot: asked again until it has come up or the limit (ruling 16).
         Recheck::ChildrenDown => report.children().is_some() && creating(report).is_empty(),
+        Recheck::Asked => true,
         Recheck::Restored | Recheck::Soak => match track.unrestored(report) {
             None => false,
             Some(list) if list.is_empty() => is_healthy(view, step, place, track, run),
@@ -103,7 +104,9 @@ impl Cursor<'_> {
         match &step.action {
             StepAction::Probe { recheck: Recheck::Admission, .. } => self.after_admission(last, run),
             StepAction::Probe { recheck: Recheck::ChildrenDown, .. } => self.after_children_down(last),
-            StepAction::Probe { recheck: Recheck::Restored | Recheck::Soak, .. } => self.after_health(last, step, run),
+            StepAction::Probe { recheck: Recheck::Restored | Recheck::Soak | Recheck::Asked, .. } => {
+                self.after_health(last, step, run)
+            }
             StepAction::Observe { drain } => self.after_observe(last, run, drain),
             StepAction::Drain { drain, on_timeout, .. } => self.after_drain(last, run, drain, *on_timeout),
             StepAction::Undrain { drain } => self.after_undrain(last, run, drain),
@@ -341,7 +344,7 @@ impl Cursor<'_> {
         if let Some(out) = self.another_round(Direction::Do) {
             return Some(out);
         }
-        if self.view.orchestration.plan.planner == Planner::Run {
+        if matches!(self.view.orchestration.plan.planner, Planner::Run | Planner::HealthCheck) {
             return self.after_health_of_a_run(last, step, run);
         }
         if self.view.orchestration.plan.planner == Planner::Host || broken::is(Rule::UndrainUnhealthy) {
@@ -488,9 +491,9 @@ impl Cursor<'_> {
     }
 }
 
-/// Whether the report tells what must be known before anything begins. A command has no business with children.
+/// Whether the report tells what must be known before anything begins. What ends no boot has no business with children.
 fn is_whole(view: &View<'_>, report: &Report) -> bool {
-    report.children().is_some() || view.orchestration.request.operation == Operation::Run
+    report.children().is_some() || !view.orchestration.request.operation.ends_boot()
 }
 
 fn ends_boot(action: &StepAction) -> bool {

@@ -41,7 +41,8 @@ impl Cursor<'_> {
             return self.go_on(last);
         }
         let why = if why.is_empty() { "it was not well without a break".to_owned() } else { why.join("; ") };
-        Some(vec![ended(self.number, Outcome::Failed, format!("not healthy after the command: {why}"))])
+        let when = if self.is_check() { "not healthy" } else { "not healthy after the command" };
+        Some(vec![ended(self.number, Outcome::Failed, format!("{when}: {why}"))])
     }
 
     fn not_as_before(&self) -> Vec<String> {
@@ -50,11 +51,14 @@ impl Cursor<'_> {
         list.iter().map(|(id, up)| format!("{} is {} now", self.name(*id), if *up { "down" } else { "up" })).collect()
     }
 
-    /// The end of a track that ran its command: nothing was stopped or drained that would have to be as before.
+    /// The end of a track that ran its command, or was well: nothing was stopped or drained that would have to be as before.
     pub(super) fn finish_run(&self) -> Option<Vec<Out>> {
-        let is_run = self.view.orchestration.request.operation == Operation::Run;
         let end = Entry::TrackEnded { track: self.number, outcome: Outcome::Completed, reason: None };
-        is_run.then(|| vec![Out::Own(end)])
+        (!self.view.orchestration.request.operation.ends_boot()).then(|| vec![Out::Own(end)])
+    }
+
+    fn is_check(&self) -> bool {
+        self.view.orchestration.request.operation == Operation::HealthCheck
     }
 }
 

@@ -34,6 +34,7 @@ fn submit(shell: &mut Shell) {
         options: options(),
         rollout: None,
         run: None,
+        wait: None,
         by: user(),
     };
     shell.input(Input::Submit { id: ID, request });

@@ -103,6 +103,7 @@ impl World {
             options: options(),
             rollout: Some(rollout),
             run: None,
+            wait: None,
             by: user(),
         }
     }

@@ -114,6 +114,7 @@ impl List {
             options: options(),
             rollout: Some(rollout),
             run: None,
+            wait: None,
             by: user(),
         };
         let report = Box::new(shell.hosts.iter_mut().find(|h| h.name == host).expect("a host").report(shell.now));

@@ -5,6 +5,7 @@
 mod cuts;
 mod fleet;
 mod fleet_at_random;
+mod health_checks;
 mod hostile;
 mod kept;
 mod lists;

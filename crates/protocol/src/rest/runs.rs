@@ -42,6 +42,24 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// Body of `POST /api/v1/health-checks`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewHealthCheck {
+    /// Which hosts, as for a run; `*` for all of them. Nothing is ever meant by leaving it out.
+    #[cfg_attr(feature = "openapi", schema(example = json!(["*"])))]
+    pub targets: Vec<String>,
+    /// Only these of the configured checks; without it all that a host has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = json!(["web"])))]
+    pub checks: Option<Vec<String>>,
+    /// What does not pass is asked again for so long, as milliseconds or a text like `90s`. Without it each host is asked once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "2m"))]
+    pub wait: Option<Millis>,
+}
+
 /// How a command ended on a host, and the last of what it said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -27,6 +27,7 @@ impl Sim {
             options,
             rollout: Some(plan.rollout.clone()),
             run: None,
+            wait: None,
             by: Actor::User("anna".to_owned()),
         };
         self.submit_rollout(controller, request);

@@ -83,8 +83,15 @@ async fn the_last_will_of_an_earlier_connection_is_old_news() {
     let admin = stage.admin().await;
     let (target, by) = (device.host, admin.actor());
     let away = async || {
-        let request =
-            Request { targets: vec![target], operation: REBOOT, options: options(), rollout: None, run: None, by: by.clone() };
+        let request = Request {
+            targets: vec![target],
+            operation: REBOOT,
+            options: options(),
+            rollout: None,
+            run: None,
+            wait: None,
+            by: by.clone(),
+        };
         let blockers = stage.control.query(move |engine, now| engine.explain(&request, now)).await.unwrap();
         blockers.iter().any(|blocker| blocker.why == Why::NotActive)
     };

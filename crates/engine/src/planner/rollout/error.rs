@@ -109,6 +109,14 @@ pub enum PlanError {
         /// As configured (`wait_limit`).
         most: Millis,
     },
+    /// How long is waited for health.
+    #[error("what does not pass is asked again for 1ms to {most}, not {limit}")]
+    Wait {
+        /// As asked for.
+        limit: Millis,
+        /// As configured (`wait_limit`).
+        most: Millis,
+    },
     /// The engine runs commands over agents alone.
     #[error(
         "{host} has no agent: leave it out, or run the command over SSH with an inventory (reveille run -i FILE), with your own right"

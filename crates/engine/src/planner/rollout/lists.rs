@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use model::{
-    Check, CheckKind, Drain, Millis, Recheck, Request, Rollout, Route, Step, StepAction, Subjects, Track, UnknownVar, Vars,
+    Check, CheckKind, Drain, Millis, Operation, Recheck, Request, Rollout, Route, Step, StepAction, Subjects, Track, UnknownVar,
+    Vars,
 };
 
 use super::{Candidate, PlanError, host_of};
@@ -163,6 +164,12 @@ impl<'a> Lists<'a> {
         let mut steps = vec![probe(Recheck::Admission, config.probe_limit, &[], Millis(0))];
         // A probe that fails begins the soak anew, for as long as a host may take to get healthy.
         let soak = Millis(rollout.soak.0.saturating_add(config.health_gate.0));
+        if self.request.operation == Operation::HealthCheck {
+            let (recheck, limit) =
+                self.request.wait.map_or((Recheck::Asked, config.probe_limit), |wait| (Recheck::Restored, wait));
+            steps.push(probe(recheck, limit, &checks, Millis(0)));
+            return steps;
+        }
         if let Some(asked) = &self.request.run {
             // Handed over, run, and its end told by a host that may be away for a moment.
             let limit = config.command_expiry.0.saturating_add(asked.limit.0).saturating_add(config.active_limit.0);

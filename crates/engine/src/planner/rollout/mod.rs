@@ -54,23 +54,27 @@ pub fn plan(config: &Config, request: &Request, hosts: &[Candidate<'_>]) -> Resu
     let planner = match request.operation {
         Operation::RollingReboot => Planner::Rollout,
         Operation::Run => Planner::Run,
+        Operation::HealthCheck => Planner::HealthCheck,
         other => return Err(PlanError::NoRollout(other)),
     };
     let rollout = request.rollout.clone().unwrap_or_else(|| config.rollout_of(&model::RolloutOptions::default(), None));
     config.check_rollout(&rollout)?;
     let targets = targets(request, hosts)?;
     no_host_twice(&targets)?;
-    match &request.run {
-        Some(asked) if planner == Planner::Run => runnable(config, &asked.run, asked.limit, &targets)?,
-        _ if planner == Planner::Run => return Err(PlanError::NoCommand),
+    match (planner, &request.run) {
+        (Planner::Run, Some(asked)) => runnable(config, &asked.run, asked.limit, &targets)?,
+        (Planner::Run, None) => return Err(PlanError::NoCommand),
+        (Planner::HealthCheck, _) => waitable(config, request.wait)?,
         _ => no_nesting(&targets)?,
     }
-    let groups = groups(config, hosts);
+    // Who is only asked takes nothing from any group.
+    let goes_down = planner != Planner::HealthCheck;
+    let groups = if goes_down { groups(config, hosts) } else { Vec::new() };
     let memberships = memberships(&groups, &targets)?;
     let ordered = order::order(&targets, &groups, &memberships);
     let mut lists = lists::Lists::new(config, request, &rollout);
     let tracks = ordered.iter().map(|index| lists.track(targets[*index])).collect::<Result<Vec<_>, _>>()?;
-    let alone = targets.iter().any(|target| target.own);
+    let alone = goes_down && targets.iter().any(|target| target.own);
     Ok(Plan { planner, lists: lists.done(), waves: waves(&rollout, tracks, alone) })
 }
 
@@ -120,6 +124,13 @@ fn runnable(config: &Config, run: &Run, limit: Millis, targets: &[&Candidate<'_>
     match targets.iter().find(|target| target.route != Route::Agent) {
         Some(target) => Err(PlanError::RunWithoutAgent { host: target.name.to_owned() }),
         None => Ok(()),
+    }
+}
+
+fn waitable(config: &Config, wait: Option<Millis>) -> Result<(), PlanError> {
+    match wait {
+        Some(limit) if limit.0 == 0 || limit > config.wait_limit => Err(PlanError::Wait { limit, most: config.wait_limit }),
+        _ => Ok(()),
     }
 }
 

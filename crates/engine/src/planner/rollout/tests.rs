@@ -107,7 +107,15 @@ fn request(config: &Config, said: &str, targets: Vec<TargetId>) -> Request {
     let said: RolloutOptions = toml::from_str(said).unwrap();
     let options = Options { shutdown_timeout: Millis::secs(120), on_timeout: TimeoutPolicy::Abort, strict: false, force: None };
     let rollout = Some(config.rollout_of(&said, None));
-    Request { targets, operation: Operation::RollingReboot, options, rollout, run: None, by: Actor::User("op".into()) }
+    Request {
+        targets,
+        operation: Operation::RollingReboot,
+        options,
+        rollout,
+        run: None,
+        wait: None,
+        by: Actor::User("op".into()),
+    }
 }
 
 /// All hosts but those called `other…` are targets.
