@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Ack, Command, Millis, Report};
+use model::{Ack, Command, Millis, Report, TargetId};
 use reach::own::OwnSite;
 use reach::ssh::{self, Access, Destination, DestinationError};
 use tokio::sync::mpsc;
@@ -53,5 +53,9 @@ impl Performer for Hands {
             let host = host(reached).map_err(|error| error.to_string())?;
             self.ssh.survey(&host).await.map_err(|error| error.message)
         })
+    }
+
+    fn forget(&self, host: TargetId) {
+        self.ssh.forget(host);
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    AckStatus, Action, ActionKind, Command, CommandId, Direction, Drain, DrainPolicy, ErrorCode, Fence, Millis, Place, Recheck,
-    Site, Step, StepAction, TargetId, TimeoutPolicy, Timestamp,
+    AckStatus, Action, ActionKind, Command, CommandId, Direction, Drain, DrainPolicy, Drained, ErrorCode, Fence, Millis, Place,
+    Recheck, Site, Step, StepAction, TargetId, TimeoutPolicy, Timestamp,
 };
 
 use crate::config::Config;
@@ -298,8 +298,8 @@ fn action_of(
     };
     let undrain = |drain: &Drain| {
         let drain = drain.filled(&plan.vars).ok()?;
-        let prior = track.drains.prior(&drain)?.to_vec();
-        Some((performer(plan, drain.site()), Action::Undrain { drain, prior, limit: left() }))
+        let Drained { prior, forced, .. } = track.drains.of_drain(&drain)?.clone();
+        Some((performer(plan, drain.site()), Action::Undrain { drain, prior, limit: left(), forced }))
     };
     let on_host = |action: Action| Some((plan.target, action));
     match (&step.action, place.direction) {
@@ -317,7 +317,7 @@ fn action_of(
         (StepAction::Drain { drain, .. }, Direction::Do) => {
             let drain = drain.filled(&plan.vars).ok()?;
             // What is there now must be known before anything is taken out of service (G7).
-            track.drains.prior(&drain)?;
+            track.drains.of_drain(&drain)?;
             Some((performer(plan, drain.site()), Action::Drain { drain, grace: left(), force: run.force }))
         }
         (StepAction::Drain { drain, .. }, Direction::Undo) | (StepAction::Undrain { drain }, Direction::Do) => undrain(drain),

@@ -43,6 +43,9 @@ pub enum Action {
         prior: Vec<ItemState>,
         /// How long it may take.
         limit: Millis,
+        /// What was left was cut off: how a forced drain leaves things is our own doing, too, and not somebody else's.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        forced: bool,
     },
     /// Stop a child cleanly; confirmed by observing that it is down (E7).
     StopChild {

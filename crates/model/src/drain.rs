@@ -186,6 +186,9 @@ pub struct Drained {
     pub drain: Drain,
     /// As it was; this is what undrain restores.
     pub prior: Vec<ItemState>,
+    /// What did not end by itself was cut off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub fn perform(kind: &HostKind, host: TargetId, hooks: &str, action: &Action) ->
         Action::Check { checks: asked } => return Script::new(Checks(checks(hooks, asked))),
         Action::Observe { drain } => return drain::script(drain, Goal::Look, hooks, Millis(0)),
         Action::Drain { drain, grace, force } => return drain::script(drain, Goal::Out { force: *force }, hooks, *grace),
-        Action::Undrain { drain, prior, limit } => return drain::script(drain, Goal::Prior(prior.clone()), hooks, *limit),
+        Action::Undrain { drain, prior, limit, .. } => return drain::script(drain, Goal::Prior(prior.clone()), hooks, *limit),
     };
     match (kind, child.kind) {
         (HostKind::Systemd | HostKind::Shell, ChildKind::Lxd) => {

@@ -66,7 +66,7 @@ impl Missing {
                     None => Drain::Units { units: names },
                     Some(engine) => Drain::Containers { engine, names },
                 };
-                Some(Action::Undrain { drain, prior, limit })
+                Some(Action::Undrain { drain, prior, limit, forced: false })
             })
             .collect()
     }

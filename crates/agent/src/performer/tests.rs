@@ -247,7 +247,7 @@ async fn a_hook_on_the_host_is_looked_at_and_drained_by_its_own_program() {
         (check(), "passed: true"),
         (Action::Drain { drain: drain(), grace: limit, force: false }, "stopped"),
         (check(), "passed: false"),
-        (Action::Undrain { drain: drain(), prior, limit }, "serving"),
+        (Action::Undrain { drain: drain(), prior, limit, forced: false }, "serving"),
     ];
     for (action, said) in actions {
         host.look(CommandId(Uuid::from_u128(1)), action.clone(), answers.clone());

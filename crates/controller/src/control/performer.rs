@@ -30,4 +30,9 @@ pub trait Performer: Send + Sync {
 
     /// Reads a host; else why not, in words.
     fn survey<'a>(&'a self, host: &'a Reached) -> BoxFuture<'a, Result<Report, String>>;
+
+    /// A host was removed, or is reached otherwise from now on: nothing that is kept of it is used again.
+    fn forget(&self, host: TargetId) {
+        let _ = host;
+    }
 }

@@ -73,7 +73,11 @@ impl Surveyor {
                 // Marked as seen before it is read: a change meanwhile wakes the loop once more.
                 drop(known.borrow_and_update());
                 let watchful = wanted.borrow_and_update().clone();
-                queue.be(self.hosts(&watchful), Instant::now());
+                let gone = queue.be(self.hosts(&watchful), Instant::now());
+                // Those that are only not watched any more may be worked on.
+                for host in gone.into_iter().filter(|host| self.shared.reached(host.id).as_ref() != Some(host)) {
+                    self.reach.performer().forget(host.id);
+                }
             }
             for host in std::mem::take(&mut *self.shared.back.0.lock().unwrap_or_else(PoisonError::into_inner)) {
                 queue.back(host, Instant::now());

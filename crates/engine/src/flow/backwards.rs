@@ -78,6 +78,8 @@ impl Cursor<'_> {
             _ => Outcome::Failed,
         };
         let reason = if troubles.is_empty() { reason } else { format!("{reason}; not restored: {}", troubles.join("; ")) };
+        let kept_out = self.track.drains.kept_out().map(|why| format!("; {why}")).unwrap_or_default();
+        let reason = format!("{reason}{kept_out}");
         out.push(ended(self.number, outcome, reason));
         out
     }

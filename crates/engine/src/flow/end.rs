@@ -137,6 +137,8 @@ impl Cursor<'_> {
             return self.strand_unhealthy(format!("not as it was: {}", troubles.join("; ")));
         }
         let mut out: Vec<Out> = self.no_longer_stranded().into_iter().collect();
+        let reason: Vec<String> = reason.into_iter().chain(self.track.drains.kept_out()).collect();
+        let reason = (!reason.is_empty()).then(|| reason.join("; "));
         out.push(Out::Own(Entry::TrackEnded { track: self.number, outcome: Outcome::Completed, reason }));
         out
     }

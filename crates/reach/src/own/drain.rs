@@ -28,11 +28,17 @@ pub(super) async fn drain(web: &Web, drain: &Drain, grace: Duration, force: bool
     }
 }
 
-/// Brings back exactly `prior` (G7).
-pub(super) async fn undrain(web: &Web, drain: &Drain, prior: &[ItemState], limit: Duration) -> Result<Done, Trouble> {
+/// Brings back exactly `prior` (G7); `forced` when the drain cut off what was left.
+pub(super) async fn undrain(
+    web: &Web,
+    drain: &Drain,
+    prior: &[ItemState],
+    limit: Duration,
+    forced: bool,
+) -> Result<Done, Trouble> {
     match (Hook::of(drain, web), drain) {
         (Some(hook), _) => undrain_by(&hook, prior, limit).await,
-        (None, Drain::Haproxy { address, servers }) => Haproxy::new(address, servers)?.undrain(prior, limit).await,
+        (None, Drain::Haproxy { address, servers }) => Haproxy::new(address, servers)?.undrain(prior, limit, forced).await,
         (None, _) => Err(elsewhere()),
     }
 }

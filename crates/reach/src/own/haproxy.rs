@@ -129,8 +129,9 @@ impl<'a> Haproxy<'a> {
     }
 
     /// Brings each server that we changed back to what it was, and waits until one that took work takes it again: until its health
-    /// check, if it has one, says that it is up.
-    pub(super) async fn undrain(&self, prior: &[ItemState], limit: Duration) -> Result<Done, Trouble> {
+    /// check, if it has one, says that it is up. One that somebody else has put into maintenance meanwhile stays there, and what is
+    /// told shows it.
+    pub(super) async fn undrain(&self, prior: &[ItemState], limit: Duration, forced: bool) -> Result<Done, Trouble> {
         let until = Instant::now() + limit;
         let mut items = self.state().await?;
         let mut already = true;
@@ -140,7 +141,7 @@ impl<'a> Haproxy<'a> {
                 let message = format!("{} {} is no state of a server of this drain", before.name, before.state);
                 return Err(Trouble::new(ErrorCode::Malformed, message));
             };
-            if items.iter().any(|now| now.name == before.name && is_ours(before, now)) {
+            if items.iter().any(|now| now.name == before.name && is_ours(before, now, forced)) {
                 already = false;
                 self.set(*server, &before.state).await?;
             }
@@ -149,7 +150,8 @@ impl<'a> Haproxy<'a> {
             items = self.state().await?;
             let before = |now: &ItemState| prior.iter().find(|before| before.name == now.name);
             let waits = |now: &&ItemState| {
-                before(now).is_some_and(|before| is_ours(before, now) || (before.in_service && !now.in_service))
+                let is_down = |before: &ItemState| before.in_service && !now.in_service && now.state == READY;
+                before(now).is_some_and(|before| is_ours(before, now, forced) || is_down(before))
             };
             let left: Vec<String> = items.iter().filter(waits).map(|now| told(before(now), now)).collect();
             if left.is_empty() {
@@ -220,10 +222,14 @@ const READY: &str = "ready";
 const DRAIN: &str = "drain";
 const MAINT: &str = "maint";
 
-/// Whether what is there now can be our work: a drain takes a server that is ready, or one that is drained and still has sessions,
-/// and leaves alone what is in maintenance. What somebody else changed meanwhile stays.
-fn is_ours(before: &ItemState, now: &ItemState) -> bool {
-    matches!((before.state.as_str(), now.state.as_str()), (READY, DRAIN | MAINT) | (DRAIN, MAINT))
+/// Whether what is there now can be our work: a drain takes a server that is ready and leaves alone what is in maintenance; only
+/// where it was `forced`, it puts a server that still has sessions into maintenance. What somebody else changed meanwhile stays.
+fn is_ours(before: &ItemState, now: &ItemState, forced: bool) -> bool {
+    match (before.state.as_str(), now.state.as_str()) {
+        (READY, DRAIN) => true,
+        (READY | DRAIN, MAINT) => forced,
+        _ => false,
+    }
 }
 
 fn told(before: Option<&ItemState>, now: &ItemState) -> String {

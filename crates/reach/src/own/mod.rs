@@ -150,8 +150,8 @@ impl OwnSite {
                 let done = drain::drain(&self.web, drain, grace.duration(), *force).await?;
                 Ok((Observed::Items(done.items), done.already))
             }
-            Action::Undrain { drain, prior, limit } => {
-                let done = drain::undrain(&self.web, drain, prior, limit.duration()).await?;
+            Action::Undrain { drain, prior, limit, forced } => {
+                let done = drain::undrain(&self.web, drain, prior, limit.duration(), *forced).await?;
                 Ok((Observed::Items(done.items), done.already))
             }
             Action::Probe { .. }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use model::BootIdentity;
 use recipe::far::Places;
-use russh::client::{AuthResult, Handle, Handler, KeyboardInteractiveAuthResponse};
+use russh::client::{AuthResult, Handle, Handler};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
@@ -23,14 +24,16 @@ use super::stream::{Both, Cuttable, Program, Through};
 
 /// A way through more hosts than this is a circle.
 const MOST_JUMPS: usize = 8;
-/// A password is asked for this often in one login, at most.
-const MOST_PROMPTS: usize = 4;
 /// A busy sshd closes connections before it says a word (MaxStartups): it is tried again so often…
 const CLOSED_TRIES: u32 = 4;
 /// …after a pause that grows with each try and is different for each host.
 const CLOSED_PAUSE: Duration = Duration::from_millis(250);
 /// So many at once log in to one host in between; what it passes on afterwards is not counted there.
 const THROUGH_ONE: usize = 8;
+/// A connection that is kept for the next step, and that nobody has used for so long, is ended.
+const IDLE: Duration = Duration::from_secs(120);
+/// So many connections are kept over all hosts while nobody uses them.
+const MOST_IDLE: usize = 128;
 
 /// How root's rights are had.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -57,12 +60,17 @@ pub struct Limits {
     pub keepalive: Duration,
     /// …and given up after so many that were not answered.
     pub keepalive_max: usize,
+    /// A connection that a [`Performer`](super::Performer) keeps for the next step is ended after so long without use.
+    pub idle: Duration,
+    /// A performer keeps at most so many over all hosts; those of the steps before those of surveys.
+    pub most_idle: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let (connect, login, channel) = (Duration::from_secs(10), Duration::from_secs(20), Duration::from_secs(10));
-        Self { connect, login, channel, keepalive: Duration::from_secs(5), keepalive_max: 3 }
+        let keepalive = Duration::from_secs(5);
+        Self { connect, login, channel, keepalive, keepalive_max: 3, idle: IDLE, most_idle: MOST_IDLE }
     }
 }
 
@@ -78,8 +86,6 @@ pub struct Options {
     /// Key files that belong to one host each: tried there before all others, and nowhere else. A host closes the connection after
     /// a few keys that it does not know.
     pub identity_of: BTreeMap<Destination, PathBuf>,
-    /// The login's password, if there is one; tried after all keys.
-    pub password: Option<Secret>,
     /// How root's rights are had.
     pub sudo: Sudo,
     /// Note unknown keys of hosts, whatever the configuration says.
@@ -98,7 +104,6 @@ impl Options {
             around: Surroundings::here(),
             identity_files: Vec::new(),
             identity_of: BTreeMap::new(),
-            password: None,
             sudo: Sudo::Plain,
             accept_new: false,
             limits: Limits::default(),
@@ -179,7 +184,7 @@ impl Access {
         let usual = settings.connect_timeout.unwrap_or(self.options.limits.connect);
         let limit = hurry.map_or(usual, |hurry| hurry.min(usual));
         let silent = |during, limit: Duration| SshError::Silent { host: settings.name.clone(), during, secs: limit.as_secs() };
-        let (begun, mut tries) = (Instant::now(), 0);
+        let (made, mut tries) = (Instant::now(), 0);
         let (handle, hold) = loop {
             let stream = timeout(limit, self.way(&settings)).await;
             let stream = match stream {
@@ -203,12 +208,14 @@ impl Access {
             tries += 1;
             let pause = CLOSED_PAUSE * tries + CLOSED_PAUSE.mul_f64(rand::random::<f64>());
             // Whoever is in a hurry comes again anyway.
-            if !is_closed(&error) || hurry.is_some() || tries >= CLOSED_TRIES || begun.elapsed() + pause >= limit {
+            if !is_closed(&error) || hurry.is_some() || tries >= CLOSED_TRIES || made.elapsed() + pause >= limit {
                 return Err(unreachable(&settings, in_words(&error)));
             }
             tokio::time::sleep(pause).await;
         };
-        let mut session = Session { handle, settings: settings.clone(), channel_limit: self.options.limits.channel, _hold: hold };
+        let channel_limit = self.options.limits.channel;
+        let mut session =
+            Session { handle, settings: settings.clone(), channel_limit, made, on: None, worked: None, _hold: hold };
         match timeout(self.options.limits.login, self.log_in(&mut session)).await {
             Ok(done) => done.map(|()| session),
             Err(_) => Err(silent("login", self.options.limits.login)),
@@ -324,17 +331,11 @@ impl Access {
             }
         }
         let methods = methods.unwrap_or_else(MethodSet::empty);
-        if let Some(password) = &self.options.password {
-            if self.by_password(session, password, &methods).await.map_err(|error| lost(&error))? {
-                return Ok(());
-            }
-            tried.push("the password".to_owned());
-        }
         self.keys.look_again().await;
         Err(SshError::Denied {
             host: settings.name.clone(),
             user: settings.user.clone(),
-            why: denial(&tried, candidates.passed_over, &methods, self.options.password.is_some(), session.handle.is_closed()),
+            why: denial(&tried, candidates.passed_over, &methods, session.handle.is_closed()),
         })
     }
 
@@ -362,32 +363,6 @@ impl Access {
             }
         }
     }
-
-    async fn by_password(&self, session: &mut Session, password: &Secret, methods: &MethodSet) -> Result<bool, russh::Error> {
-        let user = session.settings.user.clone();
-        if methods.contains(&MethodKind::Password)
-            && session.handle.authenticate_password(&user, password.text()).await?.success()
-        {
-            return Ok(true);
-        }
-        if !methods.contains(&MethodKind::KeyboardInteractive) {
-            return Ok(false);
-        }
-        let mut answer = session.handle.authenticate_keyboard_interactive_start(&user, None).await?;
-        for _ in 0..MOST_PROMPTS {
-            answer = match answer {
-                KeyboardInteractiveAuthResponse::Success => return Ok(true),
-                KeyboardInteractiveAuthResponse::Failure { .. } => return Ok(false),
-                KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => {
-                    // A question that is shown while it is answered is not one for the password.
-                    let answers =
-                        prompts.iter().map(|prompt| if prompt.echo { String::new() } else { password.text().to_owned() });
-                    session.handle.authenticate_keyboard_interactive_respond(answers.collect()).await?
-                }
-            };
-        }
-        Ok(false)
-    }
 }
 
 /// A connection that is logged in. It ends when this is dropped.
@@ -395,6 +370,12 @@ pub(crate) struct Session {
     pub(crate) handle: Handle<Gate>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) channel_limit: Duration,
+    /// When it was begun to be made.
+    pub(crate) made: Instant,
+    /// The boot that was first read over it.
+    pub(crate) on: Option<BootIdentity>,
+    /// When a step was last done over it.
+    pub(crate) worked: Option<Instant>,
     _hold: oneshot::Sender<()>,
 }
 
@@ -462,7 +443,7 @@ pub(crate) fn in_words(error: &russh::Error) -> String {
     }
 }
 
-fn denial(tried: &[String], passed_over: Vec<String>, methods: &MethodSet, password: bool, closed: bool) -> String {
+fn denial(tried: &[String], passed_over: Vec<String>, methods: &MethodSet, closed: bool) -> String {
     let mut parts =
         vec![if tried.is_empty() { "no key could be tried".to_owned() } else { format!("tried {}", tried.join(", ")) }];
     parts.extend(passed_over);
@@ -473,8 +454,10 @@ fn denial(tried: &[String], passed_over: Vec<String>, methods: &MethodSet, passw
     if !takes.is_empty() {
         parts.push(format!("it takes {}", takes.join(", ")));
     }
-    if !password && (takes.contains(&"password") || takes.contains(&"keyboard-interactive")) {
-        parts.push("no password was given (a file or file descriptor can hold one)".to_owned());
+    if takes.contains(&"password") || takes.contains(&"keyboard-interactive") {
+        let instead = "no login is made by password: load a key that it knows into an ssh-agent (ssh-add KEY), or put yours into \
+                       its authorized_keys (ssh-copy-id)";
+        parts.push(instead.to_owned());
     }
     parts.join("; ")
 }

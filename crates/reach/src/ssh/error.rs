@@ -94,6 +94,11 @@ impl SshError {
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Silent { .. } | Self::Lost { .. } | Self::Unreadable { .. })
     }
+
+    /// Whether the same may be run again at once: nothing of it can have been run, for there was not even a channel.
+    pub(crate) fn ran_nothing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Silent { .. })
+    }
 }
 
 impl From<&SshError> for AckError {

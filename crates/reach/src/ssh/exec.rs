@@ -119,7 +119,11 @@ impl Running {
                 None => self.channel.wait().await,
                 Some(at) => match timeout_at(at, self.channel.wait()).await {
                     Ok(message) => message,
-                    Err(_) if self.killed || self.ended.is_some() => return self.end(),
+                    Err(_) if self.killed || self.ended.is_some() => {
+                        // A connection that is kept has only so many channels.
+                        drop(timeout(LAST_WORDS, self.channel.close()).await);
+                        return self.end();
+                    }
                     Err(_) => {
                         self.killed = true;
                         self.until = Some(Instant::now() + LAST_WORDS);

@@ -50,6 +50,19 @@ impl Far {
         self.session = None;
     }
 
+    /// Goes on over a connection that was kept, unless the configuration says something else by now.
+    pub(crate) async fn resume(&mut self, session: Session) {
+        if self.access.settings(&self.to).await.is_ok_and(|settings| settings == *session.settings) {
+            self.settings = Some(session.settings.clone());
+            self.session = Some(session);
+        }
+    }
+
+    /// Gives the connection away, if one stands.
+    pub(crate) fn give_up(&mut self) -> Option<Session> {
+        self.session.take()
+    }
+
     /// From now on connecting takes at most so long, and never longer than usual.
     pub(crate) fn hurry(&mut self, limit: Duration) {
         self.hurry = Some(limit);
@@ -93,14 +106,19 @@ impl Far {
         }
     }
 
-    /// Reads the boot identity.
+    /// Reads the boot identity. Another one than was read before over the same connection is read again over a new one.
     ///
     /// # Errors
     /// As [`Far::run`]; and anything broken, short or empty is [`SshError::Unreadable`], never an identity.
     pub async fn boot(&mut self) -> Result<BootIdentity, SshError> {
         let kept = self.is_connected();
+        let before = self.session.as_ref().and_then(|session| session.on);
         match self.boot_once().await {
             Err(error) if kept && error.may_pass() => {
+                self.let_go();
+                self.boot_once().await
+            }
+            Ok(boot) if before.is_some_and(|before| before != boot) => {
                 self.let_go();
                 self.boot_once().await
             }
@@ -112,12 +130,14 @@ impl Far {
     async fn boot_once(&mut self) -> Result<BootIdentity, SshError> {
         let sudo = self.access.options.sudo.clone();
         let session = self.session().await?;
-        match session.boot().await {
+        let read = match session.boot().await {
             Err(unreadable @ SshError::Unreadable { .. }) if sudo != Sudo::Never && session.settings.user != "root" => {
                 session.boot_by(&sudo).await.map_err(|_| unreadable)
             }
             done => done,
-        }
+        };
+        session.on = session.on.or(read.as_ref().ok().copied());
+        read
     }
 
     /// Whether a connection stands.
@@ -157,7 +177,7 @@ impl Far {
         let sudo = self.access.options.sudo.clone();
         match self.session().await?.run(invocation, &sudo, guard).await {
             // The kept connection was dead, and nothing was run over it.
-            Err(error) if kept && error.may_pass() && !matches!(error, SshError::Lost { .. }) => {
+            Err(error) if kept && error.ran_nothing() => {
                 self.let_go();
                 self.session().await?.run(invocation, &sudo, guard).await
             }
@@ -196,7 +216,7 @@ impl Far {
                                 break Output { stderr: lost(&why), ..Output::default() };
                             }
                             // It was not run.
-                            Err(error) if error.may_pass() && asked.elapsed() < patience => {
+                            Err(error) if error.ran_nothing() && asked.elapsed() < patience => {
                                 self.let_go();
                                 tokio::time::sleep(AGAIN).await;
                             }

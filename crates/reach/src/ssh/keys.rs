@@ -1,4 +1,4 @@
-//! What a user proves to be with: keys of the agent, key files, a password.
+//! What a user proves to be with: keys of the agent and key files to the host, a password to `sudo`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -260,14 +260,15 @@ impl Run<'_> {
         let mut learns = before.is_none();
         let ended = loop {
             let heard = tokio::select! {
+                // First: a command that never stops talking would otherwise have the word for ever.
                 biased;
-                heard = running.next() => heard,
                 boot = &mut learning, if learns => {
                     learns = false;
                     // Without it a boot is not recognised as another one, and that is said then.
                     *before = boot.ok();
                     continue;
                 }
+                heard = running.next() => heard,
             };
             let (error, bytes) = match heard {
                 Ok(Heard::Stdout(bytes)) => (false, bytes),

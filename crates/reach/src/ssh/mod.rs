@@ -11,6 +11,7 @@ mod known;
 mod many;
 mod pattern;
 mod performer;
+mod pool;
 mod settings;
 mod stream;
 

@@ -19,6 +19,7 @@ use super::access::Access;
 use super::destination::Destination;
 use super::error::SshError;
 use super::far::Far;
+use super::pool::Pool;
 use crate::deadline::{Deadline, wall};
 
 /// Between two tries to reach a host.
@@ -48,9 +49,13 @@ pub struct Host {
 }
 
 /// Performs over SSH what an agent would perform itself. Shared by all hosts; what it remembers of them may be lost at any time.
+///
+/// What is done on a host one after the other is done over one connection, until its boot is to end; what follows is done over
+/// new ones.
 #[derive(Debug)]
 pub struct Performer {
     access: Arc<Access>,
+    pool: Pool,
     instance: InstanceId,
     remembered: Mutex<BTreeMap<TargetId, Remembered>>,
 }
@@ -86,16 +91,24 @@ impl Performer {
     /// With these rights. One for each process: its reports are judged by their order.
     pub fn new(access: Arc<Access>) -> Self {
         let instance = InstanceId(Uuid::from_u128(rand::random()));
-        Self { access, instance, remembered: Mutex::default() }
+        let pool = Pool::new(&access.options.limits);
+        Self { access, pool, instance, remembered: Mutex::default() }
     }
 
-    /// Reads a host over a new connection.
+    /// Reads a host.
     ///
     /// # Errors
     /// Why not, with advice.
     pub async fn survey(&self, host: &Host) -> Result<Report, AckError> {
-        let mut far = self.access.far(host.at.clone());
-        self.report(host, &mut far).await.map_err(|error| AckError::from(&error))
+        let mut far = self.reach(host).await;
+        let report = self.report(host, &mut far).await.map_err(|error| AckError::from(&error))?;
+        self.keep(host, &mut far, false);
+        Ok(report)
+    }
+
+    /// Ends the connection to a host that was removed, or that is elsewhere now.
+    pub fn forget(&self, host: TargetId) {
+        self.pool.end(host);
     }
 
     /// [`Performer::perform_within`] of a command whose expiry is in the time of this machine's own clock.
@@ -112,7 +125,7 @@ impl Performer {
 
     async fn perform_by(&self, host: &Host, command: &Command, begin_by: Deadline, say: mpsc::Sender<Ack>) {
         info!(command = %command.id, host = %host.at, action = %command.action.kind(), "performs over ssh");
-        let far = self.access.far(host.at.clone());
+        let far = self.reach(host).await;
         let mut task = Task { performer: self, host, command, begin_by, say, far };
         if command.action.kind().ends_boot() { task.end_boot().await } else { task.plain().await }
     }
@@ -121,8 +134,32 @@ impl Performer {
         change(self.remembered.lock().unwrap_or_else(PoisonError::into_inner).entry(host).or_default())
     }
 
+    /// Over the connection that is kept, if there is one that nobody else uses.
+    async fn reach(&self, host: &Host) -> Far {
+        let mut far = self.access.far(host.at.clone());
+        if let Some(session) = self.pool.take(host.id, &host.at) {
+            far.resume(session).await;
+        }
+        far
+    }
+
+    /// All went well over this connection: it is there for what comes next.
+    fn keep(&self, host: &Host, far: &mut Far, for_step: bool) {
+        if let Some(session) = far.give_up() {
+            self.pool.keep(host.id, &host.at, session, for_step);
+        }
+    }
+
+    /// This boot was read. On another one than before, nothing is read over a connection from before.
+    fn is_on(&self, host: TargetId, boot: BootIdentity) {
+        if self.remember(host, |known| known.boot.replace(boot)).is_some_and(|before| before != boot) {
+            self.pool.end(host);
+        }
+    }
+
     async fn report(&self, host: &Host, far: &mut Far) -> Result<Report, SshError> {
         let boot = far.boot().await?;
+        self.is_on(host.id, boot);
         let before = self.remember(host.id, |known| {
             let fresh = |said: &&Said| said.boot == boot && said.at.elapsed() < SAID_HOLDS;
             let needs_restarting = known.needs_restarting.as_ref().filter(fresh).map(|said| said.what.clone());
@@ -137,7 +174,6 @@ impl Performer {
             who.extend(room);
         }
         let sequence = self.remember(host.id, |known| {
-            known.boot = Some(boot);
             if asked {
                 known.needs_restarting = needs_restarting.map(|what| Said { boot, at: Instant::now(), what });
             }
@@ -185,7 +221,11 @@ impl Task<'_> {
             }
         };
         match done {
-            Ok(ack) => self.send(ack).await,
+            Ok(ack) => {
+                // Before it is said: the next step may follow at once.
+                self.performer.keep(self.host, &mut self.far, true);
+                self.send(ack).await;
+            }
             Err(error) => self.fail(&error).await,
         }
     }
@@ -240,7 +280,7 @@ impl Task<'_> {
             self.not_expired()?;
             match self.far.boot().await {
                 Ok(boot) => {
-                    self.performer.remember(self.host.id, |known| known.boot = Some(boot));
+                    self.performer.is_on(self.host.id, boot);
                     return self.not_expired().map(|()| boot);
                 }
                 Err(error) if error.may_pass() && pause < self.begin_by.left() => {
@@ -261,8 +301,10 @@ impl Task<'_> {
         if self.is_expired() { Err(SshError::Expired(self.command.expires_at)) } else { Ok(()) }
     }
 
-    /// A reboot or a shutdown.
+    /// A reboot or a shutdown. The connection of the steps before it is the one that it is ordered over, and no other use is made
+    /// of it, nor of any other from before.
     async fn end_boot(&mut self) {
+        self.performer.pool.end(self.host.id);
         let (expect, begin_within, power_off, ignore_inhibitors) = match self.command.action {
             Action::Reboot { expect_boot, begin_within, ignore_inhibitors } => {
                 (expect_boot, begin_within, false, ignore_inhibitors)
@@ -342,6 +384,8 @@ impl Task<'_> {
             match self.look(patience).await {
                 Ok(boot) if boot != order.expect => {
                     if let Some(ack) = self.prove(boot).await {
+                        // Whoever has looked meanwhile: what follows is done over connections from after the proof.
+                        self.performer.pool.end(self.host.id);
                         return self.send(ack).await;
                     }
                 }

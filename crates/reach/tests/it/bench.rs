@@ -57,7 +57,6 @@ impl Person {
             around: self.around(),
             identity_files: Vec::new(),
             identity_of: std::collections::BTreeMap::new(),
-            password: None,
             sudo: Sudo::Never,
             accept_new: false,
             limits,
@@ -97,6 +96,8 @@ struct State {
     /// So many of the next connections are closed at once.
     busy: AtomicUsize,
     connections: AtomicUsize,
+    /// Those of them that are over.
+    over: AtomicUsize,
     wires: Mutex<Vec<TcpStream>>,
 }
 
@@ -149,7 +150,11 @@ impl Server {
                 let end = || Stdio::from(std::os::fd::OwnedFd::from(wire.try_clone().unwrap()));
                 let mut sshd = sshd.stdin(end()).stdout(end()).spawn().expect("sshd is needed: install openssh-server");
                 kept.wires.lock().unwrap().push(wire);
-                std::thread::spawn(move || sshd.wait());
+                let kept = kept.clone();
+                std::thread::spawn(move || {
+                    drop(sshd.wait());
+                    kept.over.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         Self { folder, address, state }
@@ -178,6 +183,11 @@ impl Server {
     /// Connections that were let to an sshd so far.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that stand.
+    pub(crate) fn open(&self) -> usize {
+        self.connections() - self.state.over.load(Ordering::SeqCst)
     }
 
     /// Cuts every wire.

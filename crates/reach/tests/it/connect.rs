@@ -34,6 +34,18 @@ async fn a_key_file_lets_in_and_exit_output_and_environment_are_brought() {
 }
 
 #[tokio::test]
+async fn g2_a_tool_that_says_too_much_is_not_run_again_over_a_new_connection() {
+    let person = Person::new();
+    let server = Server::start(&person);
+    person.knows(&server);
+    let mut far = person.access().far(server.destination());
+    assert!(run(&mut far, "true").await.unwrap().succeeded());
+    let error = run(&mut far, "echo run >> $FARM/runs; exec head -c 6000000 /dev/zero").await.unwrap_err();
+    assert!(matches!(error, SshError::Unreadable { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(server.folder.path().join("runs")).unwrap(), "run\n");
+}
+
+#[tokio::test]
 async fn an_agent_lets_in_and_a_key_with_a_passphrase_says_so_otherwise() {
     let mut person = Person::new();
     let server = Server::start(&person);

@@ -8,6 +8,7 @@ mod checks;
 mod connect;
 mod examples;
 mod hooks;
+mod kept;
 mod many;
 mod own;
 mod perform;

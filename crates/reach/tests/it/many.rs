@@ -151,6 +151,27 @@ async fn a_connection_that_dies_with_the_host_is_a_reboot_and_one_that_dies_alon
 }
 
 #[tokio::test]
+async fn the_boot_is_learnt_beside_a_command_that_never_stops_talking() {
+    let world = World::new();
+    let access = Access::new(world.options()).unwrap();
+    let (news, mut heard) = mpsc::channel(16);
+    let targets = targets(&[&world.server]);
+    // Not kept, for it is a lot.
+    let listen = async { while heard.recv().await.is_some() {} };
+    let dies = async {
+        let read = || world.reads(0).len();
+        wait("the boot is not read while it talks", || read() > 0).await;
+        // What was read is on its way.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.boot(1);
+        world.server.cut();
+    };
+    let run = async { tokio::join!(run_many(&access, &targets, "exec yes", rebooting(), news), listen, dies) };
+    let (ends, (), ()) = tokio::time::timeout(PATIENCE, run).await.expect("it waits without a limit");
+    assert!(matches!(ends[..], [RunEnd::Rebooted { exit: None }]), "{ends:?}");
+}
+
+#[tokio::test]
 async fn a_host_that_does_not_come_back_is_a_clear_failure_and_one_that_stays_up_is_told() {
     let world = World::new();
     let access = Access::new(world.options()).unwrap();

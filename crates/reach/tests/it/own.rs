@@ -76,7 +76,7 @@ pub(crate) fn out(drain: &Drain, grace: Millis) -> Action {
 }
 
 pub(crate) fn back(drain: &Drain, prior: &[ItemState], limit: Millis) -> Action {
-    Action::Undrain { drain: drain.clone(), prior: prior.to_vec(), limit }
+    Action::Undrain { drain: drain.clone(), prior: prior.to_vec(), limit, forced: false }
 }
 
 pub(crate) fn words(items: &[ItemState]) -> Vec<String> {
@@ -162,8 +162,33 @@ async fn haproxy_at_the_deadline_names_what_is_left_and_force_cuts_it_off() {
     let forced = end(&site, Action::Drain { drain: drain.clone(), grace: LONG, force: true }).await;
     assert_eq!((forced.status, words(&items(&forced))), (AckStatus::Completed, vec!["web/web1 maint out".to_owned()]));
     assert_ne!(patient("the end of the request", held).await.unwrap().1, "one");
+    let forced = Action::Undrain { drain: drain.clone(), prior, limit: LONG, forced: true };
+    assert_eq!(words(&items(&end(&site, forced).await)), ["web/web1 ready in"]);
+}
+
+#[tokio::test]
+async fn g7_haproxy_maintenance_that_a_person_set_during_our_drain_stays_and_is_told() {
+    let one = Backend::start("one").await;
+    let at = format!("127.0.0.1:{}", one.port);
+    let proxy = Proxy::start(&["web1", "web2"].map(|name| format!("{name} {at}"))).await;
+    proxy.say("set server web/web2 state drain").await;
+    let site = site();
+    let drain = behind(&proxy, &["web/web1", "web/web2"]);
+    let prior = items(&end(&site, Action::Observe { drain: drain.clone() }).await);
+    assert_eq!(words(&prior), ["web/web1 ready in", "web/web2 drain out"]);
+    assert_eq!(end(&site, out(&drain, LONG)).await.status, AckStatus::Completed);
+    for server in ["web1", "web2"] {
+        proxy.say(&format!("set server web/{server} state maint")).await;
+    }
+    for _ in 0..2 {
+        let undrained = end(&site, back(&drain, &prior, LONG)).await;
+        assert!(undrained.status == AckStatus::Completed && undrained.already, "{undrained:?}");
+        assert_eq!(words(&items(&undrained)), ["web/web1 maint out", "web/web2 maint out"]);
+    }
+    // Taken back by the person while we are at it: then what is left is ours.
+    proxy.say("set server web/web1 state drain").await;
     let undrained = end(&site, back(&drain, &prior, LONG)).await;
-    assert_eq!(words(&items(&undrained)), ["web/web1 ready in"]);
+    assert_eq!(words(&items(&undrained)), ["web/web1 ready in", "web/web2 maint out"]);
 }
 
 #[tokio::test]

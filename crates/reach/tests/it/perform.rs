@@ -188,24 +188,15 @@ fn secret(world: &World, text: &str) -> Sudo {
 }
 
 #[tokio::test]
-async fn a_login_by_password_needs_one_from_a_file() {
+async fn a_host_that_wants_a_password_says_what_to_do_instead() {
     let world = World::new();
-    // No key: the password is all there is.
+    // No key: the password would be all there is.
     std::fs::remove_file(world.person.ssh("id_ed25519")).unwrap();
     let small = Small::start(&world.person, world.server.folder.path()).await;
-    let survey = async |password: Option<&str>| {
-        let password = password.map(|text| {
-            std::fs::write(world.at("password"), text).unwrap();
-            Secret::read(&world.at("password")).unwrap()
-        });
-        let access = Access::new(Options { password, sudo: Sudo::Never, ..world.options() }).unwrap();
-        let host = Host { id: crate::world::host_id(), at: small.destination() };
-        reach::ssh::Performer::new(access).survey(&host).await
-    };
-    let error = survey(None).await.unwrap_err();
-    assert!(error.code == ErrorCode::Denied && error.message.contains("no password was given"), "{error:?}");
-    assert_eq!(survey(Some("wrong")).await.unwrap_err().code, ErrorCode::Denied);
-    assert_eq!(survey(Some("hunter2")).await.unwrap().boot, World::identity(0));
+    let host = Host { id: crate::world::host_id(), at: small.destination() };
+    let error = world.performer().survey(&host).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Denied);
+    assert!(error.message.contains("ssh-add") && error.message.contains("authorized_keys"), "{error:?}");
 }
 
 #[tokio::test]

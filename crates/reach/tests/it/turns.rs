@@ -38,7 +38,8 @@ async fn g7_an_undrain_after_a_kill_waits_for_the_drain_that_goes_on_at_the_far_
     drain.until(AckStatus::ExecutionStarted).await;
     wait("nothing is stopped", || world.at("stopping").exists()).await;
     drain.kill().await;
-    let mut undrain = world.begin(&command(2, Action::Undrain { drain: web(), prior: prior(), limit: Millis::secs(100) }));
+    let back = Action::Undrain { drain: web(), prior: prior(), limit: Millis::secs(100), forced: false };
+    let mut undrain = world.begin(&command(2, back));
     undrain.until(AckStatus::Accepted).await;
     let early = tokio::time::timeout(Duration::from_secs(3), undrain.next()).await;
     assert!(early.is_err(), "it did not wait: {early:?}");

@@ -37,7 +37,7 @@ fn drain(drain: Drain, grace: u64, force: bool) -> Action {
 }
 
 fn undrain(drain: Drain, prior: Vec<ItemState>, limit: u64) -> Action {
-    Action::Undrain { drain, prior, limit: Millis::secs(limit) }
+    Action::Undrain { drain, prior, limit: Millis::secs(limit), forced: false }
 }
 
 fn item(name: &str, state: &str, in_service: bool) -> ItemState {

@@ -126,7 +126,7 @@ fn a_drain_is_claimed_runs_again_after_a_crash_and_never_undoes_a_newer_undrain(
     bench.restart(bench.boot, true);
     bench.connect();
     assert_eq!(bench.done.len(), 2, "it is safe to repeat");
-    let back = bench.command(2, Action::Undrain { drain: drain(), prior: items(), limit: grace });
+    let back = bench.command(2, Action::Undrain { drain: drain(), prior: items(), limit: grace, forced: false });
     bench.deliver(&back);
     assert_eq!(bench.done.len(), 2, "it waits for what runs on the same host");
     bench.finish(&command, saw(Observed::Items(items())));

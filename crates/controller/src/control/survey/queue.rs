@@ -44,18 +44,19 @@ impl Queue {
         Self { pace, hosts: BTreeMap::new(), live, dead, open, open_dead: 0 }
     }
 
-    /// These are the hosts now; new ones are to be asked at once.
-    pub(super) fn be(&mut self, hosts: BTreeMap<TargetId, Reached>, now: Instant) {
+    /// These are the hosts now; new ones are to be asked at once. Gives those that are not there any more, or not where they were.
+    pub(super) fn be(&mut self, hosts: BTreeMap<TargetId, Reached>, now: Instant) -> Vec<Reached> {
         let gone: Vec<TargetId> = self.hosts.keys().filter(|id| !hosts.contains_key(id)).copied().collect();
+        let mut left = Vec::new();
         for id in gone {
             self.take_out(id);
-            self.hosts.remove(&id);
+            left.extend(self.hosts.remove(&id).map(|turn| turn.host));
         }
         for (id, host) in hosts {
             match self.hosts.get_mut(&id) {
                 // Somewhere else it may be well.
                 Some(turn) if turn.host.address != host.address => {
-                    turn.host = host;
+                    left.push(std::mem::replace(&mut turn.host, host));
                     self.put(id, 0, now);
                 }
                 Some(turn) => turn.host = host,
@@ -65,6 +66,7 @@ impl Queue {
                 }
             }
         }
+        left
     }
 
     /// The next one that is due, if there is room; it is being asked from now on.
@@ -213,9 +215,10 @@ mod tests {
         queue.back(id, at);
         assert!(queue.take(at + PACE * 2).is_some());
         queue.ended(id, false, at + PACE * 2);
-        queue.be(host("b"), at + PACE * 2);
+        let moved = queue.be(host("b"), at + PACE * 2);
+        assert!(moved.len() == 1 && moved[0].address == "a", "whoever was there is told");
         assert!(queue.take(at + PACE * 2).is_some());
-        queue.be(BTreeMap::new(), at);
+        assert_eq!(queue.be(BTreeMap::new(), at).len(), 1);
         queue.ended(id, true, at);
         assert!(queue.hosts.is_empty() && queue.open.is_empty() && queue.live.is_empty() && queue.open_dead == 0);
     }

@@ -60,7 +60,7 @@ fn fleet(text: &str) -> Vec<Host> {
                 Some(("child", name)) => host.children.push(child(host.id, name)),
                 Some(("machine", name)) => host.boot = Some((boot(name), InstanceId(id(name).0))),
                 Some(("left", url)) => {
-                    let drained = Drained { drain: Drain::Http { url: url.to_owned() }, prior: Vec::new() };
+                    let drained = Drained { drain: Drain::Http { url: url.to_owned() }, prior: Vec::new(), forced: false };
                     host.unfinished.get_or_insert_default().drained.push(drained);
                 }
                 Some((key, value)) => drop(host.labels.insert(key.to_owned(), value.to_owned())),
