@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::aim::Aim;
 use crate::args::{Global, Here};
 
 static OPTIONS: OnceLock<String> = OnceLock::new();
 
 /// What this command was given, of what the next one needs to get to the same place.
-pub(crate) fn given(global: &Global, aim: Aim) {
-    let options = if aim == Aim::Server { server(global) } else { options(&global.here) };
+pub(crate) fn given(global: &Global, to_a_server: bool) {
+    let options = if to_a_server { server(global) } else { options(&global.here) };
     // Only once in a process.
     drop(OPTIONS.set(options));
 }

@@ -81,7 +81,7 @@ pub(crate) struct Here {
     /// Work without a server on the hosts of this file: fleet.toml, or an Ansible inventory; may be repeated
     #[arg(long, short, global = true, value_name = "FILE", help_heading = HERE)]
     pub(crate) inventory: Vec<PathBuf>,
-    /// Where its journal is kept, and of `run`, also with a server, the output (default: $XDG_STATE_HOME/reveille)
+    /// Where journal and output of runs are kept (default: $XDG_STATE_HOME/reveille)
     #[arg(long, global = true, value_name = "DIR", help_heading = HERE)]
     pub(crate) state_dir: Option<PathBuf>,
     /// Use this instead of ~/.ssh/config

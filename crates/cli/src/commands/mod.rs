@@ -20,7 +20,7 @@ use crate::{again, far, follow};
 /// Runs one client command.
 pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliError> {
     let aim = Aim::of(global, &command)?;
-    again::given(global, aim);
+    again::given(global, aim == Aim::Server);
     match command {
         Command::Login(login) => access::login(global, login).await,
         Command::Logout => access::logout(global).await,
