@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::args::Here;
+use crate::args::{Global, Here};
 
 static OPTIONS: OnceLock<String> = OnceLock::new();
 
-/// What this command was given.
-pub(crate) fn given(here: &Here) {
+/// What this command was given, of what the next one needs to get to the same place.
+pub(crate) fn given(global: &Global, to_a_server: bool) {
+    let options = if to_a_server { server(global) } else { options(&global.here) };
     // Only once in a process.
-    drop(OPTIONS.set(options(here)));
+    drop(OPTIONS.set(options));
 }
 
 /// `reveille WORDS` as it has to be typed.
@@ -21,6 +22,13 @@ pub(crate) fn command(words: &str) -> String {
 /// The same with what it is good for.
 pub(crate) fn hint(words: &str, what: &str) -> String {
     format!("`{}` {what}", command(words))
+}
+
+/// Where a server is; what stands in the environment stands there for the next command too.
+fn server(global: &Global) -> String {
+    let ca = global.ca.as_ref().map(|ca| ca.display().to_string());
+    let given = [("--server", &global.server), ("--ca", &ca)].into_iter().filter(|(name, _)| global.typed.contains(name));
+    given.filter_map(|(name, value)| Some(format!(" {name} {}", quoted(value.as_deref()?)))).collect()
 }
 
 /// Passwords are never given here, only where they are read from.
@@ -61,5 +69,7 @@ mod tests {
         };
         assert_eq!(options(&here), " -i 'a b.toml' -i c --state-dir /s --ask-sudo-password");
         assert_eq!(options(&Here::default()), "");
+        let cli = crate::args::Cli::read(["reveille", "--server", "https://a:1", "hosts", "--ca", "a b"]).unwrap();
+        assert_eq!(server(&cli.global), " --server https://a:1 --ca 'a b'");
     }
 }

@@ -16,7 +16,7 @@ use protocol::rest::rollouts::{
     AdoptHost, LockList, NewRollout, ReleaseSlot, Retry, RolloutPreview, RolloutStarted, Track, TrackDetails, TrackList,
     WithReason,
 };
-use protocol::rest::runs::NewRun;
+use protocol::rest::runs::{NewHealthCheck, NewRun};
 use protocol::rest::{OrchestratedRebootStarted, Problem, RebootPreCheck};
 use reqwest::Certificate;
 use reqwest::header::CONTENT_TYPE;
@@ -346,6 +346,11 @@ impl Client {
     /// Run a command.
     pub(crate) async fn run(&self, request: &NewRun) -> Result<RolloutStarted, CliError> {
         self.json(Ask::post("/api/v1/runs").body(request)?).await
+    }
+
+    /// Ask hosts whether they are well.
+    pub(crate) async fn health_check(&self, request: &NewHealthCheck) -> Result<RolloutStarted, CliError> {
+        self.json(Ask::post("/api/v1/health-checks").body(request)?).await
     }
 
     /// What a rollout would do.

@@ -48,6 +48,16 @@ impl Exit {
     }
 }
 
+/// Of several hosts, of which so many are well: all of them; some failed, within the budget; or more than that, or none is well.
+pub(crate) fn of_hosts(good: usize, all: usize, failures: usize, budget: u32) -> Exit {
+    let within = good > 0 && failures <= usize::try_from(budget).unwrap_or(usize::MAX);
+    match (good == all, within) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::Partial,
+        (false, false) => Exit::Failed,
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
@@ -70,5 +80,12 @@ mod tests {
         assert_eq!(codes.len(), TABLE.len());
         assert_eq!(Exit::Detached.code(), 130);
         assert_eq!(Exit::Failed.code(), 1);
+    }
+
+    #[test]
+    fn some_failures_within_the_budget_are_partial() {
+        let all =
+            [(3, 0, 0), (2, 1, 1), (2, 1, 0), (0, 1, 1)].map(|(good, failures, budget)| of_hosts(good, 3, failures, budget));
+        assert_eq!(all, [Exit::Done, Exit::Partial, Exit::Failed, Exit::Failed]);
     }
 }

@@ -1,5 +1,6 @@
 //! The hosts of an inventory file, for what is done without a server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use inventory::{Host, Inventory, Source};
@@ -67,11 +68,12 @@ fn source(path: &Path) -> Result<Source, CliError> {
 pub(crate) fn select<'a>(inventory: &'a Inventory, words: &[String]) -> Result<Vec<(&'a str, &'a Host)>, CliError> {
     let selector = Selector::parse(words.iter().map(String::as_str)).map_err(|error| CliError::usage(error.to_string()))?;
     let hosts = inventory.hosts.iter().map(|(name, host)| (TargetId::of_ssh(name), name.as_str(), &host.labels));
-    selector.select(hosts).map_err(|error| {
+    let meant = selector.select(hosts).map_err(|error| {
         let exit = if matches!(error, SelectionError::UnknownLabel { .. }) { Exit::Usage } else { Exit::NotFound };
         CliError::new(exit, error.to_string()).hint(listed(inventory))
     })?;
-    let meant = |(name, host): &(&String, &Host)| selector.matches(TargetId::of_ssh(name), name, &host.labels);
+    let meant: BTreeSet<TargetId> = meant.into_iter().collect();
+    let meant = |(name, _): &(&String, &Host)| meant.contains(&TargetId::of_ssh(name));
     Ok(inventory.hosts.iter().filter(meant).map(|(name, host)| (name.as_str(), host)).collect())
 }
 

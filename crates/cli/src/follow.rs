@@ -75,13 +75,26 @@ pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output)
         (Output::Text, None) => terminal::print(&format!("\n{}", text::verdict(&last)))?,
         (Output::Text, Some(progress)) => {
             let unwell = unwell(client, id).await?;
-            // A command is never run again by itself.
-            let is_over = last.summary.operation == Operation::Run && last.summary.outcome.is_some();
-            let next = if is_over { String::new() } else { rollout::next(id, last.summary.outcome, progress) };
+            let next = rollout::next(id, last.summary.outcome, progress);
             terminal::print(&format!("\n{}{next}", rollout::verdict(&last, progress, &unwell)))?;
         }
     }
     Ok(if interrupts > 0 && exit == Exit::Paused { Exit::Detached } else { exit })
+}
+
+/// What it is, as soon as anybody says so.
+pub(crate) async fn operation(client: &Client, id: OrchestrationId) -> Result<Operation, CliError> {
+    let (mut events, mut told) = (Events::new(client, id, None), None);
+    loop {
+        match events.next().await? {
+            Heard::Away(reason) if told.as_ref() == Some(&reason) => {}
+            Heard::Away(reason) => {
+                eprintln!("{reason}; trying again");
+                told = Some(reason);
+            }
+            Heard::Progress(progress) | Heard::Ended(progress) => return Ok(progress.orchestration.summary.operation),
+        }
+    }
 }
 
 /// Who leaves an engine in the middle is told how to come back.

@@ -2,6 +2,7 @@
 
 mod again;
 mod agent;
+mod aim;
 mod args;
 mod client;
 mod commands;
@@ -24,7 +25,6 @@ mod way;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
@@ -32,10 +32,13 @@ use error::CliError;
 use exit::Exit;
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
-    again::given(&global.here);
+    let Cli { global, command } = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     // An error means that a provider is installed already, which is what we want.
     drop(rustls::crypto::ring::default_provider().install_default());
+    if let Err(error) = aim::heard(&global, &command) {
+        terminal::complain(global.output, &error);
+        return error.exit.into();
+    }
     let done = match command {
         // A supervisor forks and reaps by itself: no runtime around it.
         Command::Sandbox(command) => return sandbox::run(command),

@@ -86,7 +86,8 @@ pub(crate) fn password(file: Option<&Path>, prompt: &str, option: &str) -> Resul
                 .hint(format!("give {option} FILE, or `{option} -` for standard input")));
         }
     };
-    let text = text.trim_end_matches(['\n', '\r']).to_owned();
+    // The first line alone, as a server reads its files: a second one would go to whoever reads after sudo.
+    let text = text.split('\n').next().unwrap_or_default().trim_end_matches('\r').to_owned();
     if text.is_empty() { Err(CliError::usage("the password is empty")) } else { Ok(text) }
 }
 
@@ -103,11 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_file_may_end_with_a_line_end_but_not_be_empty() {
+    fn a_password_is_the_first_line_of_its_file_and_not_empty() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         fs::write(&path, "one two \r\n").unwrap();
         assert_eq!(password(Some(&path), "", "--password-file").unwrap(), "one two ");
+        fs::write(&path, "one\ntwo\n").unwrap();
+        assert_eq!(password(Some(&path), "", "--password-file").unwrap(), "one");
         fs::write(&path, "\n").unwrap();
         assert_eq!(password(Some(&path), "", "--password-file").unwrap_err().exit, Exit::Usage);
     }

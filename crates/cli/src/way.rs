@@ -11,6 +11,7 @@ use controller::local::{Local, LocalError, LocalOptions, State};
 use inventory::Inventory;
 use model::{Millis, OrchestrationId, TargetId};
 
+use crate::aim::Aim;
 use crate::args::{ClientCommand as Command, Global, Reboot, Resume, Retry, Shutdown};
 use crate::client::Client;
 use crate::error::CliError;
@@ -31,11 +32,8 @@ pub(crate) struct Way {
 impl Way {
     /// A server, if one is named or was logged in to; an engine in this process, if an inventory is given with `-i`, or there is no
     /// server and `fleet.toml` is found.
-    pub(crate) async fn open(global: &Global, command: &Command) -> Result<Self, CliError> {
-        if let Some(word) = for_a_server(command) {
-            return Ok(Self { client: server(global, word)?, local: None });
-        }
-        if asks_a_server(global)? {
+    pub(crate) async fn open(global: &Global, command: &Command, aim: Aim) -> Result<Self, CliError> {
+        if aim == Aim::Server {
             return Ok(Self { client: Client::new(&Session::find(global)?)?, local: None });
         }
         let dir = global.here.state_dir.clone().map_or_else(session::state_dir, Ok)?;
@@ -105,7 +103,9 @@ impl Way {
     ) -> Result<(), CliError> {
         let Some(local) = &self.local else { return Ok(()) };
         let failed = |error: ControlError| trouble(&error.into());
-        local.interrupt(about.filter(|_| goes_on(command))).await.map_err(failed)?;
+        // Who pauses it says why: that counts, and not that it was interrupted.
+        let own_word = goes_on(command) || matches!(command, Command::Pause { .. });
+        local.interrupt(about.filter(|_| own_word)).await.map_err(failed)?;
         let adopt = |(name, host): (&String, &inventory::Host)| Adopt {
             name: name.clone(),
             address: host.address.to_string(),
@@ -125,7 +125,9 @@ impl Way {
         let all = || inventory.hosts.keys().map(|name| TargetId::of_ssh(name)).collect();
         let mut read: BTreeSet<TargetId> = match command {
             Command::Explain { .. } | Command::Hosts { .. } => all(),
-            command if stays(command) || matches!(command, Command::Reboot(_)) => concerned(inventory, &meant),
+            // A dry run too: what blocks a host is known of those alone that were read.
+            Command::Reboot(_) | Command::Shutdown(_) | Command::Retry(_) => concerned(inventory, &meant),
+            command if stays(command) => concerned(inventory, &meant),
             _ => BTreeSet::new(),
         };
         if stays(command) {
@@ -159,31 +161,6 @@ impl Way {
             None => Ok(()),
         }
     }
-}
-
-/// Whether what is asked goes to a server: one is known, and no hosts or journal of one's own were named.
-pub(crate) fn asks_a_server(global: &Global) -> Result<bool, CliError> {
-    let said = !global.here.inventory.is_empty() || global.here.state_dir.is_some();
-    Ok(!said && (global.server.is_some() || Session::stored()?.is_some()))
-}
-
-/// What only a server can do.
-fn for_a_server(command: &Command) -> Option<&'static str> {
-    match command {
-        Command::Approve { .. } => Some("approve"),
-        Command::EnrolToken { .. } => Some("enrol-token"),
-        Command::Tokens(_) => Some("tokens"),
-        Command::Adopt(_) => Some("adopt"),
-        _ => None,
-    }
-}
-
-fn server(global: &Global, word: &str) -> Result<Client, CliError> {
-    if !global.here.inventory.is_empty() {
-        return Err(CliError::usage(format!("`{word}` is for a server: without one the inventory says which hosts there are"))
-            .hint("leave -i away, or edit the inventory"));
-    }
-    Client::new(&Session::find(global)?)
 }
 
 /// What a command is about.

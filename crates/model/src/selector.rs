@@ -1,6 +1,6 @@
 //! Which hosts are meant: `web1`, `web*`, `role=web,site!=fra`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -120,17 +120,32 @@ impl Selector {
     ) -> Result<Vec<TargetId>, SelectionError> {
         let mut known = BTreeSet::new();
         let mut met = vec![false; self.any.len()];
-        let names = self.any.iter().flat_map(|word| &word.0).filter(|term| term.is_name());
-        let mut missing: Vec<&Term> = names.collect();
+        // Ten thousand hosts may be named one by one: such words are looked up, and not tried on every host.
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut by_id: BTreeMap<TargetId, Vec<usize>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for (index, word) in self.any.iter().enumerate() {
+            let Some(name) = word.only_name() else {
+                others.push((index, word));
+                continue;
+            };
+            by_name.entry(name).or_default().push(index);
+            if let Ok(id) = name.parse() {
+                by_id.entry(id).or_default().push(index);
+            }
+        }
+        let names = others.iter().flat_map(|(index, word)| word.0.iter().map(move |term| (*index, term)));
+        let mut missing: Vec<(usize, &Term)> = names.filter(|(_, term)| term.is_name()).collect();
         let mut selected = Vec::new();
         let mut none = true;
         for (id, name, labels) in hosts {
             none = false;
             known.extend(labels.keys().map(String::as_str));
             let mut named = false;
-            missing.retain(|term| !term.matches(id, name, labels));
-            for (word, met) in self.any.iter().zip(&mut met) {
-                if word.matches(id, name, labels) {
+            missing.retain(|(_, term)| !term.matches(id, name, labels));
+            let found = [by_name.get(name), by_id.get(&id)].into_iter().flatten().flatten().copied();
+            for index in found.chain(others.iter().filter(|(_, word)| word.matches(id, name, labels)).map(|(index, _)| *index)) {
+                if let Some(met) = met.get_mut(index) {
                     (named, *met) = (true, true);
                 }
             }
@@ -145,8 +160,15 @@ impl Selector {
             let known = known.into_iter().map(str::to_owned).collect();
             return Err(SelectionError::UnknownLabel { key: key.to_owned(), known });
         }
-        if let Some(term) = missing.first() {
+        // The first name that is nobody's, whether or not its word would name somebody by another one.
+        let alone = self.any.iter().zip(&met).position(|(word, met)| !met && word.only_name().is_some());
+        if let Some((index, term)) = missing.first()
+            && alone.is_none_or(|alone| *index < alone)
+        {
             return Err(SelectionError::NoMatch { word: term.to_string() });
+        }
+        if let Some(word) = alone.and_then(|alone| self.any.get(alone)) {
+            return Err(SelectionError::NoMatch { word: word.to_string() });
         }
         match self.any.iter().zip(met).find(|(_, met)| !met) {
             Some((word, _)) => Err(SelectionError::NoMatch { word: word.to_string() }),
@@ -156,6 +178,14 @@ impl Selector {
 }
 
 impl Word {
+    /// The name or id that is all of it.
+    fn only_name(&self) -> Option<&str> {
+        match &self.0[..] {
+            [term] if term.is_name() && !term.pattern.contains('*') => Some(&term.pattern),
+            _ => None,
+        }
+    }
+
     fn matches(&self, id: TargetId, name: &str, labels: &Labels) -> bool {
         let mut names = self.0.iter().filter(|term| term.is_name()).peekable();
         let named = names.peek().is_none() || names.any(|term| term.matches(id, name, labels));
@@ -350,6 +380,24 @@ mod tests {
         let unknown = SelectionError::UnknownLabel { key: "rloe".into(), known: vec!["role".into(), "site".into()] };
         assert_eq!(named(&["rloe!=web"]), Err(unknown));
         assert_eq!(Selector::everyone().select([]), Err(SelectionError::NoHosts));
+    }
+
+    /// Trying every word on every host would be ten thousand times as much.
+    #[test]
+    fn ten_thousand_hosts_are_named_one_by_one_by_name_or_id() {
+        let ids: Vec<TargetId> = (1..=20_000).map(|n| TargetId(Uuid::from_u128(n))).collect();
+        let names: Vec<String> = (1..=20_000).map(|n| format!("web{n}")).collect();
+        let labels = Labels::new();
+        let hosts = || ids.iter().zip(&names).map(|(id, name)| (*id, name.as_str(), &labels));
+        let mut words: Vec<String> =
+            names.iter().take(10_000).cloned().chain(ids.iter().skip(10_000).map(ToString::to_string)).collect();
+        let select = |words: &[String]| Selector::parse(words.iter().map(String::as_str)).unwrap().select(hosts());
+        assert_eq!(select(&words).unwrap(), ids);
+        // The first slip is told, among names and beside what is tried on every host.
+        words.extend(["web0", "*", "wbe*", "web00"].map(str::to_owned));
+        assert_eq!(select(&words), Err(SelectionError::NoMatch { word: "web0".into() }));
+        words.retain(|word| word != "web0");
+        assert_eq!(select(&words), Err(SelectionError::NoMatch { word: "wbe*".into() }));
     }
 
     #[test]

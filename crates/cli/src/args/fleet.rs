@@ -199,10 +199,10 @@ pub(crate) struct RunCommand {
     /// How long it may take on one host
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub(crate) limit: Millis,
-    /// It takes its hosts down: each is waited for (default: judged by the tools that the command runs)
+    /// Without a server: it takes its hosts down, and each is waited for (default: judged by the tools that the command runs)
     #[arg(long)]
     pub(crate) reboots: bool,
-    /// It takes nobody down, whatever it looks like
+    /// Without a server: it takes nobody down, whatever it looks like
     #[arg(long, conflicts_with = "reboots")]
     pub(crate) no_reboots: bool,
 }
@@ -233,6 +233,9 @@ pub(crate) struct Sync {
     /// Only show what should run and does not, and what is of another generation
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// So many hosts may fail; one more, and no further host is begun
+    #[arg(long, value_name = "N|%", default_value = "0")]
+    pub(crate) failure_budget: Amount,
     /// How long the start of one thing may take
     #[arg(long, value_name = "TIME", default_value = "120s")]
     pub(crate) limit: Millis,

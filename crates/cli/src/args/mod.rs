@@ -2,9 +2,11 @@
 
 mod fleet;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use model::OrchestrationId;
 use protocol::rest::orchestrations::OnTimeout;
 
@@ -23,9 +25,39 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Options that say who is asked and how: their ids, and how they are written.
+const AIMING: [(&str, &str); 8] = [
+    ("server", "--server"),
+    ("ca", "--ca"),
+    ("inventory", "--inventory"),
+    ("state_dir", "--state-dir"),
+    ("ssh_config", "--ssh-config"),
+    ("accept_new_keys", "--accept-new-keys"),
+    ("ask_sudo_password", "--ask-sudo-password"),
+    ("sudo_password_file", "--sudo-password-file"),
+];
+
+impl Cli {
+    /// What was typed, and what stands in the environment.
+    ///
+    /// # Errors
+    /// It is no command, or its help was asked for.
+    pub(crate) fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let mut matches = Self::command().try_get_matches_from(args)?;
+        let typed = |(id, _): &(&str, &str)| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let typed = AIMING.into_iter().filter(typed).map(|(_, option)| option).collect();
+        let mut cli = Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Self::command()))?;
+        cli.global.typed = typed;
+        Ok(cli)
+    }
+}
+
 /// What every client command understands.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
+    /// Those of [`AIMING`] that stand on the command line itself: somebody means them now.
+    #[arg(skip)]
+    pub(crate) typed: Vec<&'static str>,
     /// Address of the server, https://HOST:PORT (default: the one of the last login)
     #[arg(long, global = true, env = "REVEILLE_SERVER", hide_env_values = true, value_name = "URL", help_heading = GLOBAL)]
     pub(crate) server: Option<String>,
@@ -49,7 +81,7 @@ pub(crate) struct Here {
     /// Work without a server on the hosts of this file: fleet.toml, or an Ansible inventory; may be repeated
     #[arg(long, short, global = true, value_name = "FILE", help_heading = HERE)]
     pub(crate) inventory: Vec<PathBuf>,
-    /// Where its journal is kept (default: $XDG_STATE_HOME/reveille)
+    /// Where journal and output of runs are kept (default: $XDG_STATE_HOME/reveille)
     #[arg(long, global = true, value_name = "DIR", help_heading = HERE)]
     pub(crate) state_dir: Option<PathBuf>,
     /// Use this instead of ~/.ssh/config
@@ -315,7 +347,7 @@ pub(crate) struct Run {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Show the plan and what blocks it, and do nothing
+    /// Show the plan and what blocks it, and do nothing; ends as the start would: 3 if that would be refused
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Start it and do not follow it
@@ -384,7 +416,7 @@ pub(crate) enum Tokens {
     Create {
         /// What to call it
         name: String,
-        /// Its role: viewer, operator or admin
+        /// Its role: viewer, operator or admin; node for a machine that asks for slots (FleetLock)
         #[arg(long)]
         role: String,
         /// It may override what can be overridden

@@ -7,25 +7,31 @@ mod people;
 mod reboot;
 mod rollout;
 
-use crate::args::{ClientCommand as Command, Global, Locks};
+use model::{Operation, OrchestrationId};
+
+use crate::aim::Aim;
+use crate::args::{ClientCommand as Command, Global, Locks, Output};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::far;
-use crate::way::{self, Way};
+use crate::way::Way;
+use crate::{again, far, follow};
 
 /// Runs one client command.
 pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliError> {
+    let aim = Aim::of(global, &command)?;
+    again::given(global, aim == Aim::Server);
     match command {
         Command::Login(login) => access::login(global, login).await,
         Command::Logout => access::logout(global).await,
-        Command::Run(args) if way::asks_a_server(global)? => far::run_served(global, args).await,
+        Command::Run(args) if aim == Aim::Server => far::run_served(global, args).await,
         Command::Run(args) if args.free => Err(CliError::usage("--free is for a server: without one every command is free")),
         Command::Run(args) => far::run(global, args).await,
+        Command::HealthCheck(args) if aim == Aim::Server => far::health_check_served(global, args).await,
         Command::HealthCheck(args) => far::health_check(global, args).await,
         Command::Sync(args) => far::sync(global, args).await,
         command => {
-            let way = Way::open(global, &command).await?;
+            let way = Way::open(global, &command, aim).await?;
             let done = asked(way.client(), global, command).await;
             let closed = way.close().await;
             done.and_then(|exit| closed.map(|()| exit))
@@ -48,7 +54,7 @@ async fn asked(client: &Client, global: &Global, command: Command) -> Result<Exi
         Command::Reboot(reboot) => reboot::reboot(client, output, reboot).await,
         Command::Shutdown(shutdown) => reboot::shutdown(client, output, shutdown).await,
         Command::Orchestrations { host, active } => orchestrations::list(client, output, host.as_deref(), active).await,
-        Command::Watch { id } => crate::follow::follow(client, id, output).await,
+        Command::Watch { id } => watch(client, output, id).await,
         Command::Cancel { id } => orchestrations::cancel(client, output, id).await,
         Command::Pause { id, reason } => rollout::pause(client, output, id, &reason).await,
         Command::Resume(resume) => rollout::resume(client, output, resume).await,
@@ -66,5 +72,13 @@ async fn asked(client: &Client, global: &Global, command: Command) -> Result<Exi
         Command::Remove { host, yes } => people::remove(client, output, &host, yes).await,
         Command::Audit(audit) => access::audit(client, output, audit).await,
         Command::Tokens(tokens) => access::tokens(client, output, tokens).await,
+    }
+}
+
+/// Follows it until it is over; a run with everything that its hosts said.
+async fn watch(client: &Client, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
+    match follow::operation(client, id).await? {
+        Operation::Run => far::watch(client, output, id).await,
+        _ => follow::follow(client, id, output).await,
     }
 }

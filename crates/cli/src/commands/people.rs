@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use inventory::Inventory;
 use protocol::rest::rollouts::AdoptHost;
 
 use crate::args::{Adopt, Output};
@@ -54,7 +55,6 @@ pub(super) async fn thaw(client: &Client, output: Output) -> Result<Exit, CliErr
 }
 
 pub(super) async fn adopt(client: &Client, output: Output, args: Adopt) -> Result<Exit, CliError> {
-    here_is_a_list(client, "adopt")?;
     let hosts = match args.name {
         Some(name) => {
             let address = args.address.unwrap_or_else(|| name.clone());
@@ -73,20 +73,26 @@ pub(super) async fn adopt(client: &Client, output: Output, args: Adopt) -> Resul
     Ok(Exit::Done)
 }
 
-/// Without a server the inventory file is the list.
-fn here_is_a_list(client: &Client, word: &str) -> Result<(), CliError> {
-    if client.is_here() {
-        return Err(CliError::usage(format!(
-            "`{word}` is for a server: without one the inventory file says which hosts there are"
-        ))
-        .hint("edit that file"));
+fn listed(files: &[PathBuf]) -> Result<Vec<AdoptHost>, CliError> {
+    let inventory = fleet::load(files)?;
+    for note in not_taken(&inventory) {
+        eprintln!("note: {note}");
     }
-    Ok(())
+    let hosts = inventory.hosts.into_iter();
+    Ok(hosts.map(|(name, host)| AdoptHost { name, address: host.address.to_string(), labels: host.labels }).collect())
 }
 
-fn listed(files: &[PathBuf]) -> Result<Vec<AdoptHost>, CliError> {
-    let hosts = fleet::load(files)?.hosts.into_iter();
-    Ok(hosts.map(|(name, host)| AdoptHost { name, address: host.address.to_string(), labels: host.labels }).collect())
+/// What an inventory says and a server is not told: it has its own keys and its own configuration.
+fn not_taken(inventory: &Inventory) -> Vec<String> {
+    let keys = inventory.hosts.iter().filter_map(|(name, host)| Some((name, host.identity.as_deref()?)));
+    let keys = keys.map(|(name, key)| {
+        format!(
+            "host {name}: its key file {key} is not used by a server; name it in ssh.identity_files of the server's configuration"
+        )
+    });
+    let configured = inventory.config != engine::Config::default() || inventory.deploy.is_some();
+    let text = "only the hosts are taken: limit groups, drains, checks and the like of a server stand in its own configuration, under [engine]";
+    keys.chain(configured.then(|| text.to_owned())).collect()
 }
 
 pub(super) async fn remove(client: &Client, output: Output, selector: &str, yes: bool) -> Result<Exit, CliError> {
@@ -102,4 +108,23 @@ pub(super) async fn remove(client: &Client, output: Output, selector: &str, yes:
 fn done(output: Output, text: &str) -> Result<Exit, CliError> {
     terminal::answer(output, &serde_json::json!({ "done": text }), || format!("{text}\n"))?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use inventory::Source;
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_is_not_told_of_an_inventory_is_noted() {
+        let read = |name: &str, text: &str| {
+            let source = Source { name: name.to_owned(), text: text.to_owned() };
+            not_taken(&inventory::read(&[source]).unwrap())
+        };
+        let notes = read("hosts.ini", "[web]\nweb1 ansible_ssh_private_key_file=~/.ssh/web\nweb2\n");
+        assert!(notes.len() == 1 && notes[0].contains("web1: its key file ~/.ssh/web"), "{notes:?}");
+        assert!(read("fleet.toml", "heartbeat = 1000\n[host.a]\n")[0].contains("under [engine]"));
+        assert!(read("fleet.toml", "[host.a]\n").is_empty());
+    }
 }

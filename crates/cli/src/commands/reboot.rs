@@ -62,6 +62,7 @@ async fn run(
     options: RebootOptions,
     run: &Run,
 ) -> Result<Exit, CliError> {
+    super::rollout::attached(client, run.detach)?;
     let pre_check = client.pre_check(host.id).await?;
     let fitting = if pre_check.has_running_children { Operation::OrchestratedReboot } else { Operation::Reboot };
     let operation = operation.unwrap_or(fitting);

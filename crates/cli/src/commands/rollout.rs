@@ -25,7 +25,7 @@ pub(super) fn request(args: &Reboot) -> NewRollout {
 }
 
 /// An engine in this process ends with it: nobody would go on.
-fn attached(client: &Client, detach: bool) -> Result<(), CliError> {
+pub(super) fn attached(client: &Client, detach: bool) -> Result<(), CliError> {
     if detach && client.is_here() {
         return Err(CliError::usage("--detach needs a server: without one nothing goes on when this process ends"));
     }
@@ -73,8 +73,15 @@ pub(super) async fn retry(client: &Client, output: Output, args: &Retry) -> Resu
         terminal::answer(output, &preview, || text::preview(&preview))?;
         return Ok(Exit::Done);
     }
+    // Who says yes has seen to what.
+    if !args.run.yes || output == Output::Text {
+        let preview = client.preview_retry(args.id, &request).await?;
+        if output == Output::Text {
+            terminal::print(&text::preview(&preview))?;
+        }
+    }
     if !args.run.yes {
-        let question = format!("Take up the hosts that {} left undone?", args.id);
+        let question = format!("\nTake up the hosts that {} left undone?", args.id);
         tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
     }
     let started = client.retry(args.id, &request).await?;
@@ -103,7 +110,7 @@ pub(super) async fn resume(client: &Client, output: Output, args: Resume) -> Res
         terminal::answer(output, &stands, || crate::render::orchestration::detached(id))?;
         return Ok(Exit::Done);
     }
-    follow::follow(client, id, output).await
+    super::watch(client, output, id).await
 }
 
 async fn only_active(client: &Client) -> Result<OrchestrationId, CliError> {

@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
+use model::OrchestrationId;
+use protocol::rest::orchestrations::Outcome;
+use protocol::rest::rollouts::Track;
+use protocol::rest::runs::NewHealthCheck;
 use tokio::time::Instant;
 
 use super::checks::{Asked, Asker, planned};
 use crate::args::{Global, HealthCheck, Output};
+use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::results::{Given, Health};
+use crate::follow::{Events, Heard};
+use crate::results::{Given, Health, HostHealth, ServedHealth};
+use crate::session::Session;
 use crate::{render, terminal};
 
 /// Between two rounds of asking.
@@ -23,6 +30,46 @@ pub(crate) async fn health_check(global: &Global, args: HealthCheck) -> Result<E
     let health = until_healthy(&asker, &asked, limit, global.output).await;
     terminal::answer(global.output, &health, || render::checks::health(&health))?;
     Ok(if health.passed { Exit::Done } else { Exit::Failed })
+}
+
+/// The same by a server, of hosts with and without an agent.
+pub(crate) async fn health_check_served(global: &Global, args: HealthCheck) -> Result<Exit, CliError> {
+    let client = Client::new(&Session::find(global)?)?;
+    let targets = if args.targets.is_empty() { vec!["*".to_owned()] } else { args.targets };
+    let wait = args.wait.then_some(args.timeout);
+    let id = client.health_check(&NewHealthCheck { targets, checks: args.jobs, wait }).await?.id;
+    tokio::select! {
+        ended = until_over(&client, id) => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            eprint!("\n{}", render::orchestration::detached(id));
+            return Ok(Exit::Detached);
+        }
+    }
+    let hosts: Vec<HostHealth> = client.all_tracks(id).await?.into_iter().map(of_track).collect();
+    let health = ServedHealth { passed: hosts.iter().all(|host| host.passed), orchestration: id, hosts };
+    terminal::answer(global.output, &health, || render::checks::health_of_hosts(&health))?;
+    Ok(if health.passed { Exit::Done } else { Exit::Failed })
+}
+
+async fn until_over(client: &Client, id: OrchestrationId) -> Result<(), CliError> {
+    let (mut events, mut told) = (Events::new(client, id, None), None);
+    loop {
+        match events.next().await? {
+            Heard::Ended(_) => return Ok(()),
+            Heard::Progress(_) => told = None,
+            Heard::Away(reason) if told.as_ref() == Some(&reason) => {}
+            Heard::Away(reason) => {
+                eprintln!("{reason}; trying again");
+                told = Some(reason);
+            }
+        }
+    }
+}
+
+fn of_track(track: Track) -> HostHealth {
+    let passed = track.outcome == Some(Outcome::Completed);
+    let detail = track.reason.unwrap_or_else(|| if passed { "well".to_owned() } else { "not asked".to_owned() });
+    HostHealth { host: track.name, passed, detail: render::plain(&detail).into() }
 }
 
 /// Asks, and with a limit asks again what did not pass, until all passes in one last round together or the limit is over.

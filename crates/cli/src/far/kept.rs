@@ -23,8 +23,14 @@ impl Kept {
         let dir = runs.join(format!("{}-{}", time.replace('.', "-"), std::process::id()));
         let made =
             DirBuilder::new().recursive(true).mode(0o700).create(&runs).and_then(|()| DirBuilder::new().mode(0o700).create(&dir));
-        made.map_err(|error| trouble(&dir, &error))?;
+        made.map_err(|error| trouble(&dir, &error).hint("nothing was begun; give another place with --state-dir"))?;
         Ok(Self { dir, open: HashMap::new() })
+    }
+
+    /// What it was made for did not begin.
+    pub(super) fn discard(self) {
+        // An empty directory that stays is in nobody's way.
+        drop(std::fs::remove_dir(&self.dir));
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -6,19 +6,21 @@ mod health;
 mod kept;
 mod reach;
 mod run;
+mod said;
 mod served;
 mod sync;
 
 pub(crate) use checks::own_site;
-pub(crate) use health::health_check;
+pub(crate) use health::{health_check, health_check_served};
 pub(crate) use reach::access;
 pub(crate) use run::run;
-pub(crate) use served::run_served;
+pub(crate) use served::{run_served, watch};
 pub(crate) use sync::sync;
 
 use std::path::PathBuf;
 
 use inventory::{Host, Inventory};
+use model::Amount;
 
 use crate::args::Global;
 use crate::error::CliError;
@@ -28,7 +30,7 @@ use crate::session::Session;
 /// The inventory, or what to do without one.
 fn inventory(global: &Global, word: &str) -> Result<(Inventory, Vec<PathBuf>), CliError> {
     let files = fleet::files(&global.here);
-    if files.is_empty() {
+    if files.is_empty() || global.typed.contains(&"--server") {
         // A damaged login is no login, and no matter here.
         let server = global.server.clone().or_else(|| Session::stored().ok().flatten().map(|session| session.server));
         if let Some(server) = server {
@@ -47,4 +49,14 @@ fn inventory(global: &Global, word: &str) -> Result<(Inventory, Vec<PathBuf>), C
 /// Those that are meant; without words all of them.
 fn meant<'a>(inventory: &'a Inventory, words: &[String]) -> Result<Vec<(&'a str, &'a Host)>, CliError> {
     if words.is_empty() { fleet::select(inventory, &["*".to_owned()]) } else { fleet::select(inventory, words) }
+}
+
+/// At least one host at a time.
+fn not_nothing(concurrency: Amount) -> Result<Amount, CliError> {
+    match concurrency {
+        Amount::Count(0) | Amount::Percent(0) => {
+            Err(CliError::usage("--concurrency is 0, so that nothing could ever run: at least 1, or 1%"))
+        }
+        amount => Ok(amount),
+    }
 }

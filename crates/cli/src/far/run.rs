@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use model::{Amount, Millis};
+use model::Millis;
 use reach::ssh::{Destination, Down, RunEnd, RunEvent, RunNews, RunOptions, RunTarget, run_many};
 use tokio::sync::mpsc;
 
 use super::checks::{Asked, Asker, planned};
 use super::health::until_healthy;
 use super::kept::Kept;
+use super::said::Said;
 use crate::args::{Global, Output, RunCommand};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::results::{Ran, RanHost};
-use crate::{render, session, terminal};
+use crate::session;
 
 /// News that nobody has printed yet.
 const WAITING: usize = 1024;
@@ -23,12 +24,7 @@ pub(crate) async fn run(global: &Global, args: RunCommand) -> Result<Exit, CliEr
     let (inventory, _) = super::inventory(global, "run")?;
     let hosts = super::meant(&inventory, &args.targets)?;
     let total = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
-    let wide = match args.concurrency {
-        Amount::Count(0) | Amount::Percent(0) => {
-            return Err(CliError::usage("--concurrency is 0, so that nothing could ever run: at least 1, or 1%"));
-        }
-        amount => amount.of(total).max(1),
-    };
+    let wide = super::not_nothing(args.concurrency)?.of(total).max(1);
     let access = super::access(&global.here, &inventory)?;
     // Told before anything is done: a check that cannot be asked would stop the run after its first batch.
     let checks = match args.health_check {
@@ -42,14 +38,21 @@ pub(crate) async fn run(global: &Global, args: RunCommand) -> Result<Exit, CliEr
     let targets: Vec<RunTarget> = hosts.iter().map(target).collect::<Result<_, _>>()?;
     let state = global.here.state_dir.clone().map_or_else(session::state_dir, Ok)?;
     let budget = args.failure_budget.of(total);
+    let kept = Kept::new(&state)?;
     let mut batches = Batches {
-        kept: Kept::new(&state)?,
         output: global.output,
-        ran: Ran { command: args.command, kept: state, failures: 0, failure_budget: budget, hosts: Vec::new() },
+        ran: Ran {
+            command: Some(args.command.clone()),
+            orchestration: None,
+            kept: Some(kept.dir().to_owned()),
+            failures: 0,
+            failure_budget: budget,
+            hosts: Vec::new(),
+        },
+        command: args.command,
+        said: Said::new(global.output, Some(kept)),
         under_way: BTreeMap::new(),
-        cannot_keep: None,
     };
-    batches.ran.kept = batches.kept.dir().to_owned();
     let options = RunOptions {
         concurrency: usize::try_from(wide).unwrap_or(1),
         limit: Some(args.limit.duration()),
@@ -67,33 +70,22 @@ pub(crate) async fn run(global: &Global, args: RunCommand) -> Result<Exit, CliEr
         _ = tokio::signal::ctrl_c() => true,
     };
     batches.rest(&targets);
-    let Batches { kept, ran, cannot_keep, .. } = batches;
-    let written = kept.result(&ran);
+    let Batches { said, ran, .. } = batches;
     if interrupted {
-        eprintln!("Interrupted: no further host is begun; what had begun may go on there. Kept in {}", ran.kept.display());
+        eprintln!("Interrupted: no further host is begun; what had begun may go on there.");
     }
-    terminal::answer(global.output, &ran, || render::checks::ran(&ran))?;
-    // What was printed is all that is left of it.
-    cannot_keep.map_or(written, Err)?;
-    if interrupted {
-        return Ok(Exit::Detached);
-    }
-    let good = ran.hosts.iter().filter(|host| host.good).count();
-    Ok(match (good == ran.hosts.len(), good > 0 && ran.failures <= usize::try_from(budget).unwrap_or(usize::MAX)) {
-        (true, _) => Exit::Done,
-        (false, true) => Exit::Partial,
-        (false, false) => Exit::Failed,
-    })
+    said.end(&ran)?;
+    Ok(if interrupted { Exit::Detached } else { ran.exit() })
 }
 
 struct Batches {
-    kept: Kept,
     output: Output,
+    command: String,
+    /// When it is in trouble, nothing new is begun.
+    said: Said,
     ran: Ran,
     /// Hosts of the batch that have begun and not ended.
     under_way: BTreeMap<usize, (String, Instant)>,
-    /// Why output is not kept any more: then nothing new is begun.
-    cannot_keep: Option<CliError>,
 }
 
 impl Batches {
@@ -109,7 +101,7 @@ impl Batches {
         let size = if checks.is_some() { options.concurrency } else { targets.len().max(1) };
         for batch in targets.chunks(size) {
             let budget = usize::try_from(self.ran.failure_budget).unwrap_or(usize::MAX);
-            let Some(left) = budget.checked_sub(self.ran.failures).filter(|_| self.cannot_keep.is_none()) else { return };
+            let Some(left) = budget.checked_sub(self.ran.failures).filter(|_| !self.said.is_in_trouble()) else { return };
             let from = self.ran.hosts.len();
             self.batch(access, batch, RunOptions { failures: Some(left), ..options }).await;
             if let Some((asker, asked)) = checks {
@@ -137,7 +129,7 @@ impl Batches {
 
     async fn batch(&mut self, access: &std::sync::Arc<reach::ssh::Access>, batch: &[RunTarget], options: RunOptions) {
         let (news, mut heard) = mpsc::channel(WAITING);
-        let command = self.ran.command.clone();
+        let command = self.command.clone();
         let printing = async {
             while let Some(RunEvent { host, news }) = heard.recv().await {
                 let Some(target) = batch.get(host) else { continue };
@@ -150,12 +142,10 @@ impl Batches {
                     }
                     _ => {}
                 }
-                if let Err(error) = self.tell(host, &target.name, &news)
-                    && self.cannot_keep.is_none()
-                {
+                self.tell(host, &target.name, &news);
+                if self.said.is_in_trouble() {
                     // No further host is begun; what those under way say is not heard any more, and how they end is.
                     heard.close();
-                    self.cannot_keep = Some(error);
                 }
             }
         };
@@ -167,27 +157,15 @@ impl Batches {
         }
     }
 
-    fn tell(&mut self, host: usize, name: &str, news: &RunNews) -> Result<(), CliError> {
+    fn tell(&mut self, host: usize, name: &str, news: &RunNews) {
         let text = self.output == Output::Text;
         match news {
-            RunNews::Said { error, line } => {
-                if self.cannot_keep.is_none() {
-                    self.kept.line(host, name, *error, line)?;
-                }
-                // What the far end says is shown as text, never obeyed by the terminal.
-                let line = render::plain(line);
-                match (text, error) {
-                    (true, false) => terminal::print(&format!("{name} | {line}\n"))?,
-                    (true, true) => eprintln!("{name} ! {line}"),
-                    (false, _) => {}
-                }
-            }
+            RunNews::Said { error, line } => self.said.line(host, name, *error, line),
             RunNews::Down { why } if text => eprintln!("{name}: down; waiting for it ({why})"),
             RunNews::Back { took, .. } if text => eprintln!("{name}: back on another boot after {} s", took.as_secs()),
-            RunNews::Ended(_) => self.kept.end(host),
+            RunNews::Ended(_) => self.said.end_of(host),
             RunNews::Begun | RunNews::Down { .. } | RunNews::Back { .. } => {}
         }
-        Ok(())
     }
 
     /// The hosts of a batch must pass their checks before the next one.

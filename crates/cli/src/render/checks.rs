@@ -24,6 +24,24 @@ pub(crate) fn health(health: &Health) -> String {
     text
 }
 
+/// Whether each host is well, those that are not first.
+pub(crate) fn health_of_hosts(health: &ServedHealth) -> String {
+    let mut rows: Vec<_> = health.hosts.iter().collect();
+    rows.sort_by_key(|host| host.passed);
+    let rows = rows.into_iter().map(|host| {
+        let mark = if host.passed { "passed" } else { "FAILED" };
+        vec![host.host.clone(), mark.to_owned(), host.detail.clone()]
+    });
+    let mut text = super::tables::table(&["HOST", "RESULT", "WHAT WAS SEEN"], rows);
+    let (all, bad) = (health.hosts.len(), health.hosts.iter().filter(|host| !host.passed).count());
+    let _ = match bad {
+        0 if all == 1 => writeln!(text, "\nThe host is well."),
+        0 => writeln!(text, "\nAll {all} hosts are well."),
+        bad => writeln!(text, "\n{bad} of {all} hosts are not well."),
+    };
+    text
+}
+
 /// How a command went on each host.
 pub(crate) fn ran(ran: &Ran) -> String {
     let rows = ran.hosts.iter().map(|host| {
@@ -34,12 +52,17 @@ pub(crate) fn ran(ran: &Ran) -> String {
     let mut text = format!("\n{}", super::tables::table(&["HOST", "EXIT", "TIME", "RESULT"], rows));
     let (all, good) = (ran.hosts.len(), ran.hosts.iter().filter(|host| host.good).count());
     let left = ran.hosts.iter().filter(|host| !host.begun).count();
-    let _ = writeln!(text, "\n{good} of {all} hosts are well. Output is kept in {}", ran.kept.display());
-    if left > 0 {
-        let _ =
-            writeln!(text, "{left} were not begun: {} failed, and {} may (--failure-budget).", ran.failures, ran.failure_budget);
+    let kept = ran.kept.as_ref().map(|kept| format!(" Output is kept in {}", kept.display())).unwrap_or_default();
+    let _ = writeln!(text, "\n{good} of {all} hosts are well.{kept}");
+    text + &not_begun(left, ran.failures, ran.failure_budget)
+}
+
+/// Why some were left alone.
+fn not_begun(left: usize, failures: usize, budget: u32) -> String {
+    if left == 0 {
+        return String::new();
     }
-    text
+    format!("{left} were not begun: {failures} failed, and {budget} may (--failure-budget).\n")
 }
 
 /// What should run and does not, and what was done about it.
@@ -54,6 +77,7 @@ pub(crate) fn synced(synced: &Synced) -> String {
         };
         // What could not be looked at would not be brought back either.
         let state = if host.error.is_some() { "NOT as it should be" } else { state };
+        let state = if host.begun { state } else { "not begun" };
         let _ = writeln!(text, "{}: {state}", host.host);
         for one in &host.generation {
             let _ = writeln!(text, "  generation  {}: {}", one.name, one.detail);
@@ -68,7 +92,8 @@ pub(crate) fn synced(synced: &Synced) -> String {
             let _ = writeln!(text, "  error       {error}");
         }
     }
-    text
+    let left = synced.hosts.iter().filter(|host| !host.begun).count();
+    text + &not_begun(left, synced.failures, synced.failure_budget)
 }
 
 #[cfg(test)]
@@ -93,12 +118,13 @@ mod tests {
 
     #[test]
     fn s2_33_36_what_does_not_run_and_another_generation_are_named() {
-        let row = |host: &str| SyncedHost { host: host.to_owned(), ..SyncedHost::default() };
+        let row = |host: &str| SyncedHost { host: host.to_owned(), begun: true, ..SyncedHost::default() };
+        let all = |dry_run, failures, hosts| Synced { dry_run, failures, failure_budget: 0, hosts };
         let result = CheckResult { name: "config".to_owned(), passed: false, detail: "40, expected 41".to_owned() };
         let bad =
             SyncedHost { generation: vec![result], missing: vec!["unit api.service failed/failed".to_owned()], ..row("web1") };
         let good = SyncedHost { good: true, ..row("web2") };
-        insta::assert_snapshot!(synced(&Synced { dry_run: true, hosts: vec![bad, good] }));
+        insta::assert_snapshot!(synced(&all(true, 1, vec![bad, good])));
         let done = SyncedHost {
             good: true,
             missing: vec!["docker app exited".to_owned()],
@@ -106,7 +132,8 @@ mod tests {
             ..row("web1")
         };
         let failed = SyncedHost { error: Some("cannot reach web2".to_owned()), ..row("web2") };
-        insta::assert_snapshot!(synced(&Synced { dry_run: false, hosts: vec![done, failed] }));
+        let left = SyncedHost { begun: false, ..row("web3") };
+        insta::assert_snapshot!(synced(&all(false, 1, vec![done, failed, left])));
     }
 
     #[test]
@@ -124,7 +151,8 @@ mod tests {
             host("web2", Some(7), true, "exit 7"),
             host("web3", None, false, "not begun"),
         ];
-        let all = Ran { command: "x".to_owned(), kept: "/state/runs/1".into(), failures: 1, failure_budget: 0, hosts };
+        let kept = Some("/state/runs/1".into());
+        let all = Ran { command: Some("x".to_owned()), orchestration: None, kept, failures: 1, failure_budget: 0, hosts };
         insta::assert_snapshot!(ran(&all));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use model::{Approval, Millis, OrchestrationId};
+use model::{Approval, Millis, Operation, OrchestrationId};
 use protocol::rest::orchestrations::{Orchestration, Outcome};
 use protocol::rest::rollouts::{LockList, PlannedTrack, RolloutPreview, RolloutProgress, Track};
 
@@ -143,7 +143,8 @@ pub(crate) fn running(track: &Track) -> String {
 pub(crate) fn verdict(orchestration: &Orchestration, progress: &RolloutProgress, unwell: &[Track]) -> String {
     let summary = &orchestration.summary;
     let state = summary.outcome.map_or_else(|| "goes on".to_owned(), |outcome| outcome.to_string());
-    let mut text = format!("Rolling reboot of {}: {state}\n", hosts(progress.targets));
+    let what = if summary.operation == Operation::Run { "Command on" } else { "Rolling reboot of" };
+    let mut text = format!("{what} {}: {state}\n", hosts(progress.targets));
     let mut counts: Vec<String> =
         progress.ended.iter().filter(|ended| ended.count > 0).map(|ended| format!("{} {}", ended.count, ended.outcome)).collect();
     for (count, word) in [(progress.running, "running"), (progress.waiting, "not begun")] {
@@ -276,6 +277,13 @@ mod tests {
         let unwell = [track("web5", Some("failed"), Some("not back within 600 s"))];
         insta::assert_snapshot!(format!("{}{}", verdict(&open, &progress, &unwell), next(id, None, &progress)));
         assert_eq!(exit(&open, &progress), Exit::Paused);
+    }
+
+    #[test]
+    fn a_command_is_no_reboot() {
+        let mut open = samples::orchestration(None);
+        open.summary.operation = Operation::Run;
+        assert!(verdict(&open, &progress(false), &[]).starts_with("Command on 8 hosts: goes on\n"));
     }
 
     #[test]

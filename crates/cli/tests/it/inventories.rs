@@ -118,7 +118,23 @@ fn an_interrupted_run_goes_on_with_resume_alone_under_its_own_inventory() {
     let (_, out, err) = farm.says(&["resume"]);
     assert!(calls(&farm).contains(&"drain b".to_owned()), "{out}{err}");
     assert!(!err.contains("not in this inventory"), "{err}");
+    // Who is asked whether to take up what is left sees first what that is.
+    let (code, out, err) = farm.says(&["retry", &id]);
+    assert!(code == 2 && err.contains("--yes") && out.contains("retry of") && out.contains("Wave 1"), "{code} {out}{err}");
     nobody_went_down(&farm, &["a", "b"]);
+}
+
+#[test]
+fn who_pauses_an_interrupted_run_says_why() {
+    let farm = with_drains(&["a", "b"]);
+    let (child, id) = in_the_middle(&farm, &[]);
+    killed(child);
+    let (code, out, err) = farm.says(&["pause", &id, "--reason", "the new disk comes first"]);
+    std::fs::remove_file(farm.at("wait")).unwrap();
+    assert_eq!(code, 0, "{out}{err}");
+    let (_, out, _) = farm.says(&["orchestrations", "--active", "--output", "json"]);
+    let open: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(open["orchestrations"][0]["rollout"]["paused"]["reason"], "the new disk comes first", "{open}");
 }
 
 #[test]

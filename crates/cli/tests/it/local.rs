@@ -107,4 +107,22 @@ fn what_is_for_a_server_says_so() {
     let farm = fleet(&["a"]);
     let (code, _, err) = farm.says(&["adopt", "b", "-i", "fleet.toml"]);
     assert!(code == 2 && err.contains("for a server"), "{err}");
+    // Nothing would go on when this process has ended.
+    for command in [&["reboot", "a"][..], &["shutdown", "a"]] {
+        let (code, out, err) = farm.says(&[command, &["--yes", "--detach"]].concat());
+        assert!(code == 2 && err.contains("--detach needs a server"), "{command:?}: {out}{err}");
+    }
+    nobody_went_down(&farm, &["a"]);
+}
+
+#[test]
+fn a_dry_run_ends_as_the_start_would() {
+    let farm = fleet(&["a"]);
+    assert_eq!(farm.says(&["freeze", "--reason", "launch day"]).0, 0);
+    // A rollout is accepted and waits.
+    let (code, out, err) = farm.says(&["reboot", "a", "--dry-run"]);
+    assert!(code == 0 && out.contains("launch day"), "{code} {out}{err}");
+    // The shutdown of one host would be refused.
+    let (code, out, err) = farm.says(&["shutdown", "a", "--dry-run"]);
+    assert!(code == 3 && out.contains("launch day"), "{code} {out}{err}");
 }

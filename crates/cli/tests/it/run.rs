@@ -109,8 +109,33 @@ fn waiting_for_checks_ends_in_time_also_when_nobody_answers() {
 #[test]
 fn a_server_is_named_when_it_is_not_the_one_to_ask() {
     let farm = Farm::new(&["a"]);
-    for command in [&["health-check"][..], &["sync", "--targets", "a"]] {
-        let (code, _, err) = farm.says(&[command, &["--server", "https://10.0.0.1:7443"]].concat());
-        assert!(code == 2 && err.contains("not through https://10.0.0.1:7443") && err.contains("-i FILE"), "{err}");
+    let sync = ["sync", "--targets", "a", "--server", "https://10.0.0.1:7443"];
+    let (code, _, err) = farm.says(&sync);
+    assert!(code == 2 && err.contains("not through https://10.0.0.1:7443") && err.contains("-i FILE"), "{err}");
+    // The hosts are known, and still this does not go through the server that was named.
+    farm.fleet("");
+    let (code, _, err) = farm.says(&sync);
+    assert!(code == 2 && err.contains("not through https://10.0.0.1:7443"), "{err}");
+}
+
+#[test]
+fn options_that_mean_nothing_where_a_command_goes_are_told() {
+    let farm = Farm::new(&["a"]);
+    farm.fleet("");
+    let server = ["--server", "https://10.0.0.1:7443"];
+    for (args, told) in [
+        (&["run", "x", "--targets", "a", "--reboots"][..], "`reveille reboot`"),
+        (&["run", "x", "--targets", "a", "--no-reboots"], "`reveille reboot`"),
+        (&["run", "x", "--targets", "a", "--ssh-config", "x"], "-i FILE"),
+        (&["reboot", "a", "--accept-new-keys"], "-i FILE"),
+        (&["hosts", "-i", "fleet.toml"], "do not go together"),
+        (&["hosts", "--state-dir", "x"], "do not go together"),
+    ] {
+        let (code, _, err) = farm.says(&[args, &server].concat());
+        assert!(code == 2 && err.contains(told), "{args:?}: {code} {err}");
     }
+    assert!(!farm.at(".local/state").exists(), "nothing was begun");
+    // What stands in the environment is not typed: -i says more.
+    let output = farm.command(&["hosts", "-i", "fleet.toml"]).env("REVEILLE_SERVER", "https://10.0.0.1:7443").output().unwrap();
+    assert_eq!(told(output).0, 0);
 }

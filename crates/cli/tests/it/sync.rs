@@ -63,3 +63,30 @@ fn s2_37_without_a_deploy_command_nothing_is_started_on_an_old_configuration() {
     assert!(code == 1 && out.contains("deploy it first"), "{out}{err}");
     assert_eq!(log(&farm, "b"), "");
 }
+
+#[test]
+fn what_is_written_wrongly_is_told_before_the_first_host_is_touched() {
+    let farm = farm();
+    let fleet = std::fs::read_to_string(farm.at("fleet.toml")).unwrap();
+    let labelled = fleet.replace("\"42\"", "\"{label.g}\"").replace("{ n = 1,", "{ n = 1, g = 42,");
+    std::fs::write(farm.at("fleet.toml"), labelled).unwrap();
+    let (code, out, err) = farm.says(&["sync", "--targets", "*"]);
+    assert!(code == 2 && err.contains("check generation for b") && err.contains("label.g"), "{code} {out}{err}");
+    assert_eq!(log(&farm, "a"), "", "{out}{err}");
+}
+
+#[test]
+fn the_first_host_that_fails_stops_the_rest_unless_more_may_fail() {
+    let farm = farm();
+    let fleet = std::fs::read_to_string(farm.at("fleet.toml")).unwrap();
+    std::fs::write(farm.at("fleet.toml"), fleet.replace("echo deploy", "[ {name} != a ] || exit 9; echo deploy")).unwrap();
+    let (code, out, err) = farm.says(&["sync", "--targets", "*"]);
+    assert!(code == 1 && out.contains("a: NOT as it should be") && out.contains("b: not begun"), "{code} {out}{err}");
+    assert!(out.contains("1 were not begun: 1 failed, and 0 may (--failure-budget)"), "{out}");
+    assert_eq!(log(&farm, "b"), "");
+    let (code, out, err) = farm.says(&["sync", "--targets", "*", "--failure-budget", "1", "--output", "json"]);
+    let synced: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+    let row = |n: usize| (synced["hosts"][n]["begun"].as_bool().unwrap(), synced["hosts"][n]["good"].as_bool().unwrap());
+    assert_eq!((code, row(0), row(1)), (4, (true, false), (true, true)), "{synced}");
+    assert_eq!(log(&farm, "b"), "deploy\nstart -- web.service\n");
+}

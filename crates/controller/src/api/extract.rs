@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::problem::ApiError;
+use super::{BODY_LIMIT, Naming};
 use crate::control::Principal;
 
 /// Whoever asks; put there by the gate.
@@ -60,7 +61,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A whole body, at most [`super::BODY_LIMIT`] bytes, read as JSON when the handler asks for it.
+/// A whole body, at most [`super::BODY_LIMIT`] bytes (or [`super::NAMING_LIMIT`]), read as JSON when the handler asks for it.
 pub(super) struct Body {
     bytes: Bytes,
     is_json: bool,
@@ -71,10 +72,16 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_json = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+        let naming = request.extensions().get::<Naming>().copied();
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-            let limit = super::BODY_LIMIT / 1024;
-            let text = if too_large { format!("a body may have at most {limit} KiB") } else { rejection.body_text() };
+            let text = match (rejection.status(), naming) {
+                (StatusCode::PAYLOAD_TOO_LARGE, Some(Naming(limit))) => format!(
+                    "a body may have at most {} KiB: name hosts by a label or a pattern (role=web, web*, '*') instead of one by one",
+                    limit / 1024
+                ),
+                (StatusCode::PAYLOAD_TOO_LARGE, None) => format!("a body may have at most {} KiB", BODY_LIMIT / 1024),
+                _ => rejection.body_text(),
+            };
             ApiError::new(rejection.status(), text)
         })?;
         Ok(Self { bytes, is_json })

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tower::ServiceExt as _;
 
-use super::{Api, BODY_LIMIT, all, system};
+use super::{Api, all, system};
 use crate::control::{Control, Principal};
 
 /// Asks the API in the name of one who is trusted already: the person who runs the engine in this process.
@@ -41,14 +41,15 @@ pub struct Answer {
 impl Inside {
     /// For `who`, whose rights the handlers judge as ever.
     pub fn new(control: Control, who: Principal) -> Self {
-        let (router, document) = all();
+        // Whoever asks here fills only the memory of their own process.
+        let (router, document) = all(usize::MAX);
         let document = serde_json::to_string(&document).unwrap_or_default();
         let router = router
             .fallback(system::no_such_route)
             .method_not_allowed_fallback(system::no_such_method)
             .with_state(Api { control, document: document.into() })
             .layer(axum::Extension(who))
-            .layer(DefaultBodyLimit::max(BODY_LIMIT));
+            .layer(DefaultBodyLimit::disable());
         Self { router }
     }
 

@@ -23,10 +23,10 @@ mod system;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -43,6 +43,12 @@ use access::Table;
 
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
+/// The same where hosts are named one by one: ten thousand of them, with long names.
+pub const NAMING_LIMIT: usize = 2 * 1024 * 1024;
+
+/// How large the bodies may be that name hosts. It stands beside axum's own, which nobody can read, to be told.
+#[derive(Clone, Copy)]
+struct Naming(usize);
 
 /// What handlers share.
 #[derive(Clone)]
@@ -84,15 +90,12 @@ fn native() -> OpenApiRouter<Api> {
         .routes(routes!(events::events))
         .routes(routes!(rollouts::list_tracks))
         .routes(routes!(rollouts::show_track))
-        .routes(routes!(rollouts::list_rollouts, rollouts::start_rollout))
         .routes(routes!(rollouts::show_rollout))
         .routes(routes!(rollouts::pause_rollout))
         .routes(routes!(rollouts::resume_rollout))
         .routes(routes!(rollouts::agree_rollout))
         .routes(routes!(rollouts::cancel_rollout))
         .routes(routes!(rollouts::retry_rollout))
-        .routes(routes!(runs::start_run))
-        .routes(routes!(runs::start_health_check))
         .routes(routes!(locks::freeze))
         .routes(routes!(locks::thaw))
         .routes(routes!(locks::list_locks))
@@ -110,10 +113,20 @@ fn native() -> OpenApiRouter<Api> {
         .routes(routes!(system::version))
 }
 
-fn all() -> (Router<Api>, utoipa::openapi::OpenApi) {
+/// What names hosts, as many as somebody may type; bodies of this size.
+fn naming(limit: usize) -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(rollouts::list_rollouts, rollouts::start_rollout))
+        .routes(routes!(runs::start_run))
+        .routes(routes!(runs::start_health_check))
+        .layer(DefaultBodyLimit::max(limit))
+        .layer(Extension(Naming(limit)))
+}
+
+fn all(longest: usize) -> (Router<Api>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
         .nest("/api", s0())
-        .nest("/api/v1", s0().merge(native()))
+        .nest("/api/v1", s0().merge(native()).merge(naming(longest)))
         .routes(routes!(fleetlock::pre_reboot))
         .routes(routes!(fleetlock::steady_state))
         .routes(routes!(system::openapi))
@@ -156,13 +169,13 @@ fn describe(operation: &mut Operation) {
 
 /// The OpenAPI 3.1 document of everything that [`router`] serves.
 pub fn document() -> utoipa::openapi::OpenApi {
-    all().1
+    all(NAMING_LIMIT).1
 }
 
 /// The router. `GET /readyz` says whether `control` works; everything but a few public routes asks for a token.
 /// Give peers to it as `ConnectInfo<SocketAddr>` (for the audit log).
 pub fn router(control: Control) -> Router {
-    let (router, document) = all();
+    let (router, document) = all(NAMING_LIMIT);
     let value = serde_json::to_value(&document).unwrap_or_default();
     let table = Arc::new(Table::read(&value));
     let api = Api { control: control.clone(), document: value.to_string().into() };

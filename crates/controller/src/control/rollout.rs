@@ -288,9 +288,11 @@ impl Control {
         let hosts = self.selected(who, Some(selector)).await?;
         // A pattern may well meet what a name means too; two names for one host are a slip.
         let mut meant: BTreeMap<TargetId, &str> = BTreeMap::new();
+        let by_id: BTreeMap<TargetId, &HostView> = hosts.iter().map(|host| (host.id, host)).collect();
+        let by_name: BTreeMap<&str, &HostView> = hosts.iter().map(|host| (host.name.as_str(), host)).collect();
         for word in words.iter().flat_map(|words| words.split_whitespace()) {
             let id = word.parse::<TargetId>().ok();
-            let Some(host) = hosts.iter().find(|host| host.name == word || Some(host.id) == id) else { continue };
+            let Some(host) = by_name.get(word).or_else(|| by_id.get(&id?)) else { continue };
             if let Some(before) = meant.insert(host.id, word) {
                 let text = format!("host {} is named twice, as {before:?} and {word:?}: name each host once", host.name);
                 return Err(ControlError::Invalid(text));

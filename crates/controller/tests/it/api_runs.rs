@@ -117,3 +117,22 @@ async fn what_is_no_run_is_refused_with_a_hint() {
     stage.audited(|entry| entry["success"] == false && entry["action"] == "submit").await;
     assert!(stage.get("/api/v1/orchestrations").await.expect(200)["orchestrations"].as_array().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn ten_thousand_hosts_may_be_named_one_by_one_and_more_are_named_otherwise() {
+    let (stage, _devices) = fleet(&["north-1"]).await;
+    let words = |many: usize| (0..many).map(|n| format!("{n:0>64}")).collect::<Vec<_>>();
+    for (path, name) in [("/api/v1/rollouts", None), ("/api/v1/runs", Some("a"))] {
+        let body = |many| {
+            let mut body = json!({ "targets": words(many) });
+            if let Some(name) = name {
+                body["name"] = name.into();
+            }
+            body
+        };
+        // Read, and nobody is called so.
+        stage.post(path, &body(10_000)).await.expect(404);
+        let refused = stage.post(path, &body(40_000)).await.expect(413);
+        assert!(refused["detail"].as_str().unwrap().contains("by a label or a pattern"), "{refused}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use controller::api::{Inside, Question};
 use controller::control::{Adopt, NewRollout};
 use controller::local::{Local, LocalError, LocalOptions, State};
 use model::{Amount, Labels, Millis, RolloutOptions};
@@ -69,4 +70,20 @@ async fn s2_what_was_interrupted_goes_on_and_nobody_is_rebooted_twice() {
     assert_eq!(played.reboots().len(), 3, "each once (G2): {:?}", played.reboots());
     assert_eq!(played.reboots().into_iter().collect::<BTreeSet<_>>().len(), 3);
     second.close().await.unwrap();
+}
+
+/// The engine in the same process has no door that a large body could block.
+#[tokio::test]
+async fn thousands_of_hosts_are_named_by_their_ids_where_there_is_no_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path(), Arc::new(Played::default())).await.unwrap();
+    let many = (0..3000).map(|n| Adopt { name: format!("h{n}"), address: format!("root@h{n}"), labels: Labels::new() });
+    let (ids, _) = local.adopt(&many.collect::<Vec<_>>()).await.unwrap();
+    let body = serde_json::to_vec(&serde_json::json!({ "targets": ids, "dry_run": true })).unwrap();
+    assert!(body.len() > 64 * 1024);
+    let inside = Inside::new(local.control().clone(), local.who().clone());
+    let question = Question { method: "POST", path: "/api/v1/rollouts", body: Some(body), last_event_id: None };
+    assert_eq!(inside.ask(question).await.unwrap().status, 200);
+    drop(inside);
+    local.close().await.unwrap();
 }

@@ -76,7 +76,9 @@ fn wrapped(invocation: &Invocation, rights: Rights, wrapper: &str, first: &[Stri
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// sudo wants a password, and none was given.
-    #[error("sudo asks for a password: let it be asked for (--ask-sudo-password), or allow this user NOPASSWD")]
+    #[error(
+        "sudo asks for a password: let it be asked for (--ask-sudo-password; for a server the file ssh.sudo_password_file), or allow this user NOPASSWD"
+    )]
     PasswordNeeded,
     /// The password is wrong.
     #[error("sudo does not take the password")]
