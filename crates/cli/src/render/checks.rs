@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::results::{Health, Ran, Synced};
+use crate::results::{Health, Ran, ServedHealth, Synced};
 
 /// One row for each check, what did not pass first.
 pub(crate) fn health(health: &Health) -> String {
