@@ -95,12 +95,14 @@ impl Steps<Readable<Option<PendingShutdown>>> for Pending {
 }
 
 /// What a host has, as far as a shell can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Has {
     pub(crate) systemd: bool,
     /// The user who came in by `sudo`; 0 for nobody.
     pub(crate) user: u32,
     pub(crate) lxd: HasLxd,
+    /// Files by which people and programs on the host keep it from going down, with the first line of each (pain 14).
+    pub(crate) held: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +116,15 @@ pub(crate) enum HasLxd {
 
 /// Asks for [`Has`]. Nothing is asked by running `lxc`: on a stock Ubuntu a program of that name installs LXD.
 pub(crate) fn ask_has() -> Invocation {
-    Invocation::new(["sh", "-c", HAS], LIMIT)
+    Invocation::new(["sh", "-c", HAS, "reveille"].into_iter().chain(HOLDS), LIMIT)
 }
 
 /// Reads the answer to [`ask_has`].
 pub(crate) fn read_has(output: &Output) -> Option<Has> {
-    let line = output.stdout.strip_suffix('\n').filter(|_| output.succeeded())?;
+    let mut lines = output.stdout.strip_suffix('\n').filter(|_| output.succeeded())?.split('\n');
+    let line = lines.next()?;
+    // Whatever else is said there may be a hold that nobody can read.
+    let held = lines.map(|line| line.strip_prefix("hold ").map(hold)).collect::<Option<_>>()?;
     let words: Vec<&str> = line.split(' ').collect();
     let [systemd, user, lxd] = words[..] else { return None };
     let systemd = match systemd {
@@ -133,7 +138,14 @@ pub(crate) fn read_has(output: &Output) -> Option<Has> {
         "none" => HasLxd::No,
         _ => return None,
     };
-    Some(Has { systemd, user: user.parse().ok()?, lxd })
+    Some(Has { systemd, user: user.parse().ok()?, lxd, held })
+}
+
+fn hold(said: &str) -> String {
+    match said.split_once(' ') {
+        Some((file, why)) if !why.trim().is_empty() => format!("{file}: {}", why.trim()),
+        _ => said.trim().to_owned(),
+    }
 }
 
 /// Whether a host without systemd is going down: a program that does it is at work. What an init does by itself, after that
@@ -142,9 +154,15 @@ pub(crate) struct PlainPending {
     asked: bool,
 }
 
+/// Where a file keeps its host up: one folder for good, one that ends with the boot.
+const HOLDS: [&str; 2] = ["/etc/reveille/hold.d", "/run/reveille/hold.d"];
+
 const HAS: &str = "s=none l=none; [ ! -d /run/systemd/system ] || s=systemd; \
                    for d in /var/snap/lxd/common/lxd /var/lib/lxd; do [ ! -d $d ] || [ $l = lxd ] || l=down; \
-                   [ ! -S $d/unix.socket ] || l=lxd; done; echo \"$s ${SUDO_UID:-0} $l\"";
+                   [ ! -S $d/unix.socket ] || l=lxd; done; echo \"$s ${SUDO_UID:-0} $l\"; \
+                   for d; do [ ! -d \"$d\" ] || { [ -r \"$d\" ] && [ -x \"$d\" ]; } || \
+                   echo \"hold $d cannot be read\"; for f in \"$d\"/*; do [ ! -e \"$f\" ] && [ ! -L \"$f\" ] || \
+                   { r=; read -r r 2>/dev/null <\"$f\"; echo \"hold $f $r\"; }; done; done";
 const PROCESSES: &str = "for f in /proc/[0-9]*/comm; do c=; read -r c 2>/dev/null <\"$f\"; \
                          case $c in shutdown|reboot|poweroff|halt|openrc-shutdown) echo \"$c\";; esac; done; echo END";
 

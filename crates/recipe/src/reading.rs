@@ -49,6 +49,7 @@ pub fn read_host(kind: &HostKind, host: TargetId, before: &Before) -> Script<Hos
         any,
         systemd: true,
         own: 0,
+        held: None,
         children: None,
         pending: None,
         inhibitors: None,
@@ -90,6 +91,8 @@ struct ReadHost {
     systemd: bool,
     /// The user whose login asks.
     own: u32,
+    /// Files that keep it up; `None`: not known.
+    held: Option<Vec<String>>,
     children: Option<(BTreeSet<ChildKind>, Listing)>,
     pending: Option<Readable<Option<PendingShutdown>>>,
     inhibitors: Option<Readable<Vec<String>>>,
@@ -140,6 +143,16 @@ impl ReadHost {
         if self.systemd { Part::Pending(Pending::new()) } else { Part::PlainPending(PlainPending::new()) }
     }
 
+    /// Everybody who keeps it up: what cannot be read may be somebody.
+    fn inhibited(&mut self) -> Option<Readable<Vec<String>>> {
+        let held = self.held.take();
+        Some(match (self.inhibitors.take()?, held) {
+            (Readable::Known(who), Some(held)) => Readable::Known(who.into_iter().chain(held).collect()),
+            (Readable::Known(_), None) => Readable::Unknown("whether a file holds this host up cannot be read".to_owned()),
+            (unknown @ Readable::Unknown(_), _) => unknown,
+        })
+    }
+
     fn done(&mut self, required: Required) -> HostReading {
         let unread = || "not read".to_owned();
         let (engines, children) = self.children.take().unwrap_or_else(|| (BTreeSet::new(), Readable::Unknown(unread())));
@@ -147,7 +160,7 @@ impl ReadHost {
             engines,
             children,
             pending_shutdown: self.pending.take().unwrap_or_else(|| Readable::Unknown(unread())),
-            inhibitors: self.inhibitors.take().unwrap_or_else(|| Readable::Unknown(unread())),
+            inhibitors: self.inhibited().unwrap_or_else(|| Readable::Unknown(unread())),
             needs_restarting: self.reboot.asked_tool().then(|| required.clone()),
             reboot_required: required,
         }
@@ -165,10 +178,11 @@ impl Steps<HostReading> for ReadHost {
                 // Unreadable: it is asked as a host under systemd, and what does not answer is unknown.
                 Part::Detecting => {
                     let has = last.take().and_then(read_has);
-                    if let Some(has) = has.filter(|_| self.any) {
+                    if let Some(has) = has.as_ref().filter(|_| self.any) {
                         (self.systemd, self.own) = (has.systemd, has.user);
                     }
-                    self.children = self.unasked(has.map(|has| has.lxd));
+                    self.children = self.unasked(has.as_ref().map(|has| has.lxd));
+                    self.held = has.map(|has| has.held);
                     if self.children.is_none() {
                         self.part = Part::Children;
                         return Next::Run(self.lxd.list());

@@ -75,6 +75,14 @@ fn lxc_is_not_run_to_find_out_whether_a_host_has_lxd() {
     }
 }
 
+#[test]
+fn pain_14_what_holds_a_host_stands_with_its_inhibitors_and_an_answer_that_cannot_be_read_blocks() {
+    let reading = having("systemd 0 none\nhold /etc/reveille/hold.d/backup nightly dump\n", None, &[]);
+    assert_eq!(reading.inhibitors, Readable::Known(vec!["/etc/reveille/hold.d/backup: nightly dump".to_owned()]));
+    let reading = having("systemd 0 none\nsomething else\n", None, &[]);
+    assert!(matches!(reading.inhibitors, Readable::Unknown(_)), "{:?}", reading.inhibitors);
+}
+
 fn sandbox() -> HostKind {
     HostKind::Sandbox { ctl: ["reveille", "sandbox-ctl", "--dir", "/d"].map(str::to_owned).into() }
 }

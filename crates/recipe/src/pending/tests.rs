@@ -117,3 +117,27 @@ fn what_cannot_be_read_is_unknown_never_nothing() {
         unknown(read(&said(word), &jobs, &preparing, &scheduled).1);
     }
 }
+
+#[test]
+fn pain_14_a_file_in_a_folder_of_holds_keeps_its_host_up_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (there, gone) = (folder.path().join("hold.d"), folder.path().join("none"));
+    let ask = || {
+        let output = std::process::Command::new("sh").args(["-c", HAS, "reveille"]).args([&there, &gone]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        let (stdout, exit) = (String::from_utf8(output.stdout).unwrap(), output.status.code());
+        read_has(&Output { stdout, stderr: String::new(), exit, timed_out: false })
+    };
+    assert!(ask().unwrap().held.is_empty());
+    std::fs::create_dir(&there).unwrap();
+    assert!(ask().unwrap().held.is_empty(), "an empty folder holds nobody");
+    std::fs::write(there.join("backup"), "nightly dump until 04:00\nmore\n").unwrap();
+    std::fs::write(there.join("empty"), "").unwrap();
+    std::os::unix::fs::symlink("/nowhere", there.join("link")).unwrap();
+    let held = ask().unwrap().held;
+    let at = there.display();
+    assert_eq!(held, [format!("{at}/backup: nightly dump until 04:00"), format!("{at}/empty"), format!("{at}/link")]);
+    // A name that makes a line of its own is no answer that can be read, and what cannot be read blocks.
+    std::fs::write(there.join("a\nb"), "").unwrap();
+    assert_eq!(ask(), None);
+}
