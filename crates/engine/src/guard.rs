@@ -192,7 +192,7 @@ impl Guard<'_> {
             return None;
         }
         let below = self.goes_down_with(target);
-        let concerns = |slots: &Slots| slots.down.contains(&target) || !slots.holders.is_disjoint(&below);
+        let concerns = |slots: &Slots| slots.down.contains(&target) || below.iter().any(|on| slots.holders.contains(on));
         if !self.usage.slots(|| self.slots_of_hosts(), concerns) {
             return None;
         }
