@@ -147,7 +147,7 @@ fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: 
         _ if subject.timed_out => true,
         Standing::Idle | Standing::Open => false,
         // Never a second time, whatever was said of the first.
-        Standing::Failed(..) if matches!(step.action, StepAction::Run { .. }) => true,
+        Standing::Failed(..) if matches!(step.action, StepAction::Run { .. }) && !broken::is(Rule::RunRetried) => true,
         // Out of reach is not refused: asked again until the step's deadline.
         Standing::Failed(error, _) if error.code == ErrorCode::Unreachable => false,
         Standing::Failed(error, _) => match tries_max(view.config, step, place) {
@@ -161,6 +161,7 @@ fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: 
 /// How many attempts one round has; probes are asked until the deadline, and a boot is ended once.
 fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
     match (&step.action, place.direction) {
+        (StepAction::Run { .. }, _) if broken::is(Rule::RunRetried) => Some(config.attempts),
         (StepAction::Probe { .. }, _) => None,
         (StepAction::Reboot { .. } | StepAction::Shutdown { .. } | StepAction::Run { .. }, _) => Some(1),
         (

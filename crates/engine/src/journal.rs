@@ -4,6 +4,7 @@
 //! spans orchestrations. Entries outlive the process: a change here walks old and new reader against old and new writer,
 //! and `tests/samples` holds journals that must still load.
 
+use model::broken::{self, Rule};
 use model::{
     Ack, ActionKind, Actor, BootIdentity, Command, CommandId, InstanceId, Labels, Millis, OrchestrationId, Place, Plan, Report,
     Request, TargetId, Timestamp, Unfinished,
@@ -458,7 +459,8 @@ impl Outcome {
     /// Whether it spends failure budget (G4). What was skipped, was not needed or was cancelled does not; a host that is back
     /// with a child that is not has failed.
     pub fn is_failure(self) -> bool {
-        matches!(self, Self::Failed | Self::Partial | Self::Unknown)
+        let unknown = self == Self::Unknown && !broken::is(Rule::UnknownNotCounted);
+        unknown || matches!(self, Self::Failed | Self::Partial)
     }
 
     /// The worse of two, for what is made of both.

@@ -82,6 +82,14 @@ pub enum Rule {
     SlotNotCounted,
     /// Engine: a track ends without letting go of its host.
     LockKept,
+    /// Engine: a command whose end is not known is called completed.
+    UnknownIsCompleted,
+    /// Engine: a command that failed is handed over once more.
+    RunRetried,
+    /// Engine: the exit code of a command is not looked at.
+    ExitIgnored,
+    /// Engine: a command whose end is not known spends no budget.
+    UnknownNotCounted,
     /// Driver: commands leave before the entries are durable.
     SendBeforeAppend,
     /// Driver: the engine in memory is kept after a failed append.
@@ -106,6 +114,8 @@ pub enum Rule {
     TrustUnsetClock,
     /// Agent: an open reboot is called completed at the next start without comparing boots.
     StartProvesReboot,
+    /// Agent: a command that had begun when the agent ended is run again.
+    RunAgainAfterCrash,
     /// Agent: a torn last record of the ledger stops the start instead of being dropped.
     TornTailFatal,
 }

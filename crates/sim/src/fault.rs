@@ -145,6 +145,25 @@ counted! {
         Forced = "forced request",
         /// More requests than the lockout allows.
         ManyRequests = "many requests on one host",
+        /// A command that was run said no.
+        RunFails = "command ended with an exit code that is not 0",
+        /// A command did not end by itself.
+        RunHangs = "command hung to its limit",
+        /// The named command is not on the host, or not root's.
+        RunNotThere = "command was not there to be run",
+        /// The agent died while it ran a command.
+        RunCrash = "agent died in the middle of a command",
+        /// A host went down while a command ran on it.
+        RunCut = "host went down in the middle of a command",
+        /// A command went on to its end although the agent that began it was gone.
+        RunAlone = "command went on without its agent",
+    }
+}
+
+impl Fault {
+    /// Whether only commands meet it. Whether a seed has these is drawn apart, so that what it means else stays as it was.
+    pub(crate) fn is_of_runs(self) -> bool {
+        matches!(self, Self::RunFails | Self::RunHangs | Self::RunNotThere | Self::RunCrash | Self::RunCut | Self::RunAlone)
     }
 }
 
@@ -187,6 +206,8 @@ counted! {
         Partial = "partial",
         /// Not done or not proven.
         Failed = "failed",
+        /// A command was handed over, and how it ended is not known.
+        Unknown = "unknown",
         /// Taken back on request.
         Cancelled = "cancelled",
         /// The engine refused the request.
@@ -197,6 +218,8 @@ counted! {
         RefusedLocked = "request refused: host is busy",
         /// A cancel came after the reboot was handed over.
         CancelRefused = "cancel refused: reboot already issued",
+        /// A cancel came when all commands that are left were handed over.
+        CancelRefusedRun = "cancel refused: command already handed over",
         /// An orchestration waited for admission.
         Waited = "orchestration waited for admission",
         /// A target was stranded.
@@ -225,6 +248,22 @@ counted! {
         ForceStopped = "children cut off",
         /// A shutdown came to its end and the host is off.
         HostOff = "host shut down and off",
+        /// A host executed a command.
+        CommandRun = "command executed by a host",
+        /// A track ran its command to the exit code 0.
+        RunDone = "command of a track ended with 0",
+        /// A track was told that its command ended otherwise, or was not begun.
+        RunFailed = "command of a track failed",
+        /// The end of a track's command is unknown, and by the truth it had ended well.
+        UnknownDone = "command of a track unknown, truly ended with 0",
+        /// The end of a track's command is unknown, and by the truth it was cut off or said no.
+        UnknownCut = "command of a track unknown, truly begun and not ended well",
+        /// The end of a track's command is unknown, and by the truth it goes on.
+        UnknownGoesOn = "command of a track unknown, truly still running",
+        /// The end of a track's command is unknown, and by the truth it was never begun.
+        UnknownNotBegun = "command of a track unknown, truly never begun",
+        /// A host was not well after its command.
+        RunUnhealthy = "host not well after its command",
     }
 }
 

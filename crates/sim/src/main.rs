@@ -7,13 +7,14 @@ use std::thread;
 use std::time::Instant;
 
 use sim::kept;
-use sim::sweep::{StopAt, run_calm, run_one, sweep, tell};
+use sim::sweep::{StopAt, run_calm, run_calm_run, run_one, sweep, tell};
 use sim::{Mode, Scenario};
 
 const USAGE: &str = "usage: sim [--seeds N] [--from S] [--break RULE]   run N seeds from S (default 2000 from 1)
        ... --all                                      go on after a violation and list them all
        sim --seed S [--break RULE] [--lines N]        tell the story of one seed
        sim --seed S --cut N | --agent-cut N           one request in a healthy world, cut there
+       ... --run                                      a command on all hosts instead
        sim --hunt RULE [--seeds N] [--from S]         find seeds on which the broken rule shows
        sim --keep [--seeds N]                         find the seeds of the table in kept.rs anew
        sim --rules                                    list the rules that can be broken";
@@ -35,6 +36,7 @@ struct Args {
     all: bool,
     cut: Option<u64>,
     agent_cut: Option<u64>,
+    run: bool,
 }
 
 fn parse() -> Result<Args, String> {
@@ -57,6 +59,7 @@ fn parse() -> Result<Args, String> {
             "--keep" => args.keep = true,
             "--rules" => args.rules = true,
             "--all" => args.all = true,
+            "--run" => args.run = true,
             _ => return Err(format!("unknown argument {word:?}")),
         }
     }
@@ -78,7 +81,8 @@ fn main() -> ExitCode {
     let lines = usize::try_from(args.lines.unwrap_or(160)).unwrap_or(160);
     if let Some(seed) = args.seed {
         if args.cut.is_some() || args.agent_cut.is_some() {
-            let outcome = run_calm(seed, Mode { story: true, cut: args.cut, agent_cut: args.agent_cut });
+            let mode = Mode { story: true, cut: args.cut, agent_cut: args.agent_cut };
+            let outcome = if args.run { run_calm_run(seed, mode) } else { run_calm(seed, mode) };
             outcome.story.iter().for_each(|line| println!("{line}"));
             return if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }

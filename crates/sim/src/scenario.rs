@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use engine::{CheckRule, Config, DrainRule, LimitGroup};
-use model::{Amount, Approval, CheckKind, Drain, DrainPolicy, Labels, Millis, Rollout, TimeoutPolicy};
+use model::{Amount, Approval, CheckKind, Drain, DrainPolicy, Labels, Millis, Rollout, Run, RunRequest, TimeoutPolicy};
 
 use crate::fault::Fault;
 use crate::rng::Rng;
@@ -45,6 +45,8 @@ pub struct RolloutPlan {
     pub policy: TimeoutPolicy,
     /// Forced.
     pub force: bool,
+    /// It runs this command, and reboots nothing.
+    pub run: Option<RunRequest>,
 }
 
 /// One thing that a person does.
@@ -74,7 +76,7 @@ pub enum What {
         /// Forced.
         force: bool,
     },
-    /// A rollout.
+    /// A rollout, or a command on a fleet.
     Rollout(Box<RolloutPlan>),
     /// Cancel what is open on the host.
     Cancel,
@@ -124,7 +126,9 @@ impl Scenario {
         let healthy = rng.per_mille(40);
         let fleet = rng.per_mille(300);
         let heat = rng.pick(&[150, 300, 500]);
-        let enabled = Fault::ALL.iter().map(|_| rng.per_mille(heat) && !healthy).collect();
+        let mut of_runs = Rng::new(seed ^ 0xc033_a4d5);
+        let mut draw = |f: &Fault| if f.is_of_runs() { of_runs.per_mille(heat) } else { rng.per_mille(heat) };
+        let enabled = Fault::ALL.iter().map(|f| draw(f) && !healthy).collect();
         let mut it = Self {
             seed,
             config: config(&mut rng),
@@ -149,6 +153,7 @@ impl Scenario {
             it.make_rollouts(&mut rng);
         }
         it.make_asks(&mut rng);
+        it.make_runs(&mut of_runs);
         it
     }
 
@@ -183,6 +188,17 @@ impl Scenario {
             ask.at = START + 2 * MINUTE;
         }
         self
+    }
+
+    /// The same, with one command on all hosts that have an agent.
+    pub fn calm_run(self) -> Self {
+        let mut it = self.calm();
+        let hosts: Vec<usize> = (0..it.hosts.len()).filter(|host| !it.hosts[*host].ssh).collect();
+        let mut plan = it.run_on(hosts, Millis::secs(60));
+        plan.rollout.concurrency = Amount::Count(2);
+        plan.rollout.failure_budget = Amount::Percent(100);
+        it.asks = vec![Ask { at: START + 2 * MINUTE, host: 0, what: What::Rollout(Box::new(plan)) }];
+        it
     }
 
     fn make_hosts(&mut self, rng: &mut Rng) {
@@ -311,10 +327,61 @@ impl Scenario {
                 timeout: Millis::secs(rng.pick(&[30, 60])),
                 policy: rng.pick(&[TimeoutPolicy::Abort, TimeoutPolicy::Proceed, TimeoutPolicy::ForceStop]),
                 force: self.has(Fault::Forced) && rng.per_mille(200),
+                run: None,
             };
             let at = START + MINUTE + rng.below(6 * 60_000) as i64;
             self.asks.push(Ask { at, host: 0, what: What::Rollout(Box::new(plan)) });
         }
+    }
+
+    /// Commands on hosts that have an agent; on some seeds, and from chance of their own, so that all other seeds mean what they
+    /// did without them.
+    fn make_runs(&mut self, rng: &mut Rng) {
+        if !rng.per_mille(if self.fleet { 350 } else { 150 }) {
+            return;
+        }
+        for _ in 0..rng.pick(&[1, 1, 2, 3]) {
+            // Over SSH nobody runs commands with an engine: that is refused whole.
+            let (some, odd) = (rng.pick(&[1000, 1000, 600, 300]), rng.per_mille(60));
+            let hosts: Vec<usize> =
+                (0..self.hosts.len()).filter(|host| (!self.hosts[*host].ssh || odd) && rng.per_mille(some)).collect();
+            if hosts.is_empty() {
+                continue;
+            }
+            let host = hosts[rng.index(hosts.len())];
+            let mut plan = self.run_on(hosts, Millis::secs(rng.pick(&[20, 60, 300])));
+            let rollout = &mut plan.rollout;
+            rollout.canary = Amount::Count(rng.pick(&[0, 0, 1, 2]));
+            rollout.stages = if rng.per_mille(300) { vec![Amount::Percent(50)] } else { Vec::new() };
+            rollout.concurrency = rng.pick(&[Amount::Count(1), Amount::Count(2), Amount::Count(4), Amount::Percent(50)]);
+            rollout.failure_budget = rng.pick(&[Amount::Count(0), Amount::Count(1), Amount::Count(3), Amount::Percent(50)]);
+            rollout.approval = rng.pick(&[Approval::Never, Approval::Never, Approval::Never, Approval::EachWave]);
+            rollout.checks = self.config.checks.keys().filter(|_| rng.per_mille(400)).cloned().collect();
+            rollout.soak = Millis::secs(rng.pick(&[0, 0, 30]));
+            rollout.stagger = Millis::secs(rng.pick(&[0, 0, 20]));
+            if self.window.is_some() && rng.per_mille(400) {
+                rollout.windows = vec!["night".to_owned()];
+            }
+            plan.force = self.has(Fault::Forced) && rng.per_mille(200);
+            let late = rng.per_mille(150);
+            let from = if late { self.faults_end } else { START + MINUTE };
+            let at = from + rng.below(10 * 60_000) as i64;
+            self.asks.push(Ask { at, host, what: What::Rollout(Box::new(plan)) });
+            if self.has(Fault::Cancel) && rng.per_mille(600) {
+                let spread = rng.pick(&[5_000, 60_000, 300_000]);
+                self.asks.push(Ask { at: at + 1 + rng.below(spread) as i64, host, what: What::Cancel });
+            }
+        }
+        self.asks.sort_by_key(|a| a.at);
+    }
+
+    /// A named command on these hosts, one after the other.
+    fn run_on(&self, hosts: Vec<usize>, limit: Millis) -> RolloutPlan {
+        let mut rollout = self.config.rollout_of(&model::RolloutOptions::default(), None);
+        (rollout.drains, rollout.checks, rollout.only_if_required) = (Vec::new(), Vec::new(), false);
+        rollout.soak = Millis(0);
+        let run = Some(RunRequest { run: Run::Named { name: "rotate".to_owned() }, limit });
+        RolloutPlan { hosts, rollout, timeout: Millis::secs(30), policy: TimeoutPolicy::Proceed, force: false, run }
     }
 
     fn make_asks(&mut self, rng: &mut Rng) {

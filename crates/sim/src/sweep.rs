@@ -87,6 +87,12 @@ pub fn run_calm(seed: u64, mode: Mode) -> Outcome {
     run(Scenario::of(seed).calm(), mode)
 }
 
+/// As [`run_calm`], with one command on all hosts that have an agent.
+pub fn run_calm_run(seed: u64, mode: Mode) -> Outcome {
+    broken::set(None);
+    run(Scenario::of(seed).calm_run(), mode)
+}
+
 /// The story of a seed, cut to the last lines when it is long.
 pub fn tell(seed: u64, rule: Option<Rule>, lines_max: usize) -> String {
     let scenario = Scenario::of(seed);

@@ -468,7 +468,7 @@ impl Machine {
         }
         if let Action::Run { expect_boot, .. } = &command.action {
             // Begun, and its end not seen: it is never begun again (design, section 5).
-            if claim.executing.is_some() {
+            if claim.executing.is_some() && !broken::is(Rule::RunAgainAfterCrash) {
                 let ack = self.failed(id, (ErrorCode::OutcomeUnknown, UNSEEN.to_owned()));
                 return self.end(ack, now, turn);
             }

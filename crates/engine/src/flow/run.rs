@@ -1,5 +1,6 @@
 //! What follows from how a command ended. It is never run again, and nothing of it is taken back.
 
+use model::broken::{self, Rule};
 use model::{ErrorCode, Observed, Operation, Place, Step};
 
 use super::{Cursor, is_healthy};
@@ -12,7 +13,7 @@ impl Cursor<'_> {
         let subject = run.subjects.get(&self.plan.target)?;
         let (outcome, reason) = match subject.standing() {
             Standing::Done(ack) => match &ack.observed {
-                Some(Observed::Ran(ran)) if ran.is_good() => return self.go_on(last),
+                Some(Observed::Ran(ran)) if ran.is_good() || broken::is(Rule::ExitIgnored) => return self.go_on(last),
                 Some(Observed::Ran(ran)) => {
                     let said = if ran.err.tail.trim().is_empty() { &ran.out.tail } else { &ran.err.tail };
                     let word = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
@@ -20,11 +21,18 @@ impl Cursor<'_> {
                 }
                 _ => (Outcome::Unknown, "it was run, and how it ended cannot be read".to_owned()),
             },
+            Standing::Failed(error, _) if error.code == ErrorCode::OutcomeUnknown && broken::is(Rule::UnknownIsCompleted) => {
+                return self.go_on(last);
+            }
             Standing::Failed(error, _) => {
                 let lost = error.code == ErrorCode::OutcomeUnknown;
                 (if lost { Outcome::Unknown } else { Outcome::Failed }, format!("{}: {}", error.code, error.message))
             }
-            // Handed over or not: nobody has said.
+            // Its time went by while no controller was there, or one settled: it was never handed over, and nobody ran it.
+            Standing::Open | Standing::Idle | Standing::TimedOut if subject.command.is_none() => {
+                (Outcome::Failed, "it was not handed over by its deadline, and not run".to_owned())
+            }
+            // Handed over: nobody has said.
             Standing::Open | Standing::Idle | Standing::TimedOut => {
                 let word = subject.failure().unwrap_or_else(|| "no answer".to_owned());
                 (Outcome::Unknown, format!("whether it was run, and how it ended, is not known ({word}): look at the host"))

@@ -143,6 +143,22 @@ fn a_controller_that_starts_in_the_middle_waits_for_the_same_command_and_makes_n
     assert_eq!((issued(&world).len(), world.outcome(ID)), (1, Some(Outcome::Completed)));
 }
 
+/// Found by the simulator: its end was called unknown, although the journal says that it was never handed over.
+#[test]
+fn one_that_was_not_handed_over_in_time_was_not_run() {
+    let mut world = World::of(1, config());
+    accepted(&mut world, &said());
+    let probe = world.shell.engine.wanted().into_iter().find(|c| c.action.kind() == ActionKind::Probe).expect("a probe");
+    world.shell.take_up();
+    world.shell.input(Input::Started { epoch: 1, lease: 2, own_boot: None });
+    answer(&mut world, &probe, AckStatus::Completed, None);
+    world.shell.now = world.shell.now + Millis::secs(3600);
+    world.shell.input(Input::Tick);
+    assert_eq!((issued(&world).len(), world.outcome(ID)), (0, Some(Outcome::Failed)));
+    let reason = world.shell.engine.track(ID, 0).expect("its track").reason.expect("a reason");
+    assert!(reason.contains("not handed over"), "{reason}");
+}
+
 #[test]
 fn what_is_said_of_a_copy_ends_nothing_that_runs() {
     let mut world = World::of(1, config());

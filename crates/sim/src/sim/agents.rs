@@ -69,6 +69,7 @@ impl Sim {
             ActionKind::StartChild,
             ActionKind::Reboot,
             ActionKind::Shutdown,
+            ActionKind::Run,
         ]);
         let config = Config::new(self.hosts[host].id, instance, self.controller_public.to_string(), actions);
         let identity = self.hosts[host].boot().identity;
@@ -86,6 +87,7 @@ impl Sim {
 
     /// The process ends from outside: the host goes down, or somebody kills it.
     pub(crate) fn agent_killed(&mut self, host: usize, broker_notices: bool) {
+        self.commands_left_alone(host);
         let agent = &mut self.agents[host];
         agent.run += 1;
         let was_connected = std::mem::take(&mut agent.connected);
@@ -173,7 +175,10 @@ impl Sim {
             return;
         }
         let input = match done {
-            Done::Performed { command, verdict } => Input::Performed { command, verdict },
+            Done::Performed { command, verdict } => {
+                self.command_seen(command);
+                Input::Performed { command, verdict }
+            }
             Done::Read { reading } => {
                 if let Reading::Probe(command) = reading {
                     self.checks_probe_taken(host, command);

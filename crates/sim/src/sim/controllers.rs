@@ -453,10 +453,8 @@ impl Sim {
                 self.counts.fault(Fault::Cancel);
                 self.note(|s| format!("an operator cancels what is open on {}", s.hosts[host].name));
                 let input = Input::Cancel { id, by: Actor::User("bert".to_owned()) };
-                if let Some(replies) = self.turn(controller, vec![input])
-                    && let Some(Reply::Refused(Refusal::RebootAlreadyIssued)) = replies.first()
-                {
-                    self.counts.end(End::CancelRefused);
+                if let Some(Reply::Refused(refusal)) = self.turn(controller, vec![input]).and_then(|r| r.into_iter().next()) {
+                    self.count_late_cancel(&refusal);
                 }
             }
             What::Acknowledge => {

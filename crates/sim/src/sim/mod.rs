@@ -2,6 +2,7 @@
 
 mod agents;
 pub(crate) mod check;
+mod commands;
 mod controllers;
 mod net;
 mod people;
@@ -22,6 +23,7 @@ use crate::rng::Rng;
 use crate::scenario::{HostPlan, MINUTE, START, Scenario};
 use crate::sim::agents::Agent;
 use crate::sim::check::{Checks, Guarantee, Violation};
+use crate::sim::commands::{Execution, Fate};
 use crate::sim::controllers::Controller;
 use crate::sim::net::{Down, Up};
 use crate::sim::remote::Remote;
@@ -59,6 +61,8 @@ pub(crate) enum Event {
     Strike { fault: Fault, host: usize },
     /// A fault that lasted is over.
     Heal { fault: Fault, host: usize },
+    /// The command of a run comes to its end, if nothing ended it before.
+    CommandEnds { host: usize, command: CommandId, fate: Fate },
     /// A person asks for something.
     Ask { index: usize, tries: u32 },
     /// A performer in a controller's process goes on.
@@ -132,6 +136,8 @@ pub struct Outcome {
     pub agent_points: u64,
     /// What every child of every host does in the end.
     pub children: Vec<(String, ChildStatus)>,
+    /// How often each host executed a command of a run.
+    pub executions: Vec<usize>,
 }
 
 pub(crate) struct Sim {
@@ -163,6 +169,8 @@ pub(crate) struct Sim {
     pub(crate) forgotten: BTreeSet<OrchestrationId>,
     /// Tools that were run for a command: on which boot of the host, when.
     pub(crate) tools_run: BTreeMap<CommandId, Vec<(usize, usize, Time)>>,
+    /// Commands of runs that hosts began to execute: the truth, whatever is on a disk.
+    pub(crate) executions: BTreeMap<CommandId, Vec<Execution>>,
     pub(crate) agent_points: u64,
     pub(crate) violation: Option<Violation>,
     pub(crate) story: Vec<String>,
@@ -217,6 +225,7 @@ impl Sim {
             accepted: Vec::new(),
             forgotten: BTreeSet::new(),
             tools_run: BTreeMap::new(),
+            executions: BTreeMap::new(),
             agent_points: 0,
             violation: None,
             story: Vec::new(),
@@ -315,6 +324,7 @@ impl Sim {
             Event::HostRises { host } => self.host_rises(host),
             Event::Strike { fault, host } => self.strike(fault, host),
             Event::Heal { fault, host } => self.heal(fault, host),
+            Event::CommandEnds { host, command, fate } => self.command_ends(host, command, fate),
             Event::Ask { index, tries } => self.ask(index, tries),
             Event::Remote { controller, run, host, remote } => self.remote(controller, run, host, *remote),
             Event::Tend { id } => self.tend(id),
@@ -330,6 +340,7 @@ impl Sim {
         self.note(|s| format!("{} goes down ({})", s.hosts[host].name, words_of(cause)));
         self.mix(0xdead ^ host as u64);
         self.checks_boot_ends(host, cause);
+        self.commands_cut(host);
         self.agent_killed(host, cause != Cause::PowerCut);
         let torn = self.hosts[host].go_down(self.now, cause, &mut self.rng);
         if cause == Cause::PowerCut {
@@ -456,6 +467,9 @@ impl Sim {
             commits,
             agent_points: self.agent_points,
             children: self.hosts.iter().flat_map(|h| &h.children).map(|c| (c.who.name.clone(), c.status)).collect(),
+            executions: (0..self.hosts.len())
+                .map(|host| self.executions.values().flatten().filter(|e| e.host == host).count())
+                .collect(),
         }
     }
 

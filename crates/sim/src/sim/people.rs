@@ -12,7 +12,7 @@ fn bert() -> Actor {
 }
 
 impl Sim {
-    /// Somebody asks for a rollout.
+    /// Somebody asks for a rollout, or for a command on a fleet.
     pub(crate) fn ask_rollout(&mut self, controller: usize, plan: &RolloutPlan) {
         let targets = plan.hosts.iter().map(|i| self.hosts[*i].id).collect();
         let options = Options {
@@ -23,10 +23,10 @@ impl Sim {
         };
         let request = Request {
             targets,
-            operation: Operation::RollingReboot,
+            operation: if plan.run.is_some() { Operation::Run } else { Operation::RollingReboot },
             options,
             rollout: Some(plan.rollout.clone()),
-            run: None,
+            run: plan.run.clone(),
             wait: None,
             by: Actor::User("anna".to_owned()),
         };
@@ -36,7 +36,7 @@ impl Sim {
     fn submit_rollout(&mut self, controller: usize, request: Request) {
         let id = OrchestrationId(self.rng.uuid());
         let retry = request.rollout.as_ref().is_some_and(|r| r.retry_of.is_some());
-        self.note(|_| format!("anna asks for a rolling reboot of {} hosts ({id})", request.targets.len()));
+        self.note(|_| format!("anna asks for a {} of {} hosts ({id})", request.operation, request.targets.len()));
         match self.turn(controller, vec![Input::Submit { id, request }]).and_then(|mut r| r.pop()) {
             Some(Reply::Accepted { id, .. }) => {
                 if retry {
@@ -98,7 +98,8 @@ impl Sim {
 
     /// What failed or was left out is taken up again.
     fn retry(&mut self, controller: usize, id: OrchestrationId) {
-        let Some(run) = self.checks.runs.get(&id) else { return };
+        // A command is not retried: whoever knows that it may run again runs it anew.
+        let Some(run) = self.checks.runs.get(&id).filter(|run| run.request.operation != Operation::Run) else { return };
         let mut request = run.request.clone();
         let left: Vec<_> = self.checks.left_undone(id).into_iter().map(|host| self.hosts[host].id).collect();
         if left.is_empty() {
@@ -113,10 +114,16 @@ impl Sim {
     /// Something that a person says; what comes of it stands in the journal.
     pub(crate) fn tell_engine(&mut self, controller: usize, input: Input) {
         self.note(|_| format!("bert says: {input:?}"));
-        if let Some(replies) = self.turn(controller, vec![input])
-            && let Some(Reply::Refused(Refusal::RebootAlreadyIssued)) = replies.first()
-        {
-            self.counts.end(End::CancelRefused);
+        if let Some(Reply::Refused(refusal)) = self.turn(controller, vec![input]).and_then(|replies| replies.into_iter().next()) {
+            self.count_late_cancel(&refusal);
+        }
+    }
+
+    pub(crate) fn count_late_cancel(&mut self, refusal: &Refusal) {
+        match refusal {
+            Refusal::RebootAlreadyIssued => self.counts.end(End::CancelRefused),
+            Refusal::CommandAlreadyIssued => self.counts.end(End::CancelRefusedRun),
+            _ => {}
         }
     }
 

@@ -38,7 +38,8 @@ impl Sim {
         }
     }
 
-    /// A tool is run for a command; the answer comes later, the effect comes even if nobody waits for it any more.
+    /// A tool is run for a command; the answer comes later, the effect comes even if nobody waits for it any more. What a
+    /// command of a run does is in `commands`.
     pub(crate) fn run_tool(&mut self, host: usize, command: &Command) {
         self.note(|s| format!("{}: tool runs: {} ({})", s.hosts[host].name, command.action.kind(), short(command.id)));
         let boot = self.hosts[host].boots.len() - 1;
@@ -50,7 +51,7 @@ impl Sim {
             Action::StartChild { child, frozen, limit } => self.start_child(host, command.id, child, *frozen, *limit),
             Action::Reboot { ignore_inhibitors, .. } => self.end_boot(host, command.id, false, *ignore_inhibitors),
             Action::Shutdown { ignore_inhibitors, .. } => self.end_boot(host, command.id, true, *ignore_inhibitors),
-            Action::Run { .. } => (10, failed(ErrorCode::Unsupported, "nobody runs commands here")),
+            Action::Run { limit, .. } => self.run_command(host, command, *limit),
         };
         let run = self.agents[host].run_number();
         let done = Box::new(Done::Performed { command: command.id, verdict });

@@ -140,17 +140,25 @@ impl Sim {
             Ok(decoded) => decoded.records,
             Err(error) => return Err((Guarantee::G8, format!("its ledger does not read: {error}"))),
         };
-        let mut claimed = false;
+        let (mut claimed, mut begun) = (false, false);
         for record in &records {
             match record {
                 Record::Claimed { command: c, .. } if c.id == command.id => claimed = true,
+                Record::Executing { command: c, .. } if *c == command.id => begun = true,
                 Record::Ended { ack, .. } if ack.command == command.id => {
                     return Err((Guarantee::G2, format!("its outcome was known already: {}", ack.status)));
                 }
                 _ => {}
             }
         }
-        if claimed { Ok(()) } else { Err((Guarantee::G2, "its claim is not safe on disk".to_owned())) }
+        if !claimed {
+            return Err((Guarantee::G2, "its claim is not safe on disk".to_owned()));
+        }
+        // What is never done again must be known to have begun.
+        if command.action.kind().is_done_once() && !begun {
+            return Err((Guarantee::G2, "its begin is not safe on disk".to_owned()));
+        }
+        Ok(())
     }
 
     /// A boot ends.

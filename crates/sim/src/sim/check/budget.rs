@@ -56,6 +56,9 @@ impl Sim {
             let words = format!("{id} begins at {at}, before settling ends at {}", self.checks.settle_until);
             return self.fail(Guarantee::G1, words);
         }
+        if let Some(words) = self.run_on_stranded(id) {
+            return self.fail(Guarantee::G1, words);
+        }
         let mut over = None;
         for group in &self.checks.groups {
             let (mut down, mut adds) = (Vec::new(), Vec::new());

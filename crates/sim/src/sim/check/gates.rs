@@ -1,7 +1,7 @@
 //! G5: nothing is disrupted while a blocker holds, unless forced; the device's own limit cannot be forced.
 
 use engine::Blocker;
-use model::{ChildStatus, Command, OrchestrationId, Readable};
+use model::{Action, ChildStatus, Command, OrchestrationId, Readable};
 
 use super::{Guarantee, TrackId};
 use crate::sim::Sim;
@@ -16,6 +16,14 @@ impl Sim {
             let words = format!("{id} disrupts with {} before its first probe was answered", command.action.kind());
             return self.fail(Guarantee::G5, words);
         };
+        if let Action::Run { expect_boot, .. } = command.action {
+            // It ends no boot and stops no child: what speaks against those does not speak against it.
+            if expect_boot != report.boot {
+                let words = format!("{id} runs a command for boot {expect_boot}, and was admitted on {}", report.boot);
+                self.fail(Guarantee::G2, words);
+            }
+            return;
+        }
         let mut held = Vec::new();
         if report.rate.opens_in_ms.is_some() {
             held.push("the device's own rate limit".to_owned());

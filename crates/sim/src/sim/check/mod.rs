@@ -7,6 +7,7 @@ mod gates;
 mod outcome;
 mod replay;
 mod rollout;
+mod run;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,6 +267,8 @@ impl Sim {
                 }
             }
             FleetEntry::Stranded { target, reason, unfinished, orchestration, root, open_boot, .. } => {
+                self.check_run_strands_nobody(*target, *orchestration);
+                let checks = &mut self.checks;
                 if let Some(open) = open_boot {
                     checks.open_boots.insert(*target, (root.unwrap_or(*orchestration), *open));
                 } else {
@@ -376,6 +379,9 @@ impl Sim {
                 if kind.ends_boot() {
                     watch.boot_commands.push(command.id);
                 }
+                if kind == ActionKind::Run {
+                    watch.run_commands.push(command.id);
+                }
                 let first = kind.is_disruptive() && place.direction == Direction::Do && !watch.disrupted;
                 watch.disrupted |= first;
                 self.checks_issued(command, controller, Some(*place));
@@ -383,6 +389,7 @@ impl Sim {
                     self.check_late_children(id);
                 }
                 self.check_service_command(id, place.direction, command);
+                self.check_run_command(id, command);
                 if first {
                     self.check_first_disruption(id, command);
                 }
@@ -408,6 +415,7 @@ impl Sim {
                 }
                 let step = steps.get(place.step as usize).filter(|_| place.direction == Direction::Do);
                 self.note_service(id, step, *subject, ack, record.at);
+                self.note_health_after_run(id, step, record.at);
             }
             Entry::StepStarted { place, round, subjects, .. } => {
                 let stops = matches!(watch.step(place.step), Some(StepAction::Stop { .. }));
@@ -480,6 +488,7 @@ impl Sim {
             admission: None,
             stopped: BTreeSet::new(),
             boot_commands: Vec::new(),
+            run_commands: Vec::new(),
             stop_subjects: BTreeSet::new(),
             stop_rounds: 0,
             disrupted: false,
@@ -565,7 +574,8 @@ fn end_of(outcome: Outcome) -> End {
     match outcome {
         Outcome::Completed | Outcome::NotNeeded => End::Completed,
         Outcome::Partial => End::Partial,
-        Outcome::Failed | Outcome::Skipped | Outcome::Unknown => End::Failed,
+        Outcome::Failed | Outcome::Skipped => End::Failed,
+        Outcome::Unknown => End::Unknown,
         Outcome::Cancelled => End::Cancelled,
     }
 }

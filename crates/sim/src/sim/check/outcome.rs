@@ -19,6 +19,9 @@ impl Sim {
     /// G3.
     fn check_proof(&mut self, id: TrackId, outcome: Outcome) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
+        if watch.operation == Operation::Run {
+            return self.check_ran(id, outcome);
+        }
         let proven_before = watch.is_second_half();
         if !matches!(outcome, Outcome::Completed | Outcome::Partial) || proven_before {
             return;

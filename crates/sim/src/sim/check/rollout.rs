@@ -107,7 +107,9 @@ impl Sim {
         let rollout = run.request.rollout.as_ref()?;
         let total = u32::try_from(run.request.targets.len()).unwrap_or(u32::MAX);
         let own: Vec<(&TrackId, &super::Watch)> = self.checks.watched.iter().filter(|(t, _)| t.0 == id.0).collect();
-        let failures = own.iter().filter(|(_, w)| matches!(w.ended, Some(Outcome::Failed | Outcome::Partial))).count() as u32;
+        let failures =
+            own.iter().filter(|(_, w)| matches!(w.ended, Some(Outcome::Failed | Outcome::Partial | Outcome::Unknown))).count()
+                as u32;
         let budget = rollout.failure_budget.of(total).max(run.accepted_failures);
         let host = self.checks.watched.get(&id)?.host;
         // What ends no boot only brings back what was begun before: that is held back by people alone.

@@ -24,6 +24,8 @@ pub(crate) struct Watch {
     pub(crate) stopped: BTreeSet<TargetId>,
     /// Its commands that end a boot.
     pub(crate) boot_commands: Vec<CommandId>,
+    /// Its commands that run something.
+    pub(crate) run_commands: Vec<CommandId>,
     /// Children that a round of stopping was for.
     pub(crate) stop_subjects: BTreeSet<TargetId>,
     /// Rounds of stopping that were begun.
@@ -31,7 +33,8 @@ pub(crate) struct Watch {
     /// A command that disrupts was issued.
     pub(crate) disrupted: bool,
     pub(crate) reboot_done: bool,
-    /// Since when every probe after the reboot found everything as before, and until when.
+    /// Since when every probe after the reboot found everything as before, and until when; after the command of a run, since when
+    /// its checks passed.
     pub(crate) healthy: Option<(Timestamp, Timestamp)>,
     pub(crate) last_probe: Option<Report>,
     pub(crate) unfinished: Option<Unfinished>,
