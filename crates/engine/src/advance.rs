@@ -97,13 +97,13 @@ fn held_back(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackSt
     if track.boot_end_issued() {
         return None;
     }
+    let was_away = track.started_at.is_some_and(|at| at < view.fleet.controller_started_at);
     if begun {
-        let was_away = track.started_at.is_some_and(|at| at < view.fleet.controller_started_at);
         let ends_boot = matches!(step.action, StepAction::Reboot { .. });
-        let why = told(if was_away && ends_boot { gates::shut(view, plan.target) } else { Vec::new() })?;
+        let why = told(if was_away && ends_boot { gates::shut(view, plan.target, true) } else { Vec::new() })?;
         return Some(unwind(number, track, format!("no controller was there, and now: {why}"), true));
     }
-    let mut shut = gates::shut(view, plan.target);
+    let mut shut = gates::shut(view, plan.target, was_away);
     shut.extend(view.guard().limit_groups(plan.target, Some(view.orchestration.id)));
     let why = told(shut)?;
     if view.orchestration.request.rollout.is_none() {

@@ -5,19 +5,36 @@ use model::{Millis, TargetId, Timestamp};
 
 use crate::decision::View;
 use crate::explain::{Blocker, Why};
+use crate::fleet::Host;
 use crate::guard::{List, soft};
 use crate::window::{Look, Schedule};
 
-/// What holds a track of a rollout back that runs and must not take anything down yet; empty when nothing does.
-pub(crate) fn shut(view: &View<'_>, host: TargetId) -> Vec<Blocker> {
+/// What holds a track of a rollout back that runs and must not take anything down yet; empty when nothing does. Whether the
+/// window still has room is asked after an outage: before it, the track began in time.
+pub(crate) fn shut(view: &View<'_>, host: TargetId, was_away: bool) -> Vec<Blocker> {
     let mut list = List::first(&view.orchestration.request);
     if view.orchestration.request.rollout.is_none() || broken::is(Rule::GatesOnce) {
         return list.found;
     }
     view.guard().frozen(&mut list);
     view.guard().held(host, &mut list);
-    Windows::of(view).blocks(&mut list);
+    let windows = Windows::of(view);
+    windows.blocks(&mut list);
+    let expected = expected(view, host);
+    if let Windows::Open { until: Some(closes), .. } = windows
+        && was_away
+        && view.now + expected > closes
+    {
+        list.push(soft(Why::DoesNotFit { expected, closes }));
+    }
     list.found
+}
+
+/// How long a track of this host is expected to take. A command that takes as long as it may must be over before a window shuts.
+pub(crate) fn expected(view: &View<'_>, host: TargetId) -> Millis {
+    let known = || view.fleet.hosts.get(&host).and_then(Host::expected);
+    let expected = view.orchestration.request.run.as_ref().map(|run| run.limit).or_else(known);
+    expected.unwrap_or(view.config.rollout.expected)
 }
 
 /// The maintenance windows of a request, looked at once.

@@ -7,8 +7,8 @@ use model::{Actor, Millis, TargetId, Timestamp};
 use crate::advance;
 use crate::decision::{Out, View, ended, leaves_down};
 use crate::explain::{Blocker, Why};
-use crate::fleet::{Host, Mark};
-use crate::gates::{LOOKED_AHEAD, Windows, calendar};
+use crate::fleet::Mark;
+use crate::gates::{LOOKED_AHEAD, Windows, calendar, expected};
 use crate::guard::{Asks, Guard, List, hard, soft};
 use crate::journal::{Entry, FleetEntry, Outcome};
 use crate::orchestration::Orchestration;
@@ -350,10 +350,7 @@ impl<'a> Scheduler<'a> {
         let it = self.view.orchestration;
         let Some(rollout) = &it.request.rollout else { return };
         let Windows::Open { since, until } = self.windows else { return };
-        let known = || self.view.fleet.hosts.get(&plan.target).and_then(Host::expected);
-        // A command that takes as long as it may must be over before the window shuts.
-        let expected = it.request.run.as_ref().map(|run| run.limit).or_else(known);
-        let expected = expected.unwrap_or(self.view.config.rollout.expected);
+        let expected = expected(self.view, plan.target);
         let from = since.map_or_else(|| it.wave_began_at(self.wave), |since| since.max(it.wave_began_at(self.wave)));
         let room = until.map(|until| Millis(until.since(from).0.saturating_sub(expected.0)));
         let turn = from + put_off(it.id, plan.target, rollout.jitter, room);

@@ -271,26 +271,30 @@ fn g5_what_has_taken_nothing_down_yet_is_put_off_when_a_gate_shuts() {
     }
 }
 
-/// After an outage the window may be shut: what was drained is put back, and the host is left alone.
+/// After an outage the window may be shut, or shut too soon: what was drained is put back, and the host is left alone.
 #[test]
 fn g5_a_reboot_that_an_outage_moved_out_of_its_window_is_taken_back() {
     let mut config = with_a_drain();
-    let night = "kind = \"allow\"\ncron = \"0 8 * * *\"\nlasts = \"2h\"";
-    config.windows.insert("morning".into(), toml::from_str(night).expect("a window"));
-    let mut world = World::of(1, config);
-    world.shell.hosts[0].items.insert("app.service".into(), ("active".into(), true));
-    world.submit(&RolloutOptions { windows: vec!["morning".into()], ..said() });
+    let morning = "kind = \"allow\"\ncron = \"0 8 * * *\"\nlasts = \"2h\"";
+    config.windows.insert("morning".into(), toml::from_str(morning).expect("a window"));
     let drained = |world: &World| !world.shell.hosts[0].items["app.service"].1;
-    while !drained(&world) {
-        world.step();
+    for (back, told) in [("16:00:00", "morning"), ("09:57:00", "expected to take")] {
+        let mut world = World::of(1, config.clone());
+        world.shell.hosts[0].items.insert("app.service".into(), ("active".into(), true));
+        world.submit(&RolloutOptions { windows: vec!["morning".into()], ..said() });
+        while !drained(&world) {
+            world.step();
+        }
+        let day = world.shell.now.to_string();
+        world.shell.now = format!("{}T{back}Z", &day[..10]).parse().expect("a time");
+        world.shell.restart();
+        world.rest();
+        let track = world.shell.engine.track(ID, 0).expect("its track");
+        assert_eq!(track.outcome, Some(Outcome::Skipped), "{told}: {track:?}");
+        let reason = track.reason.expect("a reason");
+        assert!(reason.contains(told), "{reason}");
+        assert!(!drained(&world) && world.shell.hosts[0].boot == 1, "as it was");
     }
-    world.shell.now = world.shell.now + Millis::secs(6 * 3600);
-    world.shell.restart();
-    world.rest();
-    let track = world.shell.engine.track(ID, 0).expect("its track");
-    assert_eq!(track.outcome, Some(Outcome::Skipped), "{track:?}");
-    assert!(track.reason.expect("a reason").contains("morning"));
-    assert!(!drained(&world) && world.shell.hosts[0].boot == 1, "as it was");
 }
 
 /// A child that the plan stopped and that does not start by itself is started by the retry (pain 15).
