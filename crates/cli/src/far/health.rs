@@ -69,7 +69,7 @@ async fn until_over(client: &Client, id: OrchestrationId) -> Result<(), CliError
 fn of_track(track: Track) -> HostHealth {
     let passed = track.outcome == Some(Outcome::Completed);
     let detail = track.reason.unwrap_or_else(|| if passed { "well".to_owned() } else { "not asked".to_owned() });
-    HostHealth { host: track.name, passed, detail: render::plain(&detail).into() }
+    HostHealth { host: track.name, passed, detail: render::plain(&detail) }
 }
 
 /// Asks, and with a limit asks again what did not pass, until all passes in one last round together or the limit is over.
