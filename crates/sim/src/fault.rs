@@ -145,6 +145,12 @@ counted! {
         Forced = "forced request",
         /// More requests than the lockout allows.
         ManyRequests = "many requests on one host",
+        /// A copy of the claim script came late to a host without an agent, or hung on it.
+        FarLate = "claim script late on a host without an agent",
+        /// A late copy found that it was looked for and not found before.
+        FarClosed = "late claim script found itself closed",
+        /// An order of which nothing came was let go of for the sake of another command.
+        FarOvertaken = "open order on a host without an agent overtaken",
         /// A command that was run said no.
         RunFails = "command ended with an exit code that is not 0",
         /// A command did not end by itself.
@@ -161,9 +167,20 @@ counted! {
 }
 
 impl Fault {
-    /// Whether only commands meet it. Whether a seed has these is drawn apart, so that what it means else stays as it was.
-    pub(crate) fn is_of_runs(self) -> bool {
-        matches!(self, Self::RunFails | Self::RunHangs | Self::RunNotThere | Self::RunCrash | Self::RunCut | Self::RunAlone)
+    /// Whether a seed has these is drawn apart, so that what it means else stays as it was.
+    pub(crate) fn is_drawn_apart(self) -> bool {
+        matches!(
+            self,
+            Self::FarLate
+                | Self::FarClosed
+                | Self::FarOvertaken
+                | Self::RunFails
+                | Self::RunHangs
+                | Self::RunNotThere
+                | Self::RunCrash
+                | Self::RunCut
+                | Self::RunAlone
+        )
     }
 }
 

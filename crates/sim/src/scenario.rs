@@ -126,8 +126,8 @@ impl Scenario {
         let healthy = rng.per_mille(40);
         let fleet = rng.per_mille(300);
         let heat = rng.pick(&[150, 300, 500]);
-        let mut of_runs = Rng::new(seed ^ 0xc033_a4d5);
-        let mut draw = |f: &Fault| if f.is_of_runs() { of_runs.per_mille(heat) } else { rng.per_mille(heat) };
+        let mut apart = Rng::new(seed ^ 0xc033_a4d5);
+        let mut draw = |f: &Fault| if f.is_drawn_apart() { apart.per_mille(heat) } else { rng.per_mille(heat) };
         let enabled = Fault::ALL.iter().map(|f| draw(f) && !healthy).collect();
         let mut it = Self {
             seed,
@@ -153,7 +153,7 @@ impl Scenario {
             it.make_rollouts(&mut rng);
         }
         it.make_asks(&mut rng);
-        it.make_runs(&mut of_runs);
+        it.make_runs(&mut apart);
         it
     }
 

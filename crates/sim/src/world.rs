@@ -1,7 +1,5 @@
 //! The truth: hosts, their boots, their children. Nothing here decides anything; it only happens.
 
-use std::collections::BTreeSet;
-
 use model::{
     BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, CommandId, ItemState, Labels, Listing, PendingShutdown,
     Readable, TargetId, Timestamp,
@@ -10,6 +8,7 @@ use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::rng::Rng;
+use crate::sim::far::FarDisk;
 
 /// Milliseconds of true time since 1970.
 pub(crate) type Time = i64;
@@ -156,8 +155,8 @@ pub(crate) struct Host {
     pub(crate) clock_stepped_at: Option<Time>,
     /// It has no agent and is reached over SSH.
     pub(crate) ssh: bool,
-    /// Commands that the compare-and-claim script has claimed on it.
-    pub(crate) far_claims: BTreeSet<CommandId>,
+    /// What the compare-and-claim script has left on it.
+    pub(crate) far: FarDisk,
     /// Its jobs, where it has any that a drain knows.
     pub(crate) jobs: Option<Service>,
     /// Its place behind the balancer.
@@ -221,6 +220,7 @@ impl Host {
     pub(crate) fn go_down(&mut self, now: Time, cause: Cause, rng: &mut Rng) -> bool {
         self.power = Power::Down;
         self.pending = None;
+        self.far.boot_ends();
         if let Some(boot) = self.boots.last_mut() {
             boot.ended = Some((now, cause));
         }

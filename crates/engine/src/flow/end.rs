@@ -40,7 +40,9 @@ impl Cursor<'_> {
 
     /// The second half of what an earlier orchestration began was not even begun: what it left stays as it is.
     pub(super) fn give_up(&self, reason: String) -> Vec<Out> {
-        vec![ended(self.number, Outcome::Failed, reason)]
+        // Named, as at its first end: whoever reads this one need not look for that (G7).
+        let stays = self.view.fleet.stranded_now(self.plan.target).map(|_| format!("host {} stays stranded: ", self.host_name()));
+        vec![ended(self.number, Outcome::Failed, stays.unwrap_or_default() + &reason)]
     }
 
     /// What a retry has to finish; `None` when that is nothing: the state then ends by proof alone.

@@ -112,6 +112,25 @@ fn g5_the_second_half_of_a_rollout_waits_for_no_window_freeze_or_pace() {
     assert!(world.shell.engine.tracks(RETRY).iter().all(|t| done(t) || t.started_at.is_none()), "the window is shut");
 }
 
+/// G7, found by the simulator: the host was stranded before, and the end of the retry did not say so.
+#[test]
+fn g7_a_second_half_that_cannot_begin_names_the_host_that_stays_stranded() {
+    let mut world = World::of(2, config());
+    world.submit(&said());
+    let number = first(&world);
+    let host = world.shell.hosts[number].id;
+    world.falls_ill(number, Ill::Unhealthy);
+    world.rest();
+    let request = world.retry(&said());
+    world.shell.input(Input::Submit { id: RETRY, request });
+    // Nobody answers its first probe.
+    world.shell.wait(300);
+    let track = world.shell.engine.tracks(RETRY).into_iter().find(|t| t.target == host).expect("its track");
+    assert_eq!(track.outcome, Some(Outcome::Failed));
+    let reason = track.reason.expect("a reason");
+    assert!(reason.starts_with(&format!("host {} stays stranded: ", name(number))), "{reason}");
+}
+
 /// Pain 6 counts who cannot be reached; a moment of silence just when its turn comes is not that.
 #[test]
 fn a_host_that_is_silent_for_a_moment_when_its_turn_comes_is_waited_for() {

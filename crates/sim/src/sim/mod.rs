@@ -4,6 +4,7 @@ mod agents;
 pub(crate) mod check;
 mod commands;
 mod controllers;
+pub(crate) mod far;
 mod net;
 mod people;
 mod remote;
@@ -25,6 +26,7 @@ use crate::sim::agents::Agent;
 use crate::sim::check::{Checks, Guarantee, Violation};
 use crate::sim::commands::{Execution, Fate};
 use crate::sim::controllers::Controller;
+use crate::sim::far::FarDisk;
 use crate::sim::net::{Down, Up};
 use crate::sim::remote::Remote;
 use crate::sim::tools::Done;
@@ -67,6 +69,8 @@ pub(crate) enum Event {
     Ask { index: usize, tries: u32 },
     /// A performer in a controller's process goes on.
     Remote { controller: usize, run: u64, host: usize, remote: Box<Remote> },
+    /// A copy of the claim script that was late goes on, if its host still is on this boot.
+    Far { host: usize, boot: usize, copy: Box<far::ScriptCopy> },
     /// A person looks after a rollout.
     Tend { id: OrchestrationId },
     /// No more faults from here on.
@@ -327,6 +331,7 @@ impl Sim {
             Event::CommandEnds { host, command, fate } => self.command_ends(host, command, fate),
             Event::Ask { index, tries } => self.ask(index, tries),
             Event::Remote { controller, run, host, remote } => self.remote(controller, run, host, *remote),
+            Event::Far { host, boot, copy } => self.far_wakes(host, boot, *copy),
             Event::Tend { id } => self.tend(id),
             Event::FaultsEnd => self.faults_end(),
         }
@@ -513,7 +518,7 @@ fn make_host(plan: &HostPlan, rng: &mut Rng) -> Host {
         lost: false,
         clock_stepped_at: None,
         ssh: plan.ssh,
-        far_claims: BTreeSet::new(),
+        far: FarDisk::default(),
         jobs: plan.jobs.then(Service::new),
         place: Service::new(),
         sick: false,

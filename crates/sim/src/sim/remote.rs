@@ -9,7 +9,8 @@ use recipe::Verdict;
 
 use crate::fault::Fault;
 use crate::scenario::MINUTE;
-use crate::sim::check::{Claim, TrackId};
+use crate::sim::check::TrackId;
+use crate::sim::far::{Answer, Closed};
 use crate::sim::{Event, Sim};
 use crate::world::Time;
 
@@ -141,12 +142,11 @@ impl Sim {
             let where_ = if command.target == TargetId::CONTROLLER { "here, for" } else { "over SSH on" };
             format!("{} {where_} {}", command.action.kind(), s.hosts[host].name)
         });
-        // What ends a boot may have been ordered by an earlier copy: that is looked at even when this one has expired.
-        let looks = self.hosts[host].far_claims.contains(&command.id);
         // In the engine's time, as the performers are told it: a clock that was set back does not make commands last.
         let wall = self.wall(controller);
         let time = self.controllers[controller].driver.as_ref().map_or(wall, |driver| driver.engine().time(wall));
-        if time > command.expires_at && !looks && (!command.action.kind().ends_boot() || self.is_reachable(host)) {
+        let late = time > command.expires_at;
+        if late && !command.action.kind().ends_boot() {
             return self.say_failed(controller, host, 0, command, ErrorCode::Expired, "it had expired");
         }
         if command.target != TargetId::CONTROLLER && !self.is_reachable(host) {
@@ -165,7 +165,7 @@ impl Sim {
                 let (delay, verdict) = self.serve(host, here, command.id, &command.action);
                 self.say_verdict(controller, host, delay, command, verdict);
             }
-            Action::Reboot { .. } | Action::Shutdown { .. } => self.remote_boot_end(controller, host, command),
+            Action::Reboot { .. } | Action::Shutdown { .. } => self.remote_boot_end(controller, host, command, late),
             Action::Run { .. } => {
                 self.say_failed(controller, host, 0, command, ErrorCode::Unsupported, "nobody runs commands here");
             }
@@ -192,52 +192,33 @@ impl Sim {
         }
     }
 
-    /// The compare-and-claim script.
-    fn remote_boot_end(&mut self, controller: usize, host: usize, command: &Command) {
-        let Some(expected) = command.action.expect_boot() else { return };
-        let present = self.hosts[host].boot().identity;
-        let claimed = self.hosts[host].far_claims.contains(&command.id);
+    /// The compare-and-claim script. What ends a boot may have been ordered by an earlier copy: that is asked even when the
+    /// command has expired.
+    fn remote_boot_end(&mut self, controller: usize, host: usize, command: &Command, late: bool) {
         let until = self.now + 2 * MINUTE + 10_000;
-        if present != expected {
-            if claimed {
-                let look = Remote::Look { command: Box::new(command.clone()), until, seen: None };
-                return self.remote_later(controller, host, 100, look);
+        let look = Remote::Look { command: Box::new(command.clone()), until, seen: None };
+        match self.far_begins(host, command, late) {
+            // It may have been claimed, and ordered: asking again says.
+            None => {
+                let delay = self.rng.between(2_000, 15_000) as i64;
+                self.remote_later(controller, host, delay, Remote::Begin(Box::new(command.clone())));
             }
-            return self.say_failed(controller, host, 80, command, ErrorCode::BootDiffers, "the host is on another boot");
-        }
-        if !claimed {
-            if self.hosts[host].disk.full {
-                self.counts.fault(Fault::AgentDiskFull);
-                return self.say_failed(controller, host, 80, command, ErrorCode::LedgerFailed, "no space left on the far end");
+            Some(Answer::Ended) => self.remote_later(controller, host, 100, look),
+            Some(Answer::Differs) => {
+                self.say_failed(controller, host, 80, command, ErrorCode::BootDiffers, "the host is on another boot");
             }
-            let ignore = matches!(
-                command.action,
-                Action::Reboot { ignore_inhibitors: true, .. } | Action::Shutdown { ignore_inhibitors: true, .. }
-            );
-            if !ignore && !self.hosts[host].inhibitors.is_empty() {
-                return self.say_failed(controller, host, 80, command, ErrorCode::Refused, "operation inhibited");
+            Some(Answer::Absent) => self.say_failed(controller, host, 80, command, ErrorCode::Expired, "it had expired"),
+            Some(Answer::Failed(code)) => self.say_failed(controller, host, 80, command, code, "nothing comes of it"),
+            Some(answer @ (Answer::Ordered | Answer::Open)) => {
+                // The answer of the order is often lost with the connection.
+                if answer == Answer::Ordered && self.rng.per_mille(700) {
+                    self.say_later(controller, host, 50, self.ack(host, command, AckStatus::Accepted));
+                }
+                self.say_later(controller, host, 120, self.ack(host, command, AckStatus::ExecutionStarted));
+                if command.action.kind() == ActionKind::Reboot {
+                    self.remote_later(controller, host, 1_000, look);
+                }
             }
-            self.hosts[host].far_claims.insert(command.id);
-            let claim = Claim {
-                host,
-                boot: self.hosts[host].boots.len() - 1,
-                at: self.now,
-                ends_boot: true,
-                subject: command.subject,
-                fence: command.fence,
-            };
-            self.checks.claims.entry(command.id).or_insert(claim);
-            let off = command.action.kind() == ActionKind::Shutdown;
-            let _ = self.end_boot(host, command.id, off, ignore);
-            // The answer of the order is often lost with the connection.
-            if self.rng.per_mille(700) {
-                self.say_later(controller, host, 50, self.ack(host, command, AckStatus::Accepted));
-            }
-        }
-        self.say_later(controller, host, 120, self.ack(host, command, AckStatus::ExecutionStarted));
-        if command.action.kind() == ActionKind::Reboot {
-            let look = Remote::Look { command: Box::new(command.clone()), until, seen: None };
-            self.remote_later(controller, host, 1_000, look);
         }
     }
 
@@ -254,8 +235,9 @@ impl Sim {
         }
         let boot = self.hosts[host].boot().identity;
         if command.action.expect_boot() == Some(boot) {
-            if self.now > until && self.hosts[host].pending.is_none() {
-                // Closed on the far end: no order of this command can happen any more.
+            let over = self.now > until && self.hosts[host].pending.is_none();
+            // Closed on the far end: no order of this command can happen any more.
+            if over && self.far_close(host, command.id, ErrorCode::NotBegun) == Closed::Closed {
                 let words = "still on the same boot, and no shutdown is pending";
                 return self.say_failed(controller, host, 50, &command, ErrorCode::NotBegun, words);
             }

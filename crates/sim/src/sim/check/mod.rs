@@ -150,6 +150,10 @@ pub(crate) struct Checks {
     pub(crate) frozen: bool,
     pub(crate) held: BTreeSet<TargetId>,
     pub(crate) explained: Option<(OrchestrationId, Vec<Blocker>)>,
+    /// Commands of which it was said, on hosts without an agent, that nothing comes of them any more.
+    pub(crate) far_over: BTreeSet<CommandId>,
+    /// Commands by which a host without an agent was ordered down.
+    pub(crate) far_ordered: BTreeSet<CommandId>,
 }
 
 impl Checks {
@@ -178,6 +182,8 @@ impl Checks {
             frozen: false,
             held: BTreeSet::new(),
             explained: None,
+            far_over: BTreeSet::new(),
+            far_ordered: BTreeSet::new(),
         }
     }
 
