@@ -1,17 +1,50 @@
 //! The truth: hosts, their boots, their children. Nothing here decides anything; it only happens.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use model::{
-    BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, CommandId, ItemState, Labels, Listing, PendingShutdown,
-    Readable, TargetId, Timestamp,
+    BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, CommandId, ErrorCode, ItemState, Labels, Listing,
+    PendingShutdown, Readable, TargetId, Timestamp,
 };
 use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::rng::Rng;
-use crate::sim::far::FarDisk;
 
 /// Milliseconds of true time since 1970.
 pub(crate) type Time = i64;
+
+/// What is on the far end's disk, and what ends with its boot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FarDisk {
+    /// Claims: they outlive the boot.
+    pub(crate) claims: BTreeSet<CommandId>,
+    /// What a claim ended with: it outlives the boot too.
+    pub(crate) ends: BTreeMap<CommandId, ErrorCode>,
+    /// Who decided first, by command: an order, or that none is given any more.
+    pub(crate) go: BTreeMap<CommandId, Go>,
+    /// Copies that order something get stuck on their way to it until then; a question gets through.
+    pub(crate) slow_until: Time,
+    /// The command whose end of this boot is open, since when.
+    pub(crate) lock: Option<(CommandId, Time)>,
+}
+
+/// Who decided about a command first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Go {
+    Closed,
+    /// The script is about to order.
+    Ordering,
+    Ordered,
+}
+
+impl FarDisk {
+    /// The boot ends.
+    pub(crate) fn boot_ends(&mut self) {
+        self.go.clear();
+        self.lock = None;
+    }
+}
 
 /// Who ended a boot or started a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

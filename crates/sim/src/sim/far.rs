@@ -1,49 +1,16 @@
 //! The far end of hosts without an agent: the script that compares, claims and orders (`recipe/src/far/claim.sh`), step by step. A
 //! copy of it may come late or hang between two steps, also when nobody waits for it any more; it ends with its boot.
 
-use std::collections::BTreeMap;
-
 use model::{Action, ActionKind, Command, CommandId, ErrorCode};
 
 use crate::fault::Fault;
 use crate::sim::check::{Claim, Guarantee};
 use crate::sim::net::short;
 use crate::sim::{Event, Sim};
-use crate::world::Time;
+use crate::world::{Go, Time};
 
 /// An order of which nothing came in so long is over, when somebody else asks.
 const OVER_AFTER: Time = 30 * 60_000;
-
-/// What is on the far end's disk, and what ends with its boot.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FarDisk {
-    /// Claims: they outlive the boot.
-    pub(crate) claims: std::collections::BTreeSet<CommandId>,
-    /// What a claim ended with: it outlives the boot too.
-    ends: BTreeMap<CommandId, ErrorCode>,
-    /// Who decided first, by command: an order, or that none is given any more.
-    go: BTreeMap<CommandId, Go>,
-    /// Copies that order something get stuck on their way to it until then; a question gets through.
-    slow_until: Time,
-    /// The command whose end of this boot is open, since when.
-    lock: Option<(CommandId, Time)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Go {
-    Closed,
-    /// The script is about to order.
-    Ordering,
-    Ordered,
-}
-
-impl FarDisk {
-    /// The boot ends.
-    pub(crate) fn boot_ends(&mut self) {
-        self.go.clear();
-        self.lock = None;
-    }
-}
 
 /// One copy of the script.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ mod agents;
 pub(crate) mod check;
 mod commands;
 mod controllers;
-pub(crate) mod far;
+mod far;
 mod net;
 mod people;
 mod remote;
@@ -26,11 +26,10 @@ use crate::sim::agents::Agent;
 use crate::sim::check::{Checks, Guarantee, Violation};
 use crate::sim::commands::{Execution, Fate};
 use crate::sim::controllers::Controller;
-use crate::sim::far::FarDisk;
 use crate::sim::net::{Down, Up};
 use crate::sim::remote::Remote;
 use crate::sim::tools::Done;
-use crate::world::{Boot, Cause, Host, Power, Service, Time, new_boot};
+use crate::world::{Boot, Cause, FarDisk, Host, Power, Service, Time, new_boot};
 
 /// Something that will happen.
 #[derive(Debug)]
