@@ -75,7 +75,7 @@ pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output)
         (Output::Text, None) => terminal::print(&format!("\n{}", text::verdict(&last)))?,
         (Output::Text, Some(progress)) => {
             let unwell = unwell(client, id).await?;
-            let next = rollout::next(id, last.summary.outcome, progress);
+            let next = rollout::next(&last, progress);
             terminal::print(&format!("\n{}{next}", rollout::verdict(&last, progress, &unwell)))?;
         }
     }

@@ -108,6 +108,8 @@ pub(crate) struct BootEnd {
 pub(crate) struct Lock {
     pub(crate) orchestration: OrchestrationId,
     pub(crate) since: Timestamp,
+    /// Nothing is done on the host: it counts nowhere as worked on.
+    pub(crate) asks_only: bool,
 }
 
 /// A stranded target, or one that was and whose alarm still stands.
@@ -333,14 +335,14 @@ impl Fleet {
                 };
                 self.stranded.insert(*host, alarm);
             }
-            FleetEntry::Locked { host, orchestration } => {
+            FleetEntry::Locked { host, orchestration, asks_only } => {
                 self.host_mut(*host)?;
                 if let Some(other) = self.locks.get(host)
                     && other.orchestration != *orchestration
                 {
                     return Err(format!("host {host} is locked by {} and by {orchestration}", other.orchestration));
                 }
-                self.locks.entry(*host).or_insert(Lock { orchestration: *orchestration, since: at });
+                self.locks.entry(*host).or_insert(Lock { orchestration: *orchestration, since: at, asks_only: *asks_only });
             }
             FleetEntry::Unlocked { host, orchestration, position } => {
                 if self.locks.get(host).is_some_and(|l| l.orchestration == *orchestration) {

@@ -126,7 +126,8 @@ impl Guard<'_> {
         if let Some(other) = self.fleet.same_machine(target) {
             list.push(hard(Why::SameMachine { other: other.name.clone() }));
         }
-        self.lock(target, asks.own).into_iter().for_each(|b| list.push(b));
+        let locked = if asks_only { self.lock_on(target, asks.own) } else { self.lock(target, asks.own) };
+        locked.into_iter().for_each(|b| list.push(b));
         if !asks_only {
             self.slot_of(target, None).into_iter().for_each(|b| list.push(b));
         }
@@ -174,26 +175,32 @@ impl Guard<'_> {
     }
 
     fn lock(&self, target: TargetId, own: Option<OrchestrationId>) -> Option<Blocker> {
-        if broken::is(Rule::NoLock) {
-            return None;
-        }
+        self.lock_on(target, own).or_else(|| self.lock_beside(target))
+    }
+
+    /// Another is at work on the host itself, or about to be.
+    fn lock_on(&self, target: TargetId, own: Option<OrchestrationId>) -> Option<Blocker> {
         let held = self.fleet.locks.get(&target).map(|l| (l.orchestration, l.since));
         let held = held.or_else(|| self.reserved.get(&target).copied()).filter(|(by, _)| Some(*by) != own);
-        let (orchestration, since, on) = held.map(|(by, since)| (by, since, None)).or_else(|| self.lock_beside(target))?;
-        Some(Blocker { since: Some(since), ..hard(Why::Locked { orchestration, on }) })
+        let (orchestration, since) = held.filter(|_| !broken::is(Rule::NoLock))?;
+        Some(Blocker { since: Some(since), ..hard(Why::Locked { orchestration, on: None }) })
     }
 
     /// A lock on a host that stands on this one, or that this one stands on: they go down together, and nobody begins in the
     /// middle of another's work (E14). Also of the same orchestration, whose plan knew only what stood where at that time. No
     /// track waits while it has a lock, so nobody waits for ever.
-    fn lock_beside(&self, target: TargetId) -> Option<(OrchestrationId, Timestamp, Option<String>)> {
+    fn lock_beside(&self, target: TargetId) -> Option<Blocker> {
+        if broken::is(Rule::NoLock) {
+            return None;
+        }
         let locks = &self.fleet.locks;
         let is_above = |host: &&TargetId| self.stands_on(**host).contains(&target);
         let is_on_locked = self.usage.stands_on_locked(target, || self.hosts_on_locked());
-        let below = self.stands_on(target).into_iter().find(|host| locks.contains_key(host));
-        let host = below.or_else(|| is_on_locked.then(|| locks.keys().find(is_above).copied()).flatten())?;
+        let below = self.stands_on(target).into_iter().find(|host| locks.get(host).is_some_and(|lock| !lock.asks_only));
+        let host = below.or_else(|| is_on_locked.then(|| self.worked_on().find(is_above).copied()).flatten())?;
         let lock = locks.get(&host)?;
-        Some((lock.orchestration, lock.since, self.fleet.hosts.get(&host).map(|h| h.name.clone())))
+        let on = self.fleet.hosts.get(&host).map(|h| h.name.clone());
+        Some(Blocker { since: Some(lock.since), ..hard(Why::Locked { orchestration: lock.orchestration, on }) })
     }
 
     /// A host that was let restart by itself does so any moment, takes along what stands on it, and must not be cut off:
@@ -288,7 +295,7 @@ impl Guard<'_> {
         if !self.usage.stands_on_locked(host, || self.hosts_on_locked()) {
             return false;
         }
-        let mut others = self.fleet.locks.iter().filter(|(_, lock)| Some(lock.orchestration) != own);
+        let mut others = self.fleet.locks.iter().filter(|(_, lock)| Some(lock.orchestration) != own && !lock.asks_only);
         own.is_none() || others.any(|(locked, _)| self.stands_on(*locked).contains(&host))
     }
 
@@ -304,7 +311,12 @@ impl Guard<'_> {
             let report = self.heard.host(**host).and_then(|h| h.report.as_ref());
             report.and_then(|r| r.children()).is_some_and(|children| !children.is_empty())
         };
-        self.fleet.locks.keys().filter(has_children).flat_map(|locked| self.stands_on(*locked)).collect()
+        self.worked_on().filter(has_children).flat_map(|locked| self.stands_on(*locked)).collect()
+    }
+
+    /// Hosts on which something is done.
+    fn worked_on(&self) -> impl Iterator<Item = &TargetId> {
+        self.fleet.locks.iter().filter(|(_, lock)| !lock.asks_only).map(|(host, _)| host)
     }
 
     /// Members that are unavailable, and slots that were taken from outside: one for each holder that is not counted already.
@@ -407,7 +419,8 @@ impl Guard<'_> {
         if !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
             return true;
         }
-        if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own) && !broken::is(Rule::NoLock) {
+        if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own && !l.asks_only) && !broken::is(Rule::NoLock)
+        {
             return true;
         }
         if self.stands_on_locked(host, own) && !broken::is(Rule::ChildrenNotCounted) {

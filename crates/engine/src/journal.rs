@@ -205,6 +205,9 @@ pub enum FleetEntry {
         host: TargetId,
         /// Held by.
         orchestration: OrchestrationId,
+        /// It only asks, and does nothing to the host.
+        #[serde(default, skip_serializing_if = "is_false")]
+        asks_only: bool,
     },
     /// The orchestration lets go. By a person's word for one whose journal cannot be read; that raises the epoch, since the
     /// positions in it are not known.

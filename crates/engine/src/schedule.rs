@@ -223,7 +223,7 @@ impl<'a> Scheduler<'a> {
     fn start(&self, track: u32, host: TargetId) -> Vec<Out> {
         let it = self.view.orchestration;
         let held = self.view.fleet.locks.get(&host).is_some_and(|l| l.orchestration == it.id);
-        let lock = (!held).then_some(Out::Fleet(FleetEntry::Locked { host, orchestration: it.id }));
+        let lock = (!held).then_some(Out::Fleet(FleetEntry::Locked { host, orchestration: it.id, asks_only: it.asks_only() }));
         lock.into_iter().chain([Out::Own(Entry::TrackStarted { track })]).collect()
     }
 
@@ -253,7 +253,9 @@ impl<'a> Scheduler<'a> {
             Windows::Open { since, .. } => since.unwrap_or_default(),
             Windows::Shut { .. } => Timestamp::default(),
         };
-        last.max(turn).max(open) + self.view.config.active_limit
+        // Who waits for a host that is on its way back gives it that time.
+        let waits = self.view.orchestration.request.wait.unwrap_or_default();
+        last.max(turn).max(open) + self.view.config.active_limit.max(waits)
     }
 
     /// Nothing starts any more in the time that people and windows are waited for (G6).

@@ -116,7 +116,7 @@ fn tell_fleet(entry: &FleetEntry, named: &dyn Fn(&TargetId) -> String) -> String
         FleetEntry::HostOff { host, .. } => format!("host {} is off", named(host)),
         FleetEntry::LateAck { host, detail, .. } => format!("too late for its orchestration, {} says: {detail}", named(host)),
         FleetEntry::HostStillOn { host } => format!("host {} is on after all: its shutdown did not happen", named(host)),
-        FleetEntry::Locked { host, orchestration } => format!("host {} is held by {orchestration}", named(host)),
+        FleetEntry::Locked { host, orchestration, .. } => format!("host {} is held by {orchestration}", named(host)),
         FleetEntry::Unlocked { host, orchestration, .. } => format!("{orchestration} lets go of host {}", named(host)),
         FleetEntry::BootEndCommanded { host, .. } => {
             format!("a commanded end of the boot of {} counts for its lockout", named(host))

@@ -190,7 +190,7 @@ pub enum Recheck {
     ChildrenDown,
     /// The children are as they were before, and the checks pass; asked again until they do, or the limit (the health gate, G3).
     Restored,
-    /// Whatever the answer is: it is told.
+    /// Whatever the answers are, they are told; with a wait, they are asked for again until all are good.
     Asked,
     /// Still so, without a single failed probe for the whole hold; a failed one starts it anew (pain 7).
     Soak,

@@ -157,12 +157,25 @@ pub(crate) struct PlainPending {
 /// Where a file keeps its host up: one folder for good, one that ends with the boot.
 const HOLDS: [&str; 2] = ["/etc/reveille/hold.d", "/run/reveille/hold.d"];
 
-const HAS: &str = "s=none l=none; [ ! -d /run/systemd/system ] || s=systemd; \
-                   for d in /var/snap/lxd/common/lxd /var/lib/lxd; do [ ! -d $d ] || [ $l = lxd ] || l=down; \
-                   [ ! -S $d/unix.socket ] || l=lxd; done; echo \"$s ${SUDO_UID:-0} $l\"; \
-                   for d; do [ ! -d \"$d\" ] || { [ -r \"$d\" ] && [ -x \"$d\" ]; } || \
-                   echo \"hold $d cannot be read\"; for f in \"$d\"/*; do [ ! -e \"$f\" ] && [ ! -L \"$f\" ] || \
-                   { r=; read -r r 2>/dev/null <\"$f\"; echo \"hold $f $r\"; }; done; done";
+const HAS: &str = r#"s=none l=none; [ ! -d /run/systemd/system ] || s=systemd
+for d in /var/snap/lxd/common/lxd /var/lib/lxd; do
+  [ ! -d $d ] || [ $l = lxd ] || l=down
+  [ ! -S $d/unix.socket ] || l=lxd
+done
+echo "$s ${SUDO_UID:-0} $l"
+for d; do
+  if [ ! -d "$d" ]; then
+    { [ ! -e "$d" ] && [ ! -L "$d" ]; } || printf 'hold %s is no folder\n' "$d"
+    continue
+  fi
+  { [ -r "$d" ] && [ -x "$d" ]; } || printf 'hold %s cannot be read\n' "$d"
+  for f in "$d"/* "$d"/.[!.]*; do
+    [ -e "$f" ] || [ -L "$f" ] || continue
+    r=
+    read -r r 2> /dev/null < "$f"
+    printf 'hold %s %s\n' "$f" "$r"
+  done
+done"#;
 const PROCESSES: &str = "for f in /proc/[0-9]*/comm; do c=; read -r c 2>/dev/null <\"$f\"; \
                          case $c in shutdown|reboot|poweroff|halt|openrc-shutdown) echo \"$c\";; esac; done; echo END";
 

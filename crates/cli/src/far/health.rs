@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::follow::{Events, Heard};
+use crate::render::rollout::needs_a_person;
 use crate::results::{Given, Health, HostHealth, ServedHealth};
 use crate::session::Session;
 use crate::{render, terminal};
@@ -56,7 +57,11 @@ async fn until_over(client: &Client, id: OrchestrationId) -> Result<(), CliError
     loop {
         match events.next().await? {
             Heard::Ended(_) => return Ok(()),
-            Heard::Progress(_) => told = None,
+            // Whoever paused it has to say more; those that were asked are told.
+            Heard::Progress(progress) => match progress.orchestration.summary.rollout {
+                Some(rolling) if needs_a_person(&rolling) => return Ok(()),
+                _ => told = None,
+            },
             Heard::Away(reason) if told.as_ref() == Some(&reason) => {}
             Heard::Away(reason) => {
                 eprintln!("{reason}; trying again");

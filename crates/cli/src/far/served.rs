@@ -212,7 +212,7 @@ impl<'a> Shown<'a> {
         let kept = std::mem::replace(&mut self.said, Said::new(self.output, None)).end(&ran);
         let is_open = last.summary.outcome.is_none();
         if text && is_open {
-            terminal::print(&render::rollout::next(self.id, None, progress))?;
+            terminal::print(&render::rollout::next(last, progress))?;
         }
         kept.map_err(|error| error.hint(shown_again(self.id)))?;
         Ok(if is_open { Exit::Paused } else { ran.exit() })

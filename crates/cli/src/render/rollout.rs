@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use model::{Approval, Millis, Operation, OrchestrationId};
+use model::{Approval, Millis, Operation};
 use protocol::rest::orchestrations::{Orchestration, Outcome};
 use protocol::rest::rollouts::{LockList, PlannedTrack, RolloutPreview, RolloutProgress, Track};
 
@@ -143,7 +143,11 @@ pub(crate) fn running(track: &Track) -> String {
 pub(crate) fn verdict(orchestration: &Orchestration, progress: &RolloutProgress, unwell: &[Track]) -> String {
     let summary = &orchestration.summary;
     let state = summary.outcome.map_or_else(|| "goes on".to_owned(), |outcome| outcome.to_string());
-    let what = if summary.operation == Operation::Run { "Command on" } else { "Rolling reboot of" };
+    let what = match summary.operation {
+        Operation::Run => "Command on",
+        Operation::HealthCheck => "Health check of",
+        _ => "Rolling reboot of",
+    };
     let mut text = format!("{what} {}: {state}\n", hosts(progress.targets));
     let mut counts: Vec<String> =
         progress.ended.iter().filter(|ended| ended.count > 0).map(|ended| format!("{} {}", ended.count, ended.outcome)).collect();
@@ -166,11 +170,13 @@ pub(crate) fn verdict(orchestration: &Orchestration, progress: &RolloutProgress,
 }
 
 /// What a person can do now.
-pub(crate) fn next(id: OrchestrationId, outcome: Option<Outcome>, progress: &RolloutProgress) -> String {
+pub(crate) fn next(orchestration: &Orchestration, progress: &RolloutProgress) -> String {
+    let (id, operation) = (orchestration.summary.id, orchestration.summary.operation);
     let row = |word: &str, what: &str| format!("  {}   {what}\n", crate::again::command(&format!("{word:<7} {id}")));
-    match (outcome, progress.paused.is_some(), progress.waits_for_approval) {
+    match (orchestration.summary.outcome, progress.paused.is_some(), progress.waits_for_approval) {
         (Some(Outcome::Completed | Outcome::Skipped), ..) => String::new(),
-        (Some(_), ..) => row("retry", "takes up the hosts that were left undone"),
+        (Some(_), ..) if operation.ends_boot() => row("retry", "takes up the hosts that were left undone"),
+        (Some(_), ..) => String::new(),
         (None, true, _) => {
             [row("resume", "goes on, the failures so far accepted"), row("cancel", "begins no further host and ends")].concat()
         }
@@ -273,9 +279,9 @@ mod tests {
     #[test]
     fn a_paused_rollout_names_who_failed_and_what_a_person_can_do() {
         let open = samples::orchestration(None);
-        let (progress, id) = (progress(true), open.summary.id);
+        let progress = progress(true);
         let unwell = [track("web5", Some("failed"), Some("not back within 600 s"))];
-        insta::assert_snapshot!(format!("{}{}", verdict(&open, &progress, &unwell), next(id, None, &progress)));
+        insta::assert_snapshot!(format!("{}{}", verdict(&open, &progress, &unwell), next(&open, &progress)));
         assert_eq!(exit(&open, &progress), Exit::Paused);
     }
 
@@ -284,6 +290,10 @@ mod tests {
         let mut open = samples::orchestration(None);
         open.summary.operation = Operation::Run;
         assert!(verdict(&open, &progress(false), &[]).starts_with("Command on 8 hosts: goes on\n"));
+        open.summary.operation = Operation::HealthCheck;
+        open.summary.outcome = Some(Outcome::Failed);
+        assert!(verdict(&open, &progress(false), &[]).starts_with("Health check of 8 hosts: failed\n"));
+        assert_eq!(next(&open, &progress(false)), "", "nothing is left undone");
     }
 
     #[test]

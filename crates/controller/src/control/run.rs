@@ -10,6 +10,9 @@ use super::{Control, ControlError};
 /// How long a command may take on a host where nobody said how long.
 const LIMIT: Millis = Millis::secs(600);
 
+/// So many hosts are asked at once whether they are well: each may be a login over SSH.
+const ASKED_AT_ONCE: u32 = 500;
+
 /// A command to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRun {
@@ -64,7 +67,7 @@ impl Control {
         let said = RolloutOptions {
             canary: Some(Amount::Count(0)),
             stages: Some(Vec::new()),
-            concurrency: Some(Amount::Percent(100)),
+            concurrency: Some(Amount::Count(ASKED_AT_ONCE)),
             failure_budget: Some(Amount::Percent(100)),
             approval: Some(Approval::Never),
             drains: Some(Vec::new()),

@@ -47,7 +47,8 @@ impl Engine {
 
     /// Hosts that open orchestrations work on or will; `but`: not those of this one.
     pub(super) fn reserved(&self, but: Option<OrchestrationId>) -> Reserved {
-        let open = self.open.values().filter(|o| Some(o.id) != but);
+        // Whoever only asks keeps nobody from beginning before it.
+        let open = self.open.values().filter(|o| Some(o.id) != but && !o.asks_only());
         let tracks = open.flat_map(|o| o.waiting.iter().chain(&o.running).map(move |track| (o, *track as usize)));
         tracks.filter_map(|(o, track)| Some((o.track_plan(track)?.target, (o.id, o.accepted_at)))).collect()
     }

@@ -194,8 +194,8 @@ impl Engine {
             let asks_only = request.operation == Operation::HealthCheck;
             let refused_by = |why: &Why| match why {
                 Why::Unsupported { .. } => is_run,
-                // Whoever only asks waits until the host is let go of.
-                Why::Locked { .. } if asks_only => false,
+                // Whoever only asks waits until the host is let go of, and is waited for.
+                Why::Locked { .. } if asks_only || self.fleet.locks.get(target).is_some_and(|l| l.asks_only) => false,
                 why => refuses(why),
             };
             blockers.retain(|b| refused_by(&b.why));

@@ -17,7 +17,7 @@ use crate::drained;
 use crate::explain::Why;
 use crate::guard;
 use crate::journal::{Entry, Outcome};
-use crate::track::{Standing, StepRun, TrackPlan, TrackState};
+use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState};
 
 pub(crate) use end::left_behind;
 
@@ -60,7 +60,12 @@ pub(crate) fn is_satisfied(
         Recheck::Admission => is_whole(view, report),
         // A child on its way up would be killed by the reboot: asked again until it has come up or the limit (ruling 16).
         Recheck::ChildrenDown => report.children().is_some() && creating(report).is_empty(),
-        Recheck::Asked => true,
+        Recheck::Asked => {
+            // Those that the controller asks itself answer apart from the host.
+            let told = |s: &SubjectRun| matches!(s.standing(), Standing::Done(_) | Standing::Failed(..));
+            let all = run.order.iter().all(|id| run.subjects.get(id).is_some_and(told));
+            all && (view.orchestration.request.wait.is_none() || is_healthy(view, step, place, track, run))
+        }
         Recheck::Restored | Recheck::Soak => match track.unrestored(report) {
             None => false,
             Some(list) if list.is_empty() => is_healthy(view, step, place, track, run),

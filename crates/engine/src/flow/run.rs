@@ -1,7 +1,7 @@
 //! What follows from how a command ended. It is never run again, and nothing of it is taken back.
 
 use model::broken::{self, Rule};
-use model::{ErrorCode, Observed, Operation, Place, Step};
+use model::{ErrorCode, Observed, Operation, Place, Step, StepAction};
 
 use super::{Cursor, is_healthy};
 use crate::decision::{Out, ended};
@@ -44,7 +44,9 @@ impl Cursor<'_> {
     /// The host must be well after it, where that was asked for; nothing was taken out of service, so nobody is stranded.
     pub(super) fn after_health_of_a_run(&self, last: Place, step: &Step, run: &StepRun) -> Option<Vec<Out>> {
         let mut why = self.track.health.wrong();
-        why.extend(self.not_as_before());
+        if !self.is_check() {
+            why.extend(self.not_as_before());
+        }
         if is_healthy(self.view, step, last, self.track, run) && why.is_empty() {
             return self.go_on(last);
         }
@@ -61,7 +63,11 @@ impl Cursor<'_> {
 
     /// The end of a track that ran its command, or was well: nothing was stopped or drained that would have to be as before.
     pub(super) fn finish_run(&self) -> Option<Vec<Out>> {
-        let end = Entry::TrackEnded { track: self.number, outcome: Outcome::Completed, reason: None };
+        let has_checks = |step: &Step| matches!(&step.action, StepAction::Probe { checks, .. } if !checks.is_empty());
+        // Green is not to be taken for more than it is.
+        let unchecked = self.is_check() && !self.plan.steps.iter().any(has_checks);
+        let reason = unchecked.then(|| "it answers; no check is configured for it".to_owned());
+        let end = Entry::TrackEnded { track: self.number, outcome: Outcome::Completed, reason };
         (!self.view.orchestration.request.operation.ends_boot()).then(|| vec![Out::Own(end)])
     }
 

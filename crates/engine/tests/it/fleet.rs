@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use engine::{CheckRule, Config, Entry, Fact, Input, Outcome, Refusal, Reply, Why};
 use model::{
-    AckStatus, ActionKind, Amount, Approval, Check, CheckKind, ErrorCode, Labels, Millis, Operation, OrchestrationId, Request,
-    Rollout, RolloutOptions, TargetId, Timestamp,
+    AckStatus, ActionKind, Amount, Approval, Check, CheckKind, CommandId, ErrorCode, Labels, Millis, Operation, OrchestrationId,
+    Request, Rollout, RolloutOptions, TargetId, Timestamp,
 };
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) shell: Shell,
     pub(crate) ill: Vec<(TargetId, Ill)>,
     pub(crate) vanished: BTreeSet<TargetId>,
+    /// Commands to the controller itself: each is answered a step later than one to a host.
+    pub(crate) late: BTreeSet<CommandId>,
 }
 
 pub(crate) fn name(number: usize) -> String {
@@ -62,7 +64,7 @@ impl World {
             shell.input(Input::Approve { host: id, by: user() });
             shell.report(&name);
         }
-        Self { shell, ill: Vec::new(), vanished: BTreeSet::new() }
+        Self { shell, ill: Vec::new(), vanished: BTreeSet::new(), late: BTreeSet::new() }
     }
 
     pub(crate) fn falls_ill(&mut self, number: usize, ill: Ill) {
@@ -128,7 +130,11 @@ impl World {
                 continue;
             }
             let now = self.shell.now;
-            let host = self.shell.hosts.iter_mut().find(|h| h.id == command.target).expect("a host");
+            let here = command.target == TargetId::CONTROLLER;
+            if here && self.late.insert(command.id) {
+                continue;
+            }
+            let host = self.shell.hosts.iter_mut().find(|h| h.id == command.target || here).expect("a host");
             let ack = if !reboots && now >= command.expires_at {
                 host.answer(&command, AckStatus::Failed, Some(ErrorCode::Expired), now)
             } else if reboots && ill == Some(Ill::Refuses) {

@@ -1,7 +1,7 @@
 //! Health checks of a fleet: they change nothing, and nothing but work on the host itself keeps them back.
 
-use engine::{Input, Outcome, Refusal, Reply, Why};
-use model::{Amount, ChildStatus, Millis, Operation, Request, RolloutOptions};
+use engine::{CheckRule, Input, Outcome, Refusal, Reply, Why};
+use model::{Amount, CheckKind, ChildStatus, Millis, Operation, OrchestrationId, Request, RolloutOptions};
 
 use crate::fleet::{ID, Ill, RETRY, World, config, said};
 use crate::script::user;
@@ -104,6 +104,101 @@ fn a_health_check_waits_for_work_on_its_host_and_for_nothing_else() {
     assert!(why.iter().any(|b| matches!(b.why, Why::Locked { .. })), "{why:?}");
     world.rest();
     assert_eq!((world.outcome(ID), world.outcome(RETRY)), (Some(Outcome::Completed), Some(Outcome::Completed)));
+}
+
+/// What the controller asks itself (http, tcp) answers apart from the host, and later.
+#[test]
+fn a_health_check_waits_for_all_of_its_answers() {
+    for passes in [true, false] {
+        let mut config = config();
+        let kind = CheckKind::Tcp { address: "127.0.0.1:1".into() };
+        config.checks.insert("port".into(), CheckRule { on: "*".parse().expect("a selector"), limit: Millis::secs(5), kind });
+        let mut world = World::of(2, config);
+        world.step();
+        if !passes {
+            world.shell.hosts[0].failing.insert("port".into());
+        }
+        let mut request = check(&world, None);
+        let rollout = request.rollout.as_mut().expect("a rollout");
+        rollout.checks = vec!["app".into(), "port".into()];
+        world.shell.input(Input::Submit { id: ID, request });
+        world.rest();
+        let tracks = world.shell.engine.tracks(ID);
+        assert!(!world.late.is_empty(), "the controller was asked");
+        let wanted = if passes { Outcome::Completed } else { Outcome::Failed };
+        assert!(tracks.iter().all(|t| t.outcome == Some(wanted)), "{tracks:?}");
+    }
+}
+
+/// Its lock is no work: while it waits for one that is not well, others are rebooted, and limit groups count only what is down.
+#[test]
+fn g1_a_host_that_is_only_asked_counts_nowhere_as_worked_on() {
+    let mut config = config();
+    config.limit_groups.push(engine::LimitGroup {
+        name: "web".into(),
+        on: Some("*".parse().expect("a selector")),
+        per: None,
+        children: Vec::new(),
+        max_unavailable: Amount::Count(1),
+    });
+    let mut world = World::of(3, config);
+    world.shell.hosts[2].failing.insert("app".into());
+    world.step();
+    submit(&mut world, Some(Millis::secs(3600)));
+    world.step();
+    world.step();
+    assert_eq!(world.shell.engine.locks().len(), 1, "it waits for one of them");
+    let mut request = world.request(&said(), None);
+    request.targets.truncate(2);
+    let reply = world.shell.input(Input::Submit { id: RETRY, request });
+    assert!(matches!(reply, Reply::Accepted { .. }), "{reply:?}");
+    let take = |holder: &str| Input::TakeSlot { group: "web".into(), holder: holder.into(), by: user() };
+    let begun = world.shell.now;
+    while world.outcome(RETRY).is_none() && world.shell.now < begun + Millis::secs(1800) {
+        world.step();
+    }
+    assert_eq!((world.outcome(RETRY), world.outcome(ID)), (Some(Outcome::Completed), None));
+    assert_eq!(world.shell.input(take("outside")), Reply::Noted, "and there is room for others");
+    // A rollout of the host itself is accepted, and its turn comes when the health check lets go of it.
+    world.shell.input(Input::GiveSlot { group: "web".into(), holder: "outside".into(), by: user() });
+    let mut request = world.request(&said(), None);
+    request.targets = vec![world.shell.hosts[2].id];
+    let other = OrchestrationId(uuid::Uuid::from_u128(77));
+    let reply = world.shell.input(Input::Submit { id: other, request });
+    assert!(matches!(reply, Reply::Accepted { .. }), "{reply:?}");
+    world.shell.input(Input::Cancel { id: ID, by: user() });
+    world.shell.hosts[2].failing.clear();
+    world.rest();
+    assert_eq!((world.outcome(ID), world.outcome(other)), (Some(Outcome::Cancelled), Some(Outcome::Completed)));
+}
+
+/// What is green for want of checks says so; one that is away for a while is waited for as long as was said.
+#[test]
+fn a_health_check_without_checks_says_so_and_one_that_waits_waits_for_who_is_away() {
+    let mut world = World::of(1, config());
+    world.step();
+    let mut request = check(&world, None);
+    request.rollout.as_mut().expect("a rollout").checks.clear();
+    world.shell.input(Input::Submit { id: ID, request });
+    world.rest();
+    let track = &world.shell.engine.tracks(ID)[0];
+    assert!(
+        track.outcome == Some(Outcome::Completed) && track.reason.as_deref().is_some_and(|r| r.contains("no check")),
+        "{track:?}"
+    );
+
+    let mut world = World::of(1, config());
+    world.step();
+    world.falls_ill(0, Ill::Silent);
+    let begun = world.shell.now;
+    submit(&mut world, Some(Millis::secs(600)));
+    while world.shell.now < begun + Millis::secs(300) {
+        world.step();
+    }
+    assert_eq!(world.outcome(ID), None, "it may be on its way back");
+    world.comes_back(0, true);
+    world.rest();
+    assert_eq!(world.outcome(ID), Some(Outcome::Completed));
 }
 
 /// Who is silent is not well, and is told within the limit for silence; one that is away hides nobody.

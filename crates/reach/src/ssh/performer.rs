@@ -100,7 +100,7 @@ impl Performer {
     /// # Errors
     /// Why not, with advice.
     pub async fn survey(&self, host: &Host) -> Result<Report, AckError> {
-        let mut far = self.reach(host).await;
+        let mut far = self.reach(host, false).await;
         let report = self.report(host, &mut far).await.map_err(|error| AckError::from(&error))?;
         self.keep(host, &mut far, false);
         Ok(report)
@@ -125,7 +125,7 @@ impl Performer {
 
     async fn perform_by(&self, host: &Host, command: &Command, begin_by: Deadline, say: mpsc::Sender<Ack>) {
         info!(command = %command.id, host = %host.at, action = %command.action.kind(), "performs over ssh");
-        let far = self.reach(host).await;
+        let far = self.reach(host, true).await;
         let mut task = Task { performer: self, host, command, begin_by, say, far };
         if command.action.kind().ends_boot() { task.end_boot().await } else { task.plain().await }
     }
@@ -135,9 +135,9 @@ impl Performer {
     }
 
     /// Over the connection that is kept, if there is one that nobody else uses.
-    async fn reach(&self, host: &Host) -> Far {
+    async fn reach(&self, host: &Host, for_step: bool) -> Far {
         let mut far = self.access.far(host.at.clone());
-        if let Some(session) = self.pool.take(host.id, &host.at) {
+        if let Some(session) = self.pool.take(host.id, &host.at, for_step) {
             far.resume(session).await;
         }
         far

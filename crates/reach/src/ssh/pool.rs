@@ -46,10 +46,12 @@ impl Pool {
         Self { idle: limits.idle, most: limits.most_idle, kept: Arc::default() }
     }
 
-    /// The connection that is kept to this host at this place.
-    pub(crate) fn take(&self, host: TargetId, at: &Destination) -> Option<Session> {
+    /// The connection that is kept to this host at this place. A step goes over one of steps alone: before a host is taken
+    /// down, it has let somebody log in.
+    pub(crate) fn take(&self, host: TargetId, at: &Destination, for_step: bool) -> Option<Session> {
         let free = lock(&self.kept).free.remove(&host)?;
-        (free.to == *at && free.is_good(self.idle)).then_some(free.session)
+        let is_fit = free.to == *at && free.is_good(self.idle) && (free.session.worked.is_some() || !for_step);
+        is_fit.then_some(free.session)
     }
 
     /// Keeps it for what is done next. For a step of a track it is kept rather than for whoever only looks.

@@ -134,10 +134,22 @@ fn pain_14_a_file_in_a_folder_of_holds_keeps_its_host_up_and_says_why() {
     std::fs::write(there.join("backup"), "nightly dump until 04:00\nmore\n").unwrap();
     std::fs::write(there.join("empty"), "").unwrap();
     std::os::unix::fs::symlink("/nowhere", there.join("link")).unwrap();
+    std::fs::write(there.join(".hidden"), "a\\nb\n").unwrap();
     let held = ask().unwrap().held;
     let at = there.display();
-    assert_eq!(held, [format!("{at}/backup: nightly dump until 04:00"), format!("{at}/empty"), format!("{at}/link")]);
+    assert_eq!(
+        held,
+        [
+            format!("{at}/backup: nightly dump until 04:00"),
+            format!("{at}/empty"),
+            format!("{at}/link"),
+            format!("{at}/.hidden: a\\nb")
+        ]
+    );
     // A name that makes a line of its own is no answer that can be read, and what cannot be read blocks.
     std::fs::write(there.join("a\nb"), "").unwrap();
     assert_eq!(ask(), None);
+    std::fs::remove_dir_all(&there).unwrap();
+    std::fs::write(&there, "").unwrap();
+    assert_eq!(ask().unwrap().held, [format!("{at} is no folder")].map(|text| text.replacen(' ', ": ", 1)));
 }

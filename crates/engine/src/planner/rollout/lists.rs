@@ -161,13 +161,13 @@ impl<'a> Lists<'a> {
         let probe = |recheck, limit, checks: &[Check], hold| {
             on_target(StepAction::Probe { recheck, checks: checks.to_vec(), hold }, limit)
         };
-        let mut steps = vec![probe(Recheck::Admission, config.probe_limit, &[], Millis(0))];
+        // Who waits for health waits for an answer, too.
+        let admission = config.probe_limit.max(self.request.wait.unwrap_or_default());
+        let mut steps = vec![probe(Recheck::Admission, admission, &[], Millis(0))];
         // A probe that fails begins the soak anew, for as long as a host may take to get healthy.
         let soak = Millis(rollout.soak.0.saturating_add(config.health_gate.0));
         if self.request.operation == Operation::HealthCheck {
-            let (recheck, limit) =
-                self.request.wait.map_or((Recheck::Asked, config.probe_limit), |wait| (Recheck::Restored, wait));
-            steps.push(probe(recheck, limit, &checks, Millis(0)));
+            steps.push(probe(Recheck::Asked, self.request.wait.unwrap_or(config.probe_limit), &checks, Millis(0)));
             return steps;
         }
         if let Some(asked) = &self.request.run {

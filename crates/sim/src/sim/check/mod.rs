@@ -260,7 +260,7 @@ impl Sim {
                 checks.off.remove(host);
             }
             FleetEntry::BootEndCommanded { host, .. } => checks.boot_ends.entry(*host).or_default().push(record.at),
-            FleetEntry::Locked { host, orchestration } => {
+            FleetEntry::Locked { host, orchestration, .. } => {
                 checks.locked.insert(*host, *orchestration);
             }
             FleetEntry::SlotTaken { group, .. } => {
