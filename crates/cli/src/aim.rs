@@ -36,7 +36,8 @@ fn aimed(global: &Global, command: &ClientCommand) -> Result<Aim, CliError> {
     Ok(match command {
         ClientCommand::Login(_) | ClientCommand::Logout => Aim::Server,
         // Where its output is kept says nothing about who runs it.
-        ClientCommand::Run(_) | ClientCommand::HealthCheck(_) if !listed && known()? => Aim::Server,
+        ClientCommand::Run(_) if !listed && known()? => Aim::Server,
+        ClientCommand::HealthCheck(_) if !listed && global.here.state_dir.is_none() && known()? => Aim::Server,
         ClientCommand::Run(_) | ClientCommand::HealthCheck(_) | ClientCommand::Sync(_) => Aim::Ssh,
         command if for_a_server(command).is_some() => Aim::Server,
         // One is known, and no hosts or journal of one's own were named.

@@ -71,7 +71,8 @@ impl Control {
             failure_budget: Some(Amount::Percent(100)),
             approval: Some(Approval::Never),
             drains: Some(Vec::new()),
-            checks: new.checks.clone(),
+            // Those of rollouts may be fewer.
+            checks: Some(new.checks.clone().unwrap_or_else(|| config.checks.keys().cloned().collect())),
             soak: Some(Millis(0)),
             stagger: Some(Millis(0)),
             jitter: Some(Millis(0)),
