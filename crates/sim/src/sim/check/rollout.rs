@@ -112,9 +112,7 @@ impl Sim {
                 as u32;
         let budget = rollout.failure_budget.of(total).max(run.accepted_failures);
         let host = self.checks.watched.get(&id)?.host;
-        // What ends no boot only brings back what was begun before: that is held back by people alone.
-        let boot = self.hosts[host].boots.last().map(|boot| boot.identity);
-        let second_half = self.checks.watched.get(&id)?.unfinished.as_ref().is_some_and(|left| left.is_second_half(boot));
+        let second_half = self.only_brings_back(self.checks.watched.get(&id)?);
         if failures > budget && !second_half {
             return Some((Guarantee::G4, format!("{failures} have failed, and the budget is {budget}")));
         }
@@ -150,6 +148,12 @@ impl Sim {
         self.shut_window(run, at)
     }
 
+    /// What ends no boot only brings back what was begun before: that is held back by people alone.
+    fn only_brings_back(&self, watch: &super::Watch) -> bool {
+        let boot = self.hosts[watch.host].boots.last().map(|boot| boot.identity);
+        watch.unfinished.as_ref().is_some_and(|left| left.is_second_half(boot))
+    }
+
     fn shut_window(&self, run: &super::Run, at: Timestamp) -> Option<(Guarantee, String)> {
         let rollout = run.request.rollout.as_ref()?;
         let forced = run.request.options.force.is_some();
@@ -163,7 +167,7 @@ impl Sim {
     pub(super) fn check_gates_again(&mut self, id: TrackId, at: Timestamp) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let Some(run) = self.checks.runs.get(&id.0) else { return };
-        if run.request.rollout.is_none() || run.request.options.force.is_some() {
+        if run.request.rollout.is_none() || run.request.options.force.is_some() || self.only_brings_back(watch) {
             return;
         }
         let held = self.checks.held.contains(&self.hosts[watch.host].id).then(|| "a person holds the host".to_owned());
