@@ -75,10 +75,12 @@ pub(crate) fn is_satisfied(
     }
 }
 
-/// For the whole hold every answer was good: at least two of them, unless there is no hold.
+/// For the whole hold every answer was good: at least two of them, unless there is no hold. A probe that its deadline ended did
+/// not show that: answers from before an outage do not make up for it.
 fn is_healthy(view: &View<'_>, step: &Step, place: Place, track: &TrackState, run: &StepRun) -> bool {
+    let cut_off = run.subjects.values().any(|subject| subject.timed_out) && !broken::is(Rule::OutageCounts);
     let good = good_since(view, track, run).and_then(|(since, last)| (last >= since).then(|| last.since(since)));
-    broken::is(Rule::NoHealthGate) || good.is_some_and(|good| good >= hold(view, step, place))
+    broken::is(Rule::NoHealthGate) || !cut_off && good.is_some_and(|good| good >= hold(view, step, place))
 }
 
 /// Since when all answers were good, and until when. What was not looked at, since no controller was there, was not good.

@@ -255,6 +255,31 @@ fn pain_9_an_outage_of_the_controller_strands_nobody_and_is_no_part_of_a_soak() 
     }
 }
 
+/// Pain 7, found by the simulator on seed 17007: the clock is set forward while a soak has begun anew after a restart.
+#[test]
+fn pain_7_answers_from_before_an_outage_do_not_make_up_for_a_soak_that_its_deadline_ended() {
+    let mut world = World::of(1, config());
+    world.submit(&said());
+    let soaks = |world: &World| {
+        let track = world.shell.engine.track(ID, 0).expect("its track");
+        track.steps.last().is_some_and(|step| step.title == "watch it" && step.ended_at.is_none())
+    };
+    while !soaks(&world) {
+        world.step();
+    }
+    (0..4).for_each(|_| world.step());
+    assert!(soaks(&world), "eight seconds of ten are over");
+    world.shell.restart();
+    (0..3).for_each(|_| world.step());
+    assert!(soaks(&world), "it has begun anew, though good answers are more than ten seconds apart");
+    world.shell.now = world.shell.now + Millis::secs(600);
+    world.shell.input(Input::Tick);
+    world.rest();
+    let track = world.shell.engine.track(ID, 0).expect("its track");
+    assert_eq!(track.outcome, Some(Outcome::Failed), "{track:?}");
+    assert!(track.reason.expect("a reason").contains("soaked"));
+}
+
 /// G5: a track that has only looked is put off when a gate has shut meanwhile, and begins anew when it opens.
 #[test]
 fn g5_what_has_taken_nothing_down_yet_is_put_off_when_a_gate_shuts() {
