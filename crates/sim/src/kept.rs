@@ -139,5 +139,6 @@ pub const FORMERLY_BROKEN: &[(u64, &str)] = &[
     (174, "settling used up the whole time of an open stop, and the host went down under a child that was never asked"),
     (1170, "a child that came up by itself at the last probe was completed without holding the health gate"),
     (8251, "the check took the start of a child, which a retry brings back while the fleet is frozen, for a disruption"),
+    (18217, "the check counted a host that came back late as going down, when a retry only looked at it and put it back"),
     (17007, "answers from before an outage made up for a soak that a step of the clock had ended"),
 ];

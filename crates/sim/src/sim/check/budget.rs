@@ -59,8 +59,10 @@ impl Sim {
         if let Some(words) = self.run_on_stranded(id) {
             return self.fail(Guarantee::G1, words);
         }
+        // A host that came back late, with proof, is only looked at and put back: it goes down no more (decision 24).
+        let goes_down = !self.only_brings_back(watch);
         let mut over = None;
-        for group in &self.checks.groups {
+        for group in self.checks.groups.iter().filter(|_| goes_down) {
             let (mut down, mut adds) = (Vec::new(), Vec::new());
             for (index, child) in &group.members {
                 let name = child.clone().unwrap_or_else(|| self.hosts[*index].name.clone());

@@ -149,7 +149,7 @@ impl Sim {
     }
 
     /// What ends no boot only brings back what was begun before: that is held back by people alone.
-    fn only_brings_back(&self, watch: &super::Watch) -> bool {
+    pub(super) fn only_brings_back(&self, watch: &super::Watch) -> bool {
         let boot = self.hosts[watch.host].boots.last().map(|boot| boot.identity);
         watch.unfinished.as_ref().is_some_and(|left| left.is_second_half(boot))
     }
