@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use engine::{CheckRule, Config, Entry, Fact, Input, Outcome, Refusal, Reply, Why};
+use engine::{CheckRule, Config, Entry, Fact, Input, LimitGroup, Outcome, Refusal, Reply, Why};
 use model::{
     AckStatus, ActionKind, Amount, Approval, Check, CheckKind, CommandId, ErrorCode, Labels, Millis, Operation, OrchestrationId,
     Request, Rollout, RolloutOptions, TargetId, Timestamp,
@@ -46,6 +46,17 @@ pub(crate) fn config() -> Config {
     config.checks.insert("app".into(), CheckRule { on: "*".parse().expect("a selector"), limit: Millis::secs(5), kind });
     config.rollout.soak = Millis::secs(10);
     config
+}
+
+/// A limit group of all hosts that the selector means.
+pub(crate) fn group(name: &str, on: &str, most: u32) -> LimitGroup {
+    LimitGroup {
+        name: name.to_owned(),
+        on: Some(on.parse().expect("a selector")),
+        per: None,
+        children: Vec::new(),
+        max_unavailable: Amount::Count(most),
+    }
 }
 
 pub(crate) fn said() -> RolloutOptions {
@@ -420,13 +431,7 @@ fn one_machine_under_two_names_is_refused() {
 #[test]
 fn s2_a_slot_taken_from_outside_counts_in_its_limit_group() {
     let mut config = config();
-    config.limit_groups.push(engine::LimitGroup {
-        name: "web".into(),
-        on: Some("*".parse().expect("a selector")),
-        per: None,
-        children: Vec::new(),
-        max_unavailable: Amount::Count(1),
-    });
+    config.limit_groups.push(group("web", "*", 1));
     let mut world = World::of(3, config);
     let take = |holder: &str| Input::TakeSlot { group: "web".into(), holder: holder.into(), by: user() };
     assert_eq!(world.shell.input(take("zincati-1")), Reply::Noted);

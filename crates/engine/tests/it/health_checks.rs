@@ -3,7 +3,7 @@
 use engine::{CheckRule, Input, Outcome, Refusal, Reply, Why};
 use model::{Amount, CheckKind, ChildStatus, Millis, Operation, OrchestrationId, Request, RolloutOptions};
 
-use crate::fleet::{ID, Ill, RETRY, World, config, said};
+use crate::fleet::{ID, Ill, RETRY, World, config, group, said};
 use crate::script::user;
 
 fn check(world: &World, wait: Option<Millis>) -> Request {
@@ -77,13 +77,7 @@ fn s2_14_with_a_limit_a_health_check_asks_again() {
 #[test]
 fn a_health_check_waits_for_work_on_its_host_and_for_nothing_else() {
     let mut config = config();
-    config.limit_groups.push(engine::LimitGroup {
-        name: "web".into(),
-        on: Some("*".parse().expect("a selector")),
-        per: None,
-        children: Vec::new(),
-        max_unavailable: Amount::Count(0),
-    });
+    config.limit_groups.push(group("web", "*", 0));
     let mut world = World::of(2, config);
     world.step();
     world.shell.input(Input::Freeze { by: user(), reason: "launch".into() });
@@ -134,13 +128,7 @@ fn a_health_check_waits_for_all_of_its_answers() {
 #[test]
 fn g1_a_host_that_is_only_asked_counts_nowhere_as_worked_on() {
     let mut config = config();
-    config.limit_groups.push(engine::LimitGroup {
-        name: "web".into(),
-        on: Some("*".parse().expect("a selector")),
-        per: None,
-        children: Vec::new(),
-        max_unavailable: Amount::Count(1),
-    });
+    config.limit_groups.push(group("web", "*", 1));
     let mut world = World::of(3, config);
     world.shell.hosts[2].failing.insert("app".into());
     world.step();

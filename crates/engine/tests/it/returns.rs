@@ -1,10 +1,10 @@
 //! Hosts that come back late, fall silent for a moment, or stand on one another.
 
-use engine::{Fact, FleetEntry, Input, LimitGroup, Outcome, Reply, Why};
+use engine::{Fact, FleetEntry, Input, Outcome, Reply, Why};
 use model::{Amount, BootIdentity, ChildStatus, Drain, Millis, OrchestrationId, RolloutOptions, TargetId, Timestamp};
 use uuid::Uuid;
 
-use crate::fleet::{ID, Ill, RETRY, World, config, name, said};
+use crate::fleet::{ID, Ill, RETRY, World, config, group, name, said};
 use crate::script::user;
 
 /// The number of the host whose turn comes first.
@@ -175,13 +175,7 @@ fn a_host_that_is_silent_for_a_moment_when_its_turn_comes_is_waited_for() {
 #[test]
 fn g1_a_host_that_stands_on_another_is_counted_in_its_own_groups() {
     let mut config = config();
-    config.limit_groups.push(LimitGroup {
-        name: "web".into(),
-        on: Some("rack=r1".parse().expect("a selector")),
-        per: None,
-        children: Vec::new(),
-        max_unavailable: Amount::Count(1),
-    });
+    config.limit_groups.push(group("web", "rack=r1", 1));
     let of_web = |world: &World, number: usize| {
         let track = world.shell.engine.tracks(ID).into_iter().find(|t| t.name == name(number)).expect("its track");
         track.started_at.is_some() && track.ended_at.is_none()
@@ -425,15 +419,8 @@ fn g3_a_proof_counts_for_its_own_row_of_retries_alone() {
 /// G1: who has a slot takes down what stands on it; its own groups count that.
 #[test]
 fn g1_a_slot_counts_the_hosts_that_stand_on_its_holder() {
-    let group = |name: &str, on: &str| LimitGroup {
-        name: name.into(),
-        on: Some(on.parse().expect("a selector")),
-        per: None,
-        children: Vec::new(),
-        max_unavailable: Amount::Count(1),
-    };
     let mut config = config();
-    config.limit_groups = vec![group("db", "rack=r1"), group("machines", "rack=r0")];
+    config.limit_groups = vec![group("db", "rack=r1", 1), group("machines", "rack=r0", 1)];
     let mut world = World::of(4, config);
     world.submit(&RolloutOptions { approval: Some(model::Approval::Never), ..said() });
     world.shell.input(Input::Cancel { id: ID, by: user() });
@@ -458,13 +445,7 @@ fn g1_a_slot_counts_the_hosts_that_stand_on_its_holder() {
 /// One group of all, with room for all.
 fn with_a_group() -> engine::Config {
     let mut config = config();
-    config.limit_groups.push(LimitGroup {
-        name: "fleet".into(),
-        on: Some("*".parse().expect("a selector")),
-        per: None,
-        children: Vec::new(),
-        max_unavailable: Amount::Count(9),
-    });
+    config.limit_groups.push(group("fleet", "*", 9));
     config
 }
 
