@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootIdentity, Check, ChildRef, Drain, ItemState, Millis, Run};
+use crate::{BootIdentity, Check, ChildRef, Drain, ItemState, Millis, Run, ServiceVerb};
 
 /// One action on one subject, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,14 @@ pub enum Action {
         /// Then it is killed.
         limit: Millis,
     },
+    /// Something with one systemd unit.
+    Service {
+        /// With its suffix.
+        unit: String,
+        /// What.
+        #[serde(flatten)]
+        verb: ServiceVerb,
+    },
 }
 
 /// The kind of an [`Action`], without parameters.
@@ -119,6 +127,24 @@ pub enum ActionKind {
     Shutdown,
     /// [`Action::Run`].
     Run,
+    /// [`ServiceVerb::Inspect`].
+    Inspect,
+    /// [`ServiceVerb::Watch`].
+    Watch,
+    /// [`ServiceVerb::BackUp`].
+    BackUp,
+    /// [`ServiceVerb::Deploy`].
+    Deploy,
+    /// [`ServiceVerb::Migrate`].
+    Migrate,
+    /// [`ServiceVerb::Restart`].
+    Restart,
+    /// [`ServiceVerb::Stop`].
+    StopUnit,
+    /// [`ServiceVerb::Revert`].
+    Revert,
+    /// [`ServiceVerb::Restore`].
+    Restore,
 }
 
 impl Action {
@@ -135,6 +161,17 @@ impl Action {
             Self::Reboot { .. } => ActionKind::Reboot,
             Self::Shutdown { .. } => ActionKind::Shutdown,
             Self::Run { .. } => ActionKind::Run,
+            Self::Service { verb, .. } => match verb {
+                ServiceVerb::Inspect { .. } => ActionKind::Inspect,
+                ServiceVerb::Watch { .. } => ActionKind::Watch,
+                ServiceVerb::BackUp { .. } => ActionKind::BackUp,
+                ServiceVerb::Deploy { .. } => ActionKind::Deploy,
+                ServiceVerb::Migrate { .. } => ActionKind::Migrate,
+                ServiceVerb::Restart { .. } => ActionKind::Restart,
+                ServiceVerb::Stop { .. } => ActionKind::StopUnit,
+                ServiceVerb::Revert { .. } => ActionKind::Revert,
+                ServiceVerb::Restore { .. } => ActionKind::Restore,
+            },
         }
     }
 
@@ -149,7 +186,8 @@ impl Action {
             | Self::Undrain { .. }
             | Self::StopChild { .. }
             | Self::StartChild { .. }
-            | Self::Run { .. } => None,
+            | Self::Run { .. }
+            | Self::Service { .. } => None,
         }
     }
 
@@ -164,7 +202,8 @@ impl Action {
             | Self::Undrain { .. }
             | Self::Reboot { .. }
             | Self::Shutdown { .. }
-            | Self::Run { .. } => None,
+            | Self::Run { .. }
+            | Self::Service { .. } => None,
         }
     }
 }
@@ -182,18 +221,34 @@ impl ActionKind {
 
     /// Whether it changes anything. What only reads is never claimed, fenced or rate-limited.
     pub fn is_disruptive(self) -> bool {
-        !matches!(self, Self::Probe | Self::Check | Self::Observe)
+        !matches!(self, Self::Probe | Self::Check | Self::Observe | Self::Inspect | Self::Watch)
     }
 
     /// Whether, and under which proof, a command of this kind may be sent or run again on this route (design, section 5).
     pub fn repeat(self, route: Route) -> Repeat {
         match (route, self) {
             (
-                Route::Agent | Route::Ssh,
-                Self::Probe | Self::Check | Self::Observe | Self::Drain | Self::Undrain | Self::StopChild | Self::StartChild,
+                Route::Agent | Route::Ssh | Route::Local,
+                Self::Probe
+                | Self::Check
+                | Self::Observe
+                | Self::Drain
+                | Self::Undrain
+                | Self::StopChild
+                | Self::StartChild
+                | Self::Inspect
+                | Self::Watch
+                | Self::BackUp
+                | Self::Deploy
+                | Self::StopUnit
+                | Self::Revert
+                | Self::Restore,
             ) => Repeat::Safe,
-            (Route::Agent | Route::Ssh, Self::Reboot | Self::Shutdown) => Repeat::IfUnchanged,
-            (Route::Agent | Route::Ssh, Self::Run) => Repeat::Never,
+            (Route::Agent | Route::Ssh | Route::Local, Self::Reboot | Self::Shutdown) => Repeat::IfUnchanged,
+            // The invocation id that is to end is compared and claimed by the recipe itself, so it may be asked for again.
+            (Route::Agent | Route::Ssh | Route::Local, Self::Restart) => Repeat::Safe,
+            // A migration claims its command on the host: asked for again, it is not run again.
+            (Route::Agent | Route::Ssh | Route::Local, Self::Run | Self::Migrate) => Repeat::Never,
         }
     }
 }
@@ -211,6 +266,15 @@ impl fmt::Display for ActionKind {
             Self::Reboot => "reboot",
             Self::Shutdown => "shutdown",
             Self::Run => "run",
+            Self::Inspect => "inspect",
+            Self::Watch => "watch",
+            Self::BackUp => "back_up",
+            Self::Deploy => "deploy",
+            Self::Migrate => "migrate",
+            Self::Restart => "restart",
+            Self::StopUnit => "stop_unit",
+            Self::Revert => "revert",
+            Self::Restore => "restore",
         })
     }
 }
@@ -234,13 +298,15 @@ pub enum Route {
     Agent,
     /// No agent: recipes over SSH, with a compare-and-claim script for what ends a boot.
     Ssh,
+    /// This very machine, without agent and without a server.
+    Local,
 }
 
 impl Route {
     /// The best proof of a reboot that this route can give (G3).
     pub fn proof(self) -> Proof {
         match self {
-            Self::Agent | Self::Ssh => Proof::BootId,
+            Self::Agent | Self::Ssh | Self::Local => Proof::BootId,
         }
     }
 }
@@ -253,6 +319,8 @@ pub enum Proof {
     DeviceWord,
     /// A boot identity that differs from the expected one.
     BootId,
+    /// An invocation id of the unit that differs from the one before.
+    InvocationId,
 }
 
 impl fmt::Display for Route {
@@ -260,6 +328,7 @@ impl fmt::Display for Route {
         f.write_str(match self {
             Self::Agent => "agent",
             Self::Ssh => "ssh",
+            Self::Local => "local",
         })
     }
 }

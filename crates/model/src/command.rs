@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::lenient::{self, Maybe};
 use crate::{
-    Action, BootIdentity, CheckResult, ChildStatus, CommandId, ItemState, OrchestrationId, Ran, Report, TargetId, Timestamp,
+    Action, BootIdentity, CheckResult, ChildStatus, CommandId, ItemState, OrchestrationId, Ran, Report, ServiceSeen, TargetId,
+    Timestamp,
 };
 
 /// Orders commands: a target refuses what stands under the highest fence that it has seen (G9). Compared first by epoch
@@ -126,6 +127,8 @@ pub enum ErrorCode {
     HostKeyChanged,
     /// It could not be taken out of service by the deadline; the message names what is left.
     NotDrained,
+    /// The service is no longer in the run that the command was to end.
+    InvocationDiffers,
     /// A code of a newer version.
     #[serde(other)]
     Other,
@@ -155,6 +158,7 @@ impl fmt::Display for ErrorCode {
             Self::Denied => "denied",
             Self::HostKeyChanged => "host_key_changed",
             Self::NotDrained => "not_drained",
+            Self::InvocationDiffers => "invocation_differs",
             Self::Other => "other",
         })
     }
@@ -172,6 +176,8 @@ pub enum Observed {
     Checks(Vec<CheckResult>),
     /// How the command ended that was run.
     Ran(Ran),
+    /// What was seen of a service.
+    Service(Box<ServiceSeen>),
 }
 
 /// Journals of version 1 hold the bare status of a child.
@@ -189,6 +195,7 @@ enum Told {
     Items(Vec<ItemState>),
     Checks(Vec<CheckResult>),
     Ran(Ran),
+    Service(Box<ServiceSeen>),
 }
 
 impl From<WrittenObserved> for Observed {
@@ -198,6 +205,7 @@ impl From<WrittenObserved> for Observed {
             WrittenObserved::Now(Told::Items(items)) => Self::Items(items),
             WrittenObserved::Now(Told::Checks(results)) => Self::Checks(results),
             WrittenObserved::Now(Told::Ran(ran)) => Self::Ran(ran),
+            WrittenObserved::Now(Told::Service(seen)) => Self::Service(seen),
         }
     }
 }

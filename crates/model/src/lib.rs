@@ -17,6 +17,7 @@ mod request;
 mod rollout;
 mod run;
 mod selector;
+mod service;
 mod target;
 mod time;
 
@@ -26,11 +27,15 @@ pub use check::{Check, CheckKind, CheckResult};
 pub use command::{Ack, AckError, AckStatus, Command, ErrorCode, Fence, Observed};
 pub use drain::{ContainerEngine, Drain, Drained, ItemState, Site, UnknownVar, Vars, fill, shown};
 pub use id::{CommandId, Direction, InstanceId, OrchestrationId, Place, TargetId};
-pub use plan::{Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy, Track, Wave};
+pub use plan::{Moment, Plan, Planner, Recheck, Step, StepAction, Subjects, TimeoutPolicy, Track, Wave};
 pub use report::{ChildReport, Listing, PendingShutdown, RateState, Readable, Report};
 pub use request::{Actor, Force, Operation, Options, Request};
 pub use rollout::{Amount, AmountError, Approval, DrainPolicy, Rollout, RolloutOptions, Unfinished};
 pub use run::{LONGEST_LINE, Ran, Run, RunRequest, Said, is_file_name};
 pub use selector::{SelectionError, Selector, SelectorError};
+pub use service::{
+    Deploy, DeployFrom, InvocationId, InvocationIdError, Migrate, Reload, Service, ServiceKind, ServiceRef, ServiceSeen,
+    ServiceVerb, ServicesRequest, Timings, UnitSeen, is_service_name, is_unit_name,
+};
 pub use target::{ChildKind, ChildRef, ChildStatus, Labels};
 pub use time::{Millis, MillisError, Timestamp};

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Drain, DrainPolicy, Millis, Route, Run, TargetId, Unfinished, Vars};
+use crate::{Check, Deploy, Drain, DrainPolicy, Migrate, Millis, Reload, Route, Run, ServiceRef, TargetId, Unfinished, Vars};
 
 /// Which planner made a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub enum Planner {
     Run,
     /// The checks of each host of a fleet, asked at once (S2).
     HealthCheck,
+    /// Services in the order of their dependencies (S3).
+    Services,
 }
 
 /// What happens when children do not stop in time (ruling 6).
@@ -98,6 +100,9 @@ pub struct Track {
     /// What an earlier orchestration left undone here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<Unfinished>,
+    /// The service on the target that the track is about, where it is not about the target itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Box<ServiceRef>>,
 }
 
 /// One action on one or more subjects.
@@ -177,6 +182,66 @@ pub enum StepAction {
         /// Then it is killed.
         limit: Millis,
     },
+    /// See how the service is. Undo: prove that it is as it was.
+    Inspect {
+        /// At which moment.
+        moment: Moment,
+        /// What must hold.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checks: Vec<Check>,
+        /// How often it is asked until it is healthy.
+        attempts: u32,
+        /// Between two attempts.
+        pause: Millis,
+    },
+    /// Copy the unit file and its drop-ins. Undo: put them back, and start the service if it ran.
+    BackUp {
+        /// How long systemd may take.
+        grace: Millis,
+    },
+    /// Bring a new tree. Undo: put the old one back.
+    Deploy {
+        /// From where to where.
+        deploy: Deploy,
+        /// How long each attempt may take.
+        limit: Millis,
+    },
+    /// Run the migration of the service, once. There is no undo.
+    Migrate {
+        /// What.
+        migrate: Migrate,
+        /// Then it is killed.
+        limit: Millis,
+    },
+    /// Restart or reload the service; proven by another run of its unit. Undo: stop it.
+    Restart {
+        /// What a reload is good for.
+        reload: Reload,
+        /// How long systemd may take.
+        grace: Millis,
+    },
+    /// Look at the service for a whole soak.
+    Watch {
+        /// What must hold.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checks: Vec<Check>,
+        /// For so long.
+        hold: Millis,
+        /// Health is asked so often.
+        every: Millis,
+    },
+}
+
+/// At which moment a service is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// Before anything is done (S3-11).
+    Before,
+    /// After the restart (S3-18).
+    After,
+    /// At the end of the soak (S3-19).
+    Final,
 }
 
 /// What a probe must show for its track to go on.
@@ -202,6 +267,8 @@ pub enum Recheck {
 pub enum Subjects {
     /// The track's target itself.
     Target,
+    /// The service of the track.
+    Service,
     /// Children that are up by the last probe; fixed by an entry when the step starts.
     RunningChildren,
     /// Children that were up at the first probe, and late ones that this plan stopped.

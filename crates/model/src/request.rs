@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Millis, Rollout, RunRequest, TargetId, TimeoutPolicy};
+use crate::{Millis, Rollout, RunRequest, ServicesRequest, TargetId, TimeoutPolicy};
 
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub enum Operation {
     Run,
     /// Ask the hosts of a fleet whether they are well: nothing is changed, so nothing but work on the host itself keeps it back (S2).
     HealthCheck,
+    /// Restart services in the order of their dependencies (S3).
+    RestartServices,
 }
 
 impl Operation {
@@ -51,7 +53,7 @@ impl Operation {
 
     /// Whether it ends the boot of its hosts.
     pub fn ends_boot(self) -> bool {
-        !matches!(self, Self::Run | Self::HealthCheck)
+        !matches!(self, Self::Run | Self::HealthCheck | Self::RestartServices)
     }
 }
 
@@ -64,6 +66,7 @@ impl fmt::Display for Operation {
             Self::RollingReboot => "rolling reboot",
             Self::Run => "run",
             Self::HealthCheck => "health check",
+            Self::RestartServices => "restart of services",
         })
     }
 }
@@ -107,6 +110,9 @@ pub struct Request {
     /// For [`Operation::HealthCheck`]: what does not pass is asked again for so long. Without it every host is asked once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Millis>,
+    /// For [`Operation::RestartServices`], and only for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Box<ServicesRequest>>,
     /// Who.
     pub by: Actor,
 }

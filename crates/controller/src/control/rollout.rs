@@ -115,7 +115,7 @@ impl Control {
         let options =
             Options { shutdown_timeout: view.shutdown_timeout, on_timeout: view.on_timeout, strict: view.strict, force };
         let operation = Operation::RollingReboot;
-        Ok(Request { targets, operation, options, rollout: Some(rollout), run: None, wait: None, by: by.actor() })
+        Ok(Request { targets, operation, options, rollout: Some(rollout), run: None, wait: None, services: None, by: by.actor() })
     }
 
     /// Names of the drains, checks and windows that a rollout uses for this host.
@@ -249,6 +249,7 @@ impl Control {
             rollout: Some(rollout),
             run: None,
             wait: None,
+            services: None,
             by: by.actor(),
         })
     }

@@ -88,7 +88,7 @@ impl Control {
         };
         let operation = Operation::HealthCheck;
         let (run, wait, by_whom) = (None, new.wait, by.actor());
-        let request = Request { targets, operation, options, rollout: Some(rollout), run, wait, by: by_whom };
+        let request = Request { targets, operation, options, rollout: Some(rollout), run, wait, services: None, by: by_whom };
         self.submit_rollout(by, request).await
     }
 
@@ -144,7 +144,7 @@ impl Control {
         };
         let run = Some(RunRequest { run, limit: new.limit.unwrap_or(LIMIT) });
         let request =
-            Request { targets, operation: Operation::Run, options, rollout: Some(rollout), run, wait: None, by: by.actor() };
+            Request { targets, operation: Operation::Run, options, rollout: Some(rollout), run, wait: None, services: None, by: by.actor() };
         self.submit_rollout(by, request).await
     }
 }

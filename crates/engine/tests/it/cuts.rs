@@ -35,6 +35,7 @@ fn submit(shell: &mut Shell) {
         rollout: None,
         run: None,
         wait: None,
+        services: None,
         by: user(),
     };
     shell.input(Input::Submit { id: ID, request });

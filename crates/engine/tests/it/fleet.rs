@@ -117,6 +117,7 @@ impl World {
             rollout: Some(rollout),
             run: None,
             wait: None,
+            services: None,
             by: user(),
         }
     }

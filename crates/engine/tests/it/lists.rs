@@ -115,6 +115,7 @@ impl List {
             rollout: Some(rollout),
             run: None,
             wait: None,
+            services: None,
             by: user(),
         };
         let report = Box::new(shell.hosts.iter_mut().find(|h| h.name == host).expect("a host").report(shell.now));

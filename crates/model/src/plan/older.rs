@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Plan, Planner, Step, Track, Wave};
-use crate::{Millis, Route, TargetId, Unfinished, Vars};
+use crate::{Millis, Route, ServiceRef, TargetId, Unfinished, Vars};
 
 /// The hold of probes in plans that name none: the default of their time.
 pub(super) fn hold() -> Millis {
@@ -41,6 +41,8 @@ struct WrittenTrack {
     vars: Vars,
     #[serde(default)]
     unfinished: Option<Unfinished>,
+    #[serde(default)]
+    service: Option<Box<ServiceRef>>,
 }
 
 impl From<WrittenPlan> for Plan {
@@ -51,7 +53,16 @@ impl From<WrittenPlan> for Plan {
                 lists.push(steps);
                 u32::try_from(lists.len() - 1).unwrap_or(u32::MAX)
             });
-            Track { target: t.target, name: t.name, route: t.route, after: t.after, list, vars: t.vars, unfinished: t.unfinished }
+            Track {
+                target: t.target,
+                name: t.name,
+                route: t.route,
+                after: t.after,
+                list,
+                vars: t.vars,
+                unfinished: t.unfinished,
+                service: t.service,
+            }
         };
         let waves = written.waves.into_iter();
         let waves =

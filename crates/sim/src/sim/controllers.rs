@@ -444,7 +444,7 @@ impl Sim {
                 let options = Options { shutdown_timeout: timeout, on_timeout: policy, strict, force };
                 let by = Actor::User("anna".to_owned());
                 let request =
-                    Request { targets: vec![self.hosts[host].id], operation, options, rollout: None, run: None, wait: None, by };
+                    Request { targets: vec![self.hosts[host].id], operation, options, rollout: None, run: None, wait: None, services: None, by };
                 self.submit(controller, host, request);
             }
             What::Rollout(plan) => self.ask_rollout(controller, &plan),

@@ -28,6 +28,7 @@ impl Sim {
             rollout: Some(plan.rollout.clone()),
             run: plan.run.clone(),
             wait: None,
+            services: None,
             by: Actor::User("anna".to_owned()),
         };
         self.submit_rollout(controller, request);

@@ -90,6 +90,7 @@ async fn the_last_will_of_an_earlier_connection_is_old_news() {
             rollout: None,
             run: None,
             wait: None,
+            services: None,
             by: by.clone(),
         };
         let blockers = stage.control.query(move |engine, now| engine.explain(&request, now)).await.unwrap();

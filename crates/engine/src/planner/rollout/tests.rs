@@ -114,6 +114,7 @@ fn request(config: &Config, said: &str, targets: Vec<TargetId>) -> Request {
         rollout,
         run: None,
         wait: None,
+        services: None,
         by: Actor::User("op".into()),
     }
 }
