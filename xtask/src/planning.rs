@@ -91,7 +91,16 @@ pub(crate) fn request(config: &Config, hosts: &[Host], said: &RolloutOptions) ->
     let options = Options { shutdown_timeout: Millis::secs(120), on_timeout: TimeoutPolicy::Abort, strict: false, force: None };
     let rollout = Some(config.rollout_of(said, None));
     let targets = hosts.iter().map(|host| host.id).collect();
-    Request { targets, operation: Operation::RollingReboot, options, rollout, run: None, wait: None, by: Actor::System }
+    Request {
+        targets,
+        operation: Operation::RollingReboot,
+        options,
+        rollout,
+        run: None,
+        wait: None,
+        services: None,
+        by: Actor::System,
+    }
 }
 
 fn took(work: impl FnOnce()) -> Duration {

@@ -307,7 +307,7 @@ impl Client {
             Operation::OrchestratedReboot => "reboot/orchestrated",
             Operation::Reboot => "reboot",
             Operation::Shutdown => "shutdown",
-            Operation::RollingReboot | Operation::Run | Operation::HealthCheck => {
+            Operation::RollingReboot | Operation::Run | Operation::HealthCheck | Operation::RestartServices => {
                 return Err(CliError::usage(format!("a {operation} is asked for with its targets")));
             }
         };

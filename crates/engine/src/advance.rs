@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use model::broken::{self, Rule};
 use model::{
-    AckStatus, Action, ActionKind, Command, CommandId, Direction, Drain, DrainPolicy, Drained, ErrorCode, Fence, Millis, Place,
-    Recheck, Site, Step, StepAction, TargetId, TimeoutPolicy, Timestamp,
+    AckStatus, Action, ActionKind, Command, CommandId, Direction, Drain, DrainPolicy, Drained, ErrorCode, Fence, Millis, Moment,
+    Place, Recheck, ServiceVerb, Site, Step, StepAction, TargetId, TimeoutPolicy, Timestamp,
 };
 
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::explain::Blocker;
 use crate::flow;
 use crate::gates;
 use crate::journal::{Entry, FleetEntry};
+use crate::planner::services;
 use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState, is_barred, is_hopeless};
 
 /// What follows for a track that runs.
@@ -37,7 +38,7 @@ pub(crate) fn decide(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: 
 fn cancel(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: &TrackState) -> Option<Vec<Out>> {
     let by = view.orchestration.cancelled_by.as_ref()?;
     // What an earlier orchestration rebooted is brought back by this one.
-    let rebooted = track.boot_end_issued() || track.is_second_half(plan);
+    let rebooted = track.boot_end_issued() || track.is_second_half(plan) || track.service.goes_on();
     // What a command does is not taken back, and it is not cut off: its end is waited for.
     let past = track.run_issued || rebooted && !broken::is(Rule::UnwindPastReboot);
     if track.unwinding.is_some() || past {
@@ -93,7 +94,7 @@ fn held_back(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackSt
     let stops = |(step, run): (&Step, &StepRun)| {
         matches!(step.action, StepAction::Stop { .. }) && run.subjects.values().any(|s| s.command.is_some())
     };
-    let begun = track.drains.any_commanded() || plan.steps.iter().zip(&track.steps).any(stops);
+    let begun = track.drains.any_commanded() || track.service.has_begun() || plan.steps.iter().zip(&track.steps).any(stops);
     if track.boot_end_issued() {
         return None;
     }
@@ -104,7 +105,9 @@ fn held_back(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackSt
         return Some(unwind(number, track, format!("no controller was there, and now: {why}"), true));
     }
     let mut shut = gates::shut(view, plan.target, was_away);
-    shut.extend(view.guard().limit_groups(plan.target, Some(view.orchestration.id)));
+    if plan.service.is_none() {
+        shut.extend(view.guard().limit_groups(plan.target, Some(view.orchestration.id)));
+    }
     let why = told(shut)?;
     if view.orchestration.request.rollout.is_none() {
         return Some(unwind(number, track, format!("not begun: {why}"), false));
@@ -154,7 +157,10 @@ fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: 
             Some(max) => subject.tries >= max || is_of_no_use(track, error.code),
             None => false,
         },
-        Standing::Done(_) => !is_probe,
+        Standing::Done(_) => match step.action {
+            StepAction::Inspect { attempts, .. } => flow::is_answered(subject, attempts),
+            _ => !is_probe,
+        },
     }
 }
 
@@ -172,6 +178,24 @@ fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
             | StepAction::Drain { .. }
             | StepAction::Undrain { .. },
             _,
+        ) => Some(config.attempts),
+        (StepAction::Inspect { attempts, .. }, _) => Some(*attempts),
+        // What did not work is taken back, and that as often as it takes.
+        (
+            StepAction::BackUp { .. }
+            | StepAction::Deploy { .. }
+            | StepAction::Migrate { .. }
+            | StepAction::Restart { .. }
+            | StepAction::Watch { .. },
+            Direction::Do,
+        ) => Some(1),
+        (
+            StepAction::BackUp { .. }
+            | StepAction::Deploy { .. }
+            | StepAction::Migrate { .. }
+            | StepAction::Restart { .. }
+            | StepAction::Watch { .. },
+            Direction::Undo,
         ) => Some(config.attempts),
     }
 }
@@ -217,7 +241,7 @@ fn may_issue(view: &View<'_>, step: &Step, track: &TrackState, place: Place, id:
         Standing::TimedOut => false,
         // A probe that did not show what it must, or a failed attempt: again after a pause.
         Standing::Done(_) => subject.last_ack.as_ref().is_some_and(|(at, _)| view.now >= *at + pause()),
-        Standing::Failed(_, at) => view.now >= at + longer(pause(), subject.fails),
+        Standing::Failed(_, at) => view.now >= at + again_after(step, pause(), subject.fails),
     }
 }
 
@@ -226,11 +250,19 @@ fn longer(pause: Millis, tries: u32) -> Millis {
     Millis(pause.0.saturating_mul(1 << tries.saturating_sub(1).min(4)))
 }
 
+/// How long after so many failed attempts the next one comes. How a service is asked again is said in its plan.
+fn again_after(step: &Step, pause: Millis, fails: u32) -> Millis {
+    if matches!(step.action, StepAction::Inspect { .. }) { pause } else { longer(pause, fails) }
+}
+
 /// A soak is looked at so many times.
 const SOAK_LOOKS: u64 = 12;
 
 /// How long after an answer the next one is asked for. Where the last one was not good, a short hold is no reason to hurry.
 fn pause(config: &Config, step: &Step, is_good: bool) -> Millis {
+    if let StepAction::Inspect { pause, .. } = step.action {
+        return pause;
+    }
     let StepAction::Probe { recheck: recheck @ (Recheck::Restored | Recheck::Soak), hold, .. } = step.action else {
         return config.retry_pause;
     };
@@ -345,7 +377,61 @@ fn action_of(
             | StepAction::Run { .. },
             Direction::Undo,
         ) => None,
+        (
+            StepAction::Inspect { .. }
+            | StepAction::BackUp { .. }
+            | StepAction::Deploy { .. }
+            | StepAction::Migrate { .. }
+            | StepAction::Restart { .. }
+            | StepAction::Watch { .. },
+            direction,
+        ) => {
+            let unit = plan.service.as_ref()?.unit.clone();
+            on_host(Action::Service { unit, verb: verb_of(view, plan, step, track, direction)? })
+        }
     }
+}
+
+/// What a step of a service asks for, forwards or backwards.
+fn verb_of(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackState, direction: Direction) -> Option<ServiceVerb> {
+    let key = view.orchestration.id;
+    let it = &track.service;
+    Some(match (&step.action, direction) {
+        // Taken back, it is asked what it was asked before, but for what others have to do with it.
+        (StepAction::Inspect { checks, .. }, Direction::Do) => ServiceVerb::Inspect { checks: checks.clone() },
+        (StepAction::Inspect { .. }, Direction::Undo) => {
+            let last = |s: &Step| match &s.action {
+                StepAction::Inspect { moment: Moment::Final, checks, .. } => Some(checks.clone()),
+                _ => None,
+            };
+            let checks = plan.steps.iter().find_map(last).unwrap_or_default();
+            ServiceVerb::Inspect { checks: if it.was_up() { checks } else { Vec::new() } }
+        }
+        (StepAction::BackUp { .. }, Direction::Do) => ServiceVerb::BackUp { key },
+        (StepAction::BackUp { grace }, Direction::Undo) => ServiceVerb::Restore { key, start: it.was_up(), grace: *grace },
+        (StepAction::Deploy { deploy, limit }, Direction::Do) => {
+            ServiceVerb::Deploy { key, deploy: deploy.clone(), limit: *limit }
+        }
+        (StepAction::Deploy { deploy, limit }, Direction::Undo) => {
+            ServiceVerb::Revert { key, deploy: deploy.clone(), limit: *limit }
+        }
+        (StepAction::Migrate { migrate, limit }, Direction::Do) => {
+            let expect_boot = view.fleet.hosts.get(&plan.target).and_then(|host| host.boot)?;
+            ServiceVerb::Migrate { migrate: migrate.clone(), key, expect_boot, limit: *limit }
+        }
+        (StepAction::Restart { reload, grace }, Direction::Do) => {
+            let is_stale = it.before.as_ref().is_none_or(|unit| unit.needs_daemon_reload);
+            let reload = services::reload_is_enough(*reload, it.tree_changed) && !is_stale && it.was_up();
+            ServiceVerb::Restart { expect: it.expect(), reload, grace: *grace }
+        }
+        (StepAction::Restart { grace, .. }, Direction::Undo) => ServiceVerb::Stop { grace: *grace },
+        (StepAction::Watch { checks, hold, every }, Direction::Do) => {
+            let after = it.after.as_ref()?;
+            let (invocation, restarts) = (after.invocation, after.restarts);
+            ServiceVerb::Watch { invocation, restarts, checks: checks.clone(), hold: *hold, every: *every }
+        }
+        _ => return None,
+    })
 }
 
 /// Who performs what is done at this site.
@@ -433,7 +519,7 @@ pub(crate) fn due_at<'a>(view: &View<'_>, running: impl IntoIterator<Item = &'a 
             if let Some((at, _)) = &subject.last_ack {
                 let pause = pause(view.config, step, track.health.is_good(*id));
                 due.push(*at + pause);
-                due.push(*at + longer(pause, subject.fails));
+                due.push(*at + again_after(step, pause, subject.fails));
             }
         }
         if let Some((since, _)) = flow::good_since(view, track, run) {

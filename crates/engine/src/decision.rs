@@ -58,6 +58,9 @@ pub(crate) fn is_disruptive(step: &Step, place: Place) -> bool {
             | StepAction::Reboot { .. }
             | StepAction::Shutdown { .. }
             | StepAction::Run { .. }
+            | StepAction::Deploy { .. }
+            | StepAction::Migrate { .. }
+            | StepAction::Restart { .. }
     );
     goes_down && place.direction == Direction::Do
 }

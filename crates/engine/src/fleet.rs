@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::{
-    Actor, BootIdentity, CommandId, InstanceId, Labels, Millis, OrchestrationId, Route, TargetId, Timestamp, Unfinished,
+    Actor, BootIdentity, CommandId, InstanceId, LOCAL_ADDRESS, Labels, Millis, OrchestrationId, Route, TargetId, Timestamp,
+    Unfinished,
 };
 
 use crate::journal::{FleetEntry, OpenBoot, Outcome, Record};
@@ -110,6 +111,15 @@ pub(crate) struct Lock {
     pub(crate) since: Timestamp,
     /// Nothing is done on the host: it counts nowhere as worked on.
     pub(crate) asks_only: bool,
+    /// Its services are worked on, and the host stays up.
+    pub(crate) stays_up: bool,
+}
+
+impl Lock {
+    /// The host, or something on it, is taken down under it.
+    pub(crate) fn takes_down(&self) -> bool {
+        !self.asks_only && !self.stays_up
+    }
 }
 
 /// A stranded target, or one that was and whose alarm still stands.
@@ -124,6 +134,8 @@ pub(crate) struct Stranded {
     pub(crate) expected_up: bool,
     pub(crate) open_boot: Option<OpenBoot>,
     pub(crate) unfinished: Option<Unfinished>,
+    /// A service: no report of its host tells how it is.
+    pub(crate) service: bool,
     /// The first of its row of retries, where that is another.
     root: Option<OrchestrationId>,
     pub(crate) ended_at: Option<Timestamp>,
@@ -242,7 +254,7 @@ impl Fleet {
                 known.name.clone_from(name);
                 known.labels.clone_from(labels);
                 known.address = Some(address.clone());
-                known.route = Route::Ssh;
+                known.route = if address == LOCAL_ADDRESS { Route::Local } else { Route::Ssh };
                 known.approved = true;
                 known.was_approved = true;
                 self.membership += 1;
@@ -331,18 +343,24 @@ impl Fleet {
                     open_boot: None,
                     unfinished: None,
                     root: None,
+                    service: false,
                     ended_at: Some(at),
                 };
                 self.stranded.insert(*host, alarm);
             }
-            FleetEntry::Locked { host, orchestration, asks_only } => {
+            FleetEntry::Locked { host, orchestration, asks_only, stays_up } => {
                 self.host_mut(*host)?;
                 if let Some(other) = self.locks.get(host)
                     && other.orchestration != *orchestration
                 {
                     return Err(format!("host {host} is locked by {} and by {orchestration}", other.orchestration));
                 }
-                self.locks.entry(*host).or_insert(Lock { orchestration: *orchestration, since: at, asks_only: *asks_only });
+                self.locks.entry(*host).or_insert(Lock {
+                    orchestration: *orchestration,
+                    since: at,
+                    asks_only: *asks_only,
+                    stays_up: *stays_up,
+                });
             }
             FleetEntry::Unlocked { host, orchestration, position } => {
                 if self.locks.get(host).is_some_and(|l| l.orchestration == *orchestration) {
@@ -362,7 +380,18 @@ impl Fleet {
                     ends.remove(0);
                 }
             }
-            FleetEntry::Stranded { target, host, name, orchestration, root, reason, expected_up, open_boot, unfinished } => {
+            FleetEntry::Stranded {
+                target,
+                host,
+                name,
+                orchestration,
+                root,
+                reason,
+                expected_up,
+                open_boot,
+                unfinished,
+                service,
+            } => {
                 if target != host && self.hosts.contains_key(target) {
                     return Err(format!("host {target} cannot be a child of {host}"));
                 }
@@ -379,6 +408,7 @@ impl Fleet {
                     open_boot: *open_boot,
                     root: *root,
                     unfinished: unfinished.clone(),
+                    service: *service,
                     ended_at: None,
                 };
                 self.stranded.insert(*target, stranded);
@@ -409,7 +439,7 @@ impl Fleet {
         let removed = self.hosts.remove(&host).ok_or_else(|| format!("host {host} was never enrolled"))?;
         self.moved_on(host, removed.boot, None);
         self.gone.retain(|_, ends| ends.last().is_some_and(|end| at.since(end.at) < GONE_KEPT));
-        if removed.route == Route::Ssh && !removed.boot_ends.is_empty() {
+        if removed.route != Route::Agent && !removed.boot_ends.is_empty() {
             self.gone.insert(host, removed.boot_ends);
         }
         self.locks.remove(&host);

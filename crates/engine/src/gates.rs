@@ -13,7 +13,8 @@ use crate::window::{Look, Schedule};
 /// window still has room is asked after an outage: before it, the track began in time.
 pub(crate) fn shut(view: &View<'_>, host: TargetId, was_away: bool) -> Vec<Blocker> {
     let mut list = List::first(&view.orchestration.request);
-    if view.orchestration.request.rollout.is_none() || broken::is(Rule::GatesOnce) {
+    let request = &view.orchestration.request;
+    if request.rollout.is_none() && request.services.is_none() || broken::is(Rule::GatesOnce) {
         return list.found;
     }
     view.guard().frozen(&mut list);

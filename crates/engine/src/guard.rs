@@ -10,7 +10,7 @@ use model::{
 
 use crate::config::{Config, Group, Member};
 use crate::explain::{Blocker, Why};
-use crate::fleet::{BootEnd, Fleet, Host, Stranded};
+use crate::fleet::{BootEnd, Fleet, Host, Lock, Stranded};
 use crate::heard::Heard;
 use crate::limits::{Limits, Usage};
 use crate::returned;
@@ -164,8 +164,9 @@ impl Guard<'_> {
         if let Some((report, at)) = active.filter(|_| !asks.second_half) {
             report_blockers(report, at, request, self.now).into_iter().for_each(|b| list.push(b));
         }
-        // What it finishes counts as unavailable already.
-        if !list.is_done() && !asks.second_half {
+        // What it finishes counts as unavailable already; a host whose services are restarted stays up.
+        let goes_down = request.operation != Operation::RestartServices;
+        if !list.is_done() && !asks.second_half && goes_down {
             self.limit_groups(target, asks.own).into_iter().for_each(|b| list.push(b));
         }
     }
@@ -197,7 +198,10 @@ impl Guard<'_> {
         let is_above = |host: &&TargetId| self.stands_on(**host).contains(&target);
         let is_on_locked = self.usage.stands_on_locked(target, || self.hosts_on_locked());
         let below = self.stands_on(target).into_iter().find(|host| locks.get(host).is_some_and(|lock| !lock.asks_only));
-        let host = below.or_else(|| is_on_locked.then(|| self.worked_on().find(is_above).copied()).flatten())?;
+        // Services are worked on where nothing goes down: no count has them.
+        let on_busy = || self.worked_on().filter(|host| locks.get(host).is_some_and(|l| l.stays_up)).find(is_above).copied();
+        let above = || is_on_locked.then(|| self.worked_on().find(is_above).copied()).flatten().or_else(on_busy);
+        let host = below.or_else(above)?;
         let lock = locks.get(&host)?;
         let on = self.fleet.hosts.get(&host).map(|h| h.name.clone());
         Some(Blocker { since: Some(lock.since), ..hard(Why::Locked { orchestration: lock.orchestration, on }) })
@@ -295,7 +299,7 @@ impl Guard<'_> {
         if !self.usage.stands_on_locked(host, || self.hosts_on_locked()) {
             return false;
         }
-        let mut others = self.fleet.locks.iter().filter(|(_, lock)| Some(lock.orchestration) != own && !lock.asks_only);
+        let mut others = self.fleet.locks.iter().filter(|(_, lock)| Some(lock.orchestration) != own && lock.takes_down());
         own.is_none() || others.any(|(locked, _)| self.stands_on(*locked).contains(&host))
     }
 
@@ -311,7 +315,11 @@ impl Guard<'_> {
             let report = self.heard.host(**host).and_then(|h| h.report.as_ref());
             report.and_then(|r| r.children()).is_some_and(|children| !children.is_empty())
         };
-        self.worked_on().filter(has_children).flat_map(|locked| self.stands_on(*locked)).collect()
+        self.worked_on()
+            .filter(|host| self.fleet.locks.get(host).is_some_and(Lock::takes_down))
+            .filter(has_children)
+            .flat_map(|locked| self.stands_on(*locked))
+            .collect()
     }
 
     /// Hosts on which something is done.
@@ -419,7 +427,8 @@ impl Guard<'_> {
         if !self.fleet.hosts.get(&host).is_some_and(|h| h.approved) {
             return true;
         }
-        if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own && !l.asks_only) && !broken::is(Rule::NoLock)
+        if self.fleet.locks.get(&host).is_some_and(|l| Some(l.orchestration) != own && l.takes_down())
+            && !broken::is(Rule::NoLock)
         {
             return true;
         }
@@ -449,8 +458,12 @@ pub(crate) fn report_blockers(report: &Report, at: Timestamp, request: &Request,
     let mut list = Vec::new();
     if !request.operation.ends_boot() {
         // It ends no boot and stops no child: what speaks against those does not speak against it.
-        let needs: &[ActionKind] =
-            if request.operation == Operation::Run { &[ActionKind::Probe, ActionKind::Run] } else { &[ActionKind::Probe] };
+        use ActionKind::{BackUp, Inspect, Probe, Restart, Restore, Run, StopUnit, Watch};
+        let needs: &[ActionKind] = match request.operation {
+            Operation::Run => &[Probe, Run],
+            Operation::RestartServices => &[Inspect, BackUp, Restart, Watch, StopUnit, Restore],
+            _ => &[Probe],
+        };
         let missing = needs.iter().filter(|action| !report.actions.contains(action));
         list.extend(missing.map(|action| hard(Why::Unsupported { action: *action })));
         return list;

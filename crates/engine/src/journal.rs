@@ -208,6 +208,9 @@ pub enum FleetEntry {
         /// It only asks, and does nothing to the host.
         #[serde(default, skip_serializing_if = "is_false")]
         asks_only: bool,
+        /// It works on services of the host, which stays up: it counts as available.
+        #[serde(default, skip_serializing_if = "is_false")]
+        stays_up: bool,
     },
     /// The orchestration lets go. By a person's word for one whose journal cannot be read; that raises the epoch, since the
     /// positions in it are not known.
@@ -249,6 +252,9 @@ pub enum FleetEntry {
         /// what was drained is in service again, or that the checks pass.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unfinished: Option<Unfinished>,
+        /// It is a service of the host: no report of the host tells how it is.
+        #[serde(default, skip_serializing_if = "is_false")]
+        service: bool,
     },
     /// Fresh proof and health were seen, or a person said so.
     StrandedEnded {

@@ -28,6 +28,7 @@ mod planner;
 mod recount;
 mod returned;
 mod schedule;
+mod service;
 mod show;
 mod silences;
 mod story;
@@ -42,10 +43,11 @@ pub use explain::{Blocker, Why};
 pub use input::{Input, Refusal, Reply, TargetBlockers};
 pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot, Outcome, Record};
 pub use planner::rollout::{Candidate, Durations, Pace, PlanError, groups as limit_groups, makespan, plan as plan_rollout};
+pub use planner::services::{OrderError, ServicesError, order as service_order, plan as plan_services};
 pub use show::title;
 pub use story::{action_of, is_good, tell};
 pub use view::{
     Alarm, ChildView, Counts, Holder, HostState, HostView, LockView, MarkView, Phase, Preview, PreviewTrack, PreviewWave,
-    RestartStatus, StepState, StepView, StopStatus, SubjectView, TrackPhase, TrackView, View,
+    RestartStatus, ServiceView, StepState, StepView, StopStatus, SubjectView, TrackPhase, TrackView, View,
 };
 pub use window::{CronError, Look, Schedule, Window, WindowError, WindowKind, put_off};

@@ -220,6 +220,11 @@ impl Orchestration {
         self.request.operation == Operation::HealthCheck
     }
 
+    /// Nothing more of it starts: a service failed, and nobody wants it to go on (ruling 14).
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.failures > 0 && self.request.services.as_ref().is_some_and(|services| !services.keep_going)
+    }
+
     /// Whether some of its tracks wait for no window, freeze or pace.
     pub(crate) fn has_ungated(&self) -> bool {
         self.takes_up || self.asks_only()
@@ -355,6 +360,9 @@ impl Orchestration {
     /// How many targets may be worked on at once (rulings 15 and 17). A canary that rebooted nobody, since nobody needed it or
     /// was there, has proven nothing: until as many as it was to have are through, no more than those at once.
     pub(crate) fn concurrency(&self) -> u32 {
+        if let Some(services) = &self.request.services {
+            return if services.parallel == 0 { u32::MAX } else { services.parallel };
+        }
         let all = self.request.rollout.as_ref().map_or(u32::MAX, |r| r.concurrency.of(number(self.tracks.len())).max(1));
         if self.rebooted < self.canary() { all.min(self.canary()) } else { all }
     }

@@ -12,7 +12,7 @@ pub(crate) fn ends(fleet: &Fleet, host: TargetId, report: &Report) -> Vec<FleetE
     if report.children().is_none() || fleet.locks.contains_key(&host) {
         return Vec::new();
     }
-    let open = || fleet.stranded.iter().filter(|(_, s)| s.host == host && s.ended_at.is_none());
+    let open = || fleet.stranded.iter().filter(|(_, s)| s.host == host && s.ended_at.is_none() && !s.service);
     let healthy = |id: TargetId, s: &Stranded| {
         let up = report.child(id).is_some_and(|c| c.status.is_up());
         if s.expected_up { up } else { !up }

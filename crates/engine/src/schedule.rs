@@ -128,7 +128,10 @@ pub(crate) fn let_go(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, 
         out.push(Out::Fleet(FleetEntry::HostWorked { host: plan.target, outcome, took, part, root }));
     }
     let held = view.fleet.locks.get(&plan.target).is_some_and(|l| l.orchestration == it.id);
-    if held && !broken::is(Rule::LockKept) {
+    // Several services of one host share its lock.
+    let others =
+        it.tracks_on(plan.target).iter().filter(|other| it.waiting.contains(other) || it.running.contains(other)).count();
+    if held && others <= 1 && !broken::is(Rule::LockKept) {
         out.push(unlocked(view, plan.target));
     }
     out
@@ -162,6 +165,10 @@ impl<'a> Scheduler<'a> {
         if let Some(by) = &it.cancelled_by {
             let reason = format!("cancelled by {by} before it started");
             return Some(it.waiting.iter().map(|track| ended(*track, Outcome::Cancelled, reason.clone())).collect());
+        }
+        if it.is_given_up() && !broken::is(Rule::DependentsStarted) {
+            let reason = format!("not restarted: {}", self.first_failed());
+            return Some(it.waiting.iter().map(|track| ended(*track, Outcome::Skipped, reason.clone())).collect());
         }
         if let Some((failed, may)) = it.overspent().filter(|_| it.paused.is_none()) {
             let reason = format!("failure budget spent: {failed} failed, {may} may fail");
@@ -197,7 +204,11 @@ impl<'a> Scheduler<'a> {
         }
         let it = self.view.orchestration;
         if self.is_left_behind(track) {
-            return Some(vec![ended(track, Outcome::Skipped, "an earlier track did not end well".to_owned())]);
+            let reason = self.left_behind_by(track).map_or_else(
+                || "an earlier track did not end well".to_owned(),
+                |on| format!("it depends on {on}, which did not end well"),
+            );
+            return Some(vec![ended(track, Outcome::Skipped, reason)]);
         }
         let plan = it.track_plan(track as usize)?;
         let mut list = List::first(&it.request);
@@ -214,8 +225,9 @@ impl<'a> Scheduler<'a> {
 
     /// When what keeps a track from starting may come to an end, or it is given up, although nothing happens.
     fn until(&self, host: TargetId, blocker: &Blocker) -> Option<Timestamp> {
-        let is_rollout = self.view.orchestration.request.rollout.is_some();
-        let given_up = (is_rollout && matches!(blocker.why, Why::NotActive)).then(|| self.unreachable_at(host) + Millis(1));
+        let request = &self.view.orchestration.request;
+        let is_one_of_many = request.rollout.is_some() || request.services.is_some();
+        let given_up = (is_one_of_many && matches!(blocker.why, Why::NotActive)).then(|| self.unreachable_at(host) + Millis(1));
         blocker.until.into_iter().chain(given_up).filter(|at| *at > self.view.now).min()
     }
 
@@ -223,13 +235,18 @@ impl<'a> Scheduler<'a> {
     fn start(&self, track: u32, host: TargetId) -> Vec<Out> {
         let it = self.view.orchestration;
         let held = self.view.fleet.locks.get(&host).is_some_and(|l| l.orchestration == it.id);
-        let lock = (!held).then_some(Out::Fleet(FleetEntry::Locked { host, orchestration: it.id, asks_only: it.asks_only() }));
+        let stays_up = it.request.services.is_some();
+        let entry = FleetEntry::Locked { host, orchestration: it.id, asks_only: it.asks_only(), stays_up };
+        let lock = (!held).then_some(Out::Fleet(entry));
         lock.into_iter().chain([Out::Own(Entry::TrackStarted { track })]).collect()
     }
 
     /// One of many does not wait for what will hardly change: the others go on. What people or windows keep back does wait.
     fn given_up(&self, host: TargetId, blocker: &Blocker) -> Option<Outcome> {
-        self.view.orchestration.request.rollout.as_ref()?;
+        let request = &self.view.orchestration.request;
+        if request.rollout.is_none() && request.services.is_none() {
+            return None;
+        }
         match blocker.why {
             Why::HeldBy { .. } => Some(Outcome::Skipped),
             Why::NotActive => (self.view.now > self.unreachable_at(host)).then_some(Outcome::Failed),
@@ -295,6 +312,23 @@ impl<'a> Scheduler<'a> {
             t.ended.as_ref().is_none_or(|(outcome, ..)| matches!(outcome, Outcome::Completed | Outcome::NotNeeded))
         };
         self.after(track).any(|other| self.view.orchestration.tracks.get(other as usize).is_some_and(|t| !well(t)))
+    }
+
+    /// The track that it waits for and that did not end well, by name.
+    fn left_behind_by(&self, track: u32) -> Option<String> {
+        let it = self.view.orchestration;
+        let bad = |t: &TrackState| t.ended.as_ref().is_some_and(|(o, ..)| !matches!(o, Outcome::Completed | Outcome::NotNeeded));
+        let other = self.after(track).find(|other| it.tracks.get(*other as usize).is_some_and(bad))?;
+        it.track_plan(other as usize).filter(|plan| plan.service.is_some()).map(|plan| plan.name.clone())
+    }
+
+    /// The service that failed first, by name.
+    fn first_failed(&self) -> String {
+        let it = self.view.orchestration;
+        let failed = |t: &TrackState| t.ended.as_ref().is_some_and(|(outcome, ..)| outcome.is_failure());
+        let first = it.tracks.iter().position(failed);
+        let name = first.and_then(|track| it.track_plan(track)).map(|plan| plan.name.clone()).unwrap_or_default();
+        format!("{name} failed")
     }
 
     /// Whether the track only finishes what an earlier orchestration has rebooted, or only asks: windows, freeze and pace are for

@@ -1,17 +1,21 @@
 //! From state to what people are shown; the public phase is computed here (S0-11).
 
-use model::{AckStatus, ChildStatus, Direction, Observed, Place, Proof, Ran, Recheck, Step, StepAction, TargetId, Timestamp};
+use model::{
+    AckStatus, ChildStatus, Direction, Moment, Observed, Place, Proof, Ran, Recheck, Reload, Step, StepAction, TargetId,
+    Timestamp,
+};
 
 use crate::child::ChildState;
 use crate::config::Config;
 use crate::fleet::{Fleet, Mark};
+use crate::flow;
 use crate::heard::Heard;
 use crate::journal::Outcome;
 use crate::orchestration::Orchestration;
-use crate::track::{Standing, StepRun, TrackState};
+use crate::track::{Standing, StepRun, TrackPlan, TrackState};
 use crate::view::{
-    Alarm, ChildView, Counts, HostState, HostView, MarkView, Phase, RestartStatus, StepState, StepView, StopStatus, SubjectView,
-    TrackPhase, TrackView, View,
+    Alarm, ChildView, Counts, HostState, HostView, MarkView, Phase, RestartStatus, ServiceView, StepState, StepView, StopStatus,
+    SubjectView, TrackPhase, TrackView, View,
 };
 
 /// One orchestration. Steps, children and the public phase are those of its one track; a rollout has [`track`] for each.
@@ -40,7 +44,7 @@ pub(crate) fn orchestration(it: &Orchestration) -> View {
         phase: phase(it, track),
         outcome: ended.map(|e| e.outcome),
         error_message: ended.and_then(|e| e.error_message.clone()),
-        proof: it.track_plan(0).map_or(Proof::BootId, |t| t.route.proof()),
+        proof: it.track_plan(0).zip(it.tracks.first()).map_or(Proof::BootId, |(plan, track)| proof(&plan, track)),
         initiated_at: it.accepted_at,
         shutdown_completed_at: ended_of(down).filter(|_| track.boot_end_issued() || track.unwinding.is_none()),
         reboot_issued_at: track.boot_end_issued_at,
@@ -103,7 +107,7 @@ pub(crate) fn track(it: &Orchestration, index: usize) -> Option<TrackView> {
         target: plan.target,
         name: plan.name.clone(),
         route: plan.route,
-        proof: plan.route.proof(),
+        proof: proof(&plan, track),
         phase: match (ended, track.started_at) {
             (Some(_), _) => TrackPhase::Ended,
             (None, None) => TrackPhase::Waiting,
@@ -123,7 +127,56 @@ pub(crate) fn track(it: &Orchestration, index: usize) -> Option<TrackView> {
         steps: shown.map(|(i, step)| step_view(it, index, track, i, step)).collect(),
         children: if track.started_at.is_some() { children(it, track, plan.steps) } else { Vec::new() },
         ran: ran(track, plan.steps),
+        service: service(&plan, track),
     })
+}
+
+/// What the outcome of a track rests on. That a reload took effect nobody but the service can say.
+fn proof(plan: &TrackPlan<'_>, track: &TrackState) -> Proof {
+    match &plan.service {
+        None => plan.route.proof(),
+        Some(_) if track.service.reloaded => Proof::DeviceWord,
+        Some(_) => Proof::InvocationId,
+    }
+}
+
+/// What became of the service of a track.
+fn service(plan: &TrackPlan<'_>, track: &TrackState) -> Option<ServiceView> {
+    let of = plan.service.as_deref()?;
+    let it = &track.service;
+    let undone = track.undo.iter().any(|run| run.first_started_at.is_some());
+    let over = track.ended.is_some();
+    Some(ServiceView {
+        id: of.id,
+        name: of.name.clone(),
+        unit: of.unit.clone(),
+        was_up: it.before.as_ref().map(model::UnitSeen::is_up),
+        invocation_before: it.before.as_ref().and_then(|unit| unit.invocation),
+        invocation_after: it.after.as_ref().and_then(|unit| unit.invocation),
+        reloaded: it.after.is_some() && it.reloaded,
+        deployed: it.deploy_issued && it.tree_changed,
+        migrated: it.migrate_issued,
+        rolled_back: (undone && over).then(|| flow::rollback_troubles(plan, track).is_empty()),
+        attempt: attempt(plan, track),
+        soaks_until: soaks_until(plan, track),
+        seen: it.seen.clone(),
+    })
+}
+
+fn attempt(plan: &TrackPlan<'_>, track: &TrackState) -> Option<(u32, u32)> {
+    let (place, run) = track.open()?;
+    match plan.steps.get(place.step as usize)?.action {
+        StepAction::Inspect { attempts, .. } => Some((run.subjects.values().next()?.tries, attempts)),
+        _ => None,
+    }
+}
+
+fn soaks_until(plan: &TrackPlan<'_>, track: &TrackState) -> Option<Timestamp> {
+    let (place, run) = track.open()?;
+    match plan.steps.get(place.step as usize)?.action {
+        StepAction::Watch { hold, .. } => Some(run.started_at + hold),
+        _ => None,
+    }
 }
 
 /// How the command of a track ended; also when that was said too late.
@@ -260,7 +313,7 @@ fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, st
     };
     StepView {
         index: place.step,
-        title: title(step).to_owned(),
+        title: title(step, if begun(back) { Direction::Undo } else { Direction::Do }),
         state,
         rounds: run.round,
         started_at: run.first_started_at,
@@ -283,8 +336,30 @@ fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, st
     }
 }
 
-/// A step in words.
-pub fn title(step: &Step) -> &'static str {
+/// A step in words, as a dry run and the journal both tell it; taken back, what is done then.
+pub fn title(step: &Step, direction: Direction) -> String {
+    if let (Direction::Undo, Some(title)) = (direction, undone(step)) {
+        return title.to_owned();
+    }
+    match &step.action {
+        StepAction::Deploy { deploy, .. } => format!("deploy {} to {}", deploy.source, deploy.destination),
+        StepAction::Migrate { migrate, .. } => format!("run the migration: {migrate}"),
+        StepAction::Watch { hold, .. } => format!("watch the service for {hold}"),
+        _ => plain(step).to_owned(),
+    }
+}
+
+fn undone(step: &Step) -> Option<&'static str> {
+    Some(match step.action {
+        StepAction::Restart { .. } => "stop the service",
+        StepAction::Deploy { .. } => "put the old tree back",
+        StepAction::BackUp { .. } => "put the unit file back and start the service",
+        StepAction::Inspect { .. } => "check that the service is as it was",
+        _ => return None,
+    })
+}
+
+fn plain(step: &Step) -> &'static str {
     match step.action {
         StepAction::Probe { recheck: Recheck::Admission, .. } => "check the host",
         StepAction::Probe { recheck: Recheck::ChildrenDown, .. } => "check that no child is up",
@@ -300,6 +375,15 @@ pub fn title(step: &Step) -> &'static str {
         StepAction::Reboot { .. } => "reboot the host",
         StepAction::Shutdown { .. } => "shut the host down",
         StepAction::Run { .. } => "run the command",
+        StepAction::Inspect { moment: Moment::Before, .. } => "check the service and what it depends on",
+        StepAction::Inspect { moment: Moment::After, .. } => "check the service after the restart",
+        StepAction::Inspect { moment: Moment::Final, .. } => "check the service at the end of the soak",
+        StepAction::BackUp { .. } => "back up the unit file",
+        StepAction::Deploy { .. } => "deploy the new tree",
+        StepAction::Migrate { .. } => "run the migration",
+        StepAction::Restart { reload: Reload::Never, .. } => "restart the service",
+        StepAction::Restart { .. } => "reload the service, else restart it",
+        StepAction::Watch { .. } => "watch the service while it soaks",
     }
 }
 
@@ -368,6 +452,11 @@ pub(crate) fn found(observed: &Observed) -> Option<String> {
 fn found_wrong(observed: &Observed) -> Option<String> {
     if let Observed::Ran(ran) = observed {
         return Some(ran.to_string());
+    }
+    if let Observed::Service(seen) = observed {
+        let wrong = seen.wrong();
+        let detail = (!seen.detail.is_empty()).then(|| seen.detail.clone());
+        return if wrong.is_empty() { detail } else { Some(format!("not healthy: {}", wrong.join(", "))) };
     }
     let Observed::Checks(results) = observed else { return None };
     let failed: Vec<String> = results.iter().filter(|r| !r.passed).map(|r| format!("{} ({})", r.name, r.detail)).collect();

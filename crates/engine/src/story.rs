@@ -1,6 +1,6 @@
 //! The journal in words: one sentence per fact, for people and for the audit log.
 
-use model::{Action, Actor, Check, Command, Direction, Millis, TargetId};
+use model::{Action, Actor, Check, Command, Direction, Millis, ServiceVerb, TargetId};
 
 use crate::journal::{Entry, Fact, FleetEntry, Outcome};
 use crate::show;
@@ -138,6 +138,9 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
             let forced = request.options.force.as_ref().map(|f| format!("; forced: {}", f.reason)).unwrap_or_default();
             let Some(report) = report else {
                 let (targets, waves) = (plan.tracks().count(), plan.waves.len());
+                if request.services.is_some() {
+                    return format!("{} accepted: {targets} services{forced}", request.operation);
+                }
                 let run = request.run.as_ref().map(|r| format!(" of {}", r.run)).unwrap_or_default();
                 return format!("{}{run} accepted: {targets} targets in {waves} waves{forced}", request.operation);
             };
@@ -202,7 +205,25 @@ fn issued(command: &Command, named: &dyn Fn(&TargetId) -> String) -> String {
         // In full: what was run on whose word is what the audit log is for.
         Action::Run { run: run @ model::Run::Free { by, .. }, .. } => format!("run on {who} for {by}: {run}"),
         Action::Run { run, .. } => format!("run on {who}: {run}"),
+        Action::Service { unit, verb } => format!("{}{attempt}", verb_on(&who, unit, verb)),
         Action::Shutdown { expect_boot, .. } => format!("shut {who} down, to end boot {}{attempt}", expect_boot.boot_id()),
+    }
+}
+
+fn verb_on(who: &str, unit: &str, verb: &ServiceVerb) -> String {
+    match verb {
+        ServiceVerb::Inspect { checks } if checks.is_empty() => format!("look at {who} ({unit})"),
+        ServiceVerb::Inspect { checks } => format!("look at {who} ({unit}) and check {}", names(checks)),
+        ServiceVerb::Watch { hold, .. } => format!("watch {who} ({unit}) for {hold}"),
+        ServiceVerb::BackUp { .. } => format!("back up the unit file of {who} ({unit})"),
+        ServiceVerb::Deploy { deploy, .. } => format!("deploy {} to {} for {who}", deploy.source, deploy.destination),
+        ServiceVerb::Migrate { migrate, .. } => format!("run the migration of {who}: {migrate}"),
+        ServiceVerb::Restart { reload: true, .. } => format!("reload {who} ({unit}), else restart it"),
+        ServiceVerb::Restart { .. } => format!("restart {who} ({unit})"),
+        ServiceVerb::Stop { .. } => format!("stop {who} ({unit})"),
+        ServiceVerb::Revert { deploy, .. } => format!("put the old tree back to {} for {who}", deploy.destination),
+        ServiceVerb::Restore { start: true, .. } => format!("put the unit file of {who} ({unit}) back, and start it"),
+        ServiceVerb::Restore { .. } => format!("put the unit file of {who} ({unit}) back"),
     }
 }
 

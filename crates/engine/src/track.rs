@@ -12,6 +12,7 @@ use crate::child::ChildState;
 use crate::drained::Drains;
 use crate::health::Health;
 use crate::journal::{OpenBoot, Outcome};
+use crate::service::ServiceState;
 
 /// The plan of one track, with its steps.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,8 @@ pub(crate) struct TrackState {
     pub(crate) health: Health,
     /// What it took out of service.
     pub(crate) drains: Drains,
+    /// What is known of its service, where it is about one.
+    pub(crate) service: ServiceState,
     /// The boot of the last report.
     seen_on: Option<BootIdentity>,
     /// Further boots that were seen after the proven one (E38).
@@ -183,6 +186,7 @@ impl TrackState {
             undisturbed: false,
             health: Health::default(),
             drains: Drains::default(),
+            service: ServiceState::default(),
             seen_on: None,
             boots_after: 0,
             recovered: Vec::new(),
@@ -325,6 +329,7 @@ impl TrackState {
                 self.boot_end_issued_at = Some(at);
             }
             Action::Run { .. } => self.run_issued = true,
+            Action::Service { verb, .. } => self.service.issued(verb),
             _ => {}
         }
         Ok(())
@@ -374,6 +379,9 @@ impl TrackState {
         }
         if let Some(action) = action.filter(|_| !timed_out) {
             self.drains.told(&action, ack);
+            if let Action::Service { verb, .. } = &action {
+                self.service.told(verb, place.direction, ack);
+            }
             if ack.status == AckStatus::Completed {
                 self.take_in_report(plan, place, ack, at);
             }
@@ -476,6 +484,7 @@ impl TrackState {
                 }
             }
         }
+        self.service.migration_over();
         self.current = None;
         self.last = Some(place);
         Ok(())

@@ -1,8 +1,8 @@
 //! What people are shown of an orchestration or a host: computed, never stored as truth.
 
 use model::{
-    AckStatus, Actor, BootIdentity, ChildRef, ChildStatus, Labels, Millis, Operation, OrchestrationId, Planner, Proof, Ran,
-    Report, Rollout, Route, TargetId, TimeoutPolicy, Timestamp,
+    AckStatus, Actor, BootIdentity, ChildRef, ChildStatus, InvocationId, Labels, Millis, Operation, OrchestrationId, Planner,
+    Proof, Ran, Report, Rollout, Route, ServiceRef, ServiceSeen, TargetId, TimeoutPolicy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -216,6 +216,40 @@ pub struct TrackView {
     /// How its command ended, and the end of what it said: for [`model::Operation::Run`], once that was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ran: Option<Ran>,
+    /// What became of its service, for [`model::Operation::RestartServices`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceView>,
+}
+
+/// The service of a track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its id.
+    pub id: TargetId,
+    /// Its name.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// It was up before anything was done; `None`: it was not looked at yet.
+    pub was_up: Option<bool>,
+    /// The run of its unit before.
+    pub invocation_before: Option<InvocationId>,
+    /// The run of its unit after the restart.
+    pub invocation_after: Option<InvocationId>,
+    /// A reload was enough.
+    pub reloaded: bool,
+    /// Another tree was deployed, or may have been.
+    pub deployed: bool,
+    /// Its migration was handed over.
+    pub migrated: bool,
+    /// It was taken back, and proven to be as it was, or not.
+    pub rolled_back: Option<bool>,
+    /// Which attempt of a look is under way, of how many.
+    pub attempt: Option<(u32, u32)>,
+    /// While it soaks: until when.
+    pub soaks_until: Option<Timestamp>,
+    /// As it was seen last.
+    pub seen: Option<ServiceSeen>,
 }
 
 /// Something that is held, by whom and why (pain 1).
@@ -288,6 +322,12 @@ pub struct PreviewTrack {
     pub expected: Millis,
     /// It takes up what an earlier orchestration left undone; without another reboot where that was proven.
     pub takes_up: bool,
+    /// The service that it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Box<ServiceRef>>,
+    /// Tracks that it waits for, by index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<u32>,
     /// The steps, in words.
     pub steps: Vec<String>,
     /// What would keep it from starting now, apart from other tracks of the same plan.

@@ -290,6 +290,9 @@ pub enum Repeat {
     Never,
 }
 
+/// In place of an address: this very machine.
+pub const LOCAL_ADDRESS: &str = "local:";
+
 /// How commands reach a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -90,6 +90,14 @@ pub enum Rule {
     ExitIgnored,
     /// Engine: a command whose end is not known spends no budget.
     UnknownNotCounted,
+    /// Engine: a service that is not healthy before its restart is restarted.
+    UnhealthyRestarted,
+    /// Engine: a service is called restarted without another invocation id, and well without its health.
+    ServiceProofIgnored,
+    /// Engine: a rollback leaves the new tree where it is.
+    TreeNotReverted,
+    /// Engine: what depends on a failed service is restarted.
+    DependentsStarted,
     /// Driver: commands leave before the entries are durable.
     SendBeforeAppend,
     /// Driver: the engine in memory is kept after a failed append.

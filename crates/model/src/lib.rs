@@ -21,7 +21,7 @@ mod service;
 mod target;
 mod time;
 
-pub use action::{Action, ActionKind, Proof, Repeat, Route};
+pub use action::{Action, ActionKind, LOCAL_ADDRESS, Proof, Repeat, Route};
 pub use boot::{BootIdentity, BootIdentityError};
 pub use check::{Check, CheckKind, CheckResult};
 pub use command::{Ack, AckError, AckStatus, Command, ErrorCode, Fence, Observed};

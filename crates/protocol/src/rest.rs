@@ -6,6 +6,7 @@ pub mod hosts;
 pub mod orchestrations;
 pub mod rollouts;
 pub mod runs;
+pub mod services;
 
 use model::{ChildKind, ChildStatus, OrchestrationId, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};

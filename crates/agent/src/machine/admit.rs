@@ -1,7 +1,7 @@
 //! Whether a command is obeyed (G9), rule by rule.
 
 use model::broken::{self, Rule};
-use model::{Action, ActionKind, CheckKind, Command, CommandId, ErrorCode, Run};
+use model::{Action, ActionKind, CheckKind, Command, CommandId, ErrorCode, Migrate, Run, ServiceVerb};
 use protocol::native::{ControllerBody, Refused};
 
 use super::clock::Anchor;
@@ -128,11 +128,19 @@ impl Machine {
         if !self.config.actions.contains(&kind) {
             return Some((ErrorCode::Unsupported, format!("this host cannot {kind}")));
         }
+        let of_service = matches!(action, Action::Service { .. });
         let checks = match action {
             Action::Probe { checks } | Action::Check { checks } => checks.as_slice(),
+            Action::Service { verb: ServiceVerb::Inspect { checks } | ServiceVerb::Watch { checks, .. }, .. } => {
+                checks.as_slice()
+            }
+            Action::Service { verb: ServiceVerb::Migrate { migrate: Migrate::Command { .. }, .. }, .. } => {
+                let words = "agents run no commands that others name; put the migration into a named command on the host";
+                return Some((ErrorCode::Unsupported, words.to_owned()));
+            }
             _ => &[],
         };
-        if !checks.is_empty() && !self.config.actions.contains(&ActionKind::Check) {
+        if !of_service && !checks.is_empty() && !self.config.actions.contains(&ActionKind::Check) {
             return Some((ErrorCode::Unsupported, "this host cannot check".to_owned()));
         }
         let free = checks.iter().find(|check| matches!(check.kind, CheckKind::Command { .. }))?;
@@ -216,6 +224,9 @@ impl Machine {
     /// Why a command is not run here: by nobody's word but that of the users who are configured, and on no other boot than the
     /// one on which it was admitted.
     fn not_run(&self, action: &Action) -> Option<Refusal> {
+        if let Action::Service { verb: ServiceVerb::Migrate { expect_boot, .. }, .. } = action {
+            return (*expect_boot != self.boot && !broken::is(Rule::IgnoreExpectBoot)).then(|| self.other_boot(*expect_boot));
+        }
         let Action::Run { run, expect_boot, .. } = action else { return None };
         if let Run::Free { by, .. } = run
             && !self.config.free_users.contains(by)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use model::broken::{self, Rule};
-use model::{Ack, AckStatus, Action, BootIdentity, Command, CommandId, ErrorCode, Millis, Observed, Readable};
+use model::{Ack, AckStatus, Action, BootIdentity, Command, CommandId, ErrorCode, Millis, Observed, Readable, ServiceVerb};
 use protocol::native::DeviceBody;
 use recipe::{HostReading, Verdict};
 
@@ -466,14 +466,16 @@ impl Machine {
                 return;
             }
         }
-        if let Action::Run { expect_boot, .. } = &command.action {
-            // Begun, and its end not seen: it is never begun again (design, section 5).
-            if claim.executing.is_some() && !broken::is(Rule::RunAgainAfterCrash) {
+        if let Some((expect_boot, tells)) = done_once_on(&command.action) {
+            // Begun, and its end not seen: it is never begun again (design, section 5). A migration has its own claim on the host,
+            // which tells how it ended, as long as the boot is the same.
+            let lost = claim.executing.is_some() && !(tells && claim.at.boot == self.boot);
+            if lost && !broken::is(Rule::RunAgainAfterCrash) {
                 let ack = self.failed(id, (ErrorCode::OutcomeUnknown, UNSEEN.to_owned()));
                 return self.end(ack, now, turn);
             }
-            if *expect_boot != self.boot {
-                let ack = self.failed(id, self.other_boot(*expect_boot));
+            if expect_boot != self.boot {
+                let ack = self.failed(id, self.other_boot(expect_boot));
                 return self.end(ack, now, turn);
             }
         }
@@ -546,6 +548,15 @@ fn watching(since: Millis, begin_within: Millis) -> Flow {
     let words = format!("{begin_within} after the order this host is still on the same boot, and no shutdown is pending");
     let check_at = Millis(since.0.saturating_add(begin_within.0));
     Flow::Watching { check_at, error: (ErrorCode::NotBegun, words), reading: false }
+}
+
+/// The boot on which a command that is done at most once is done, and whether what performs it can tell how it ended.
+fn done_once_on(action: &Action) -> Option<(BootIdentity, bool)> {
+    match action {
+        Action::Run { expect_boot, .. } => Some((*expect_boot, false)),
+        Action::Service { verb: ServiceVerb::Migrate { expect_boot, .. }, .. } => Some((*expect_boot, true)),
+        _ => None,
+    }
 }
 
 fn begin_within(action: &Action) -> Option<Millis> {

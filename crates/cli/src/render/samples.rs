@@ -165,6 +165,7 @@ pub(crate) fn orchestration(outcome: Option<Outcome>) -> Orchestration {
             initiated_at: at(0),
             ended_at: over.then(|| at(90)),
             rollout: None,
+            services: None,
         },
         shutdown_timeout_seconds: 120,
         on_timeout: OnTimeout::Proceed,

@@ -11,7 +11,7 @@ use protocol::rest::{
     ChildRestart, ChildSnapshot, RebootOrchestration, RebootPreCheck, RebootStatus, RestartStatus, RunningChild,
 };
 
-use super::rollout_documents;
+use super::{rollout_documents, service_documents};
 use crate::control;
 
 /// S0's pre-check; `None` when the children are not known: that is never "no children" (E11, E29).
@@ -125,6 +125,7 @@ pub(super) fn summary(view: &View) -> OrchestrationSummary {
         initiated_at: view.initiated_at,
         ended_at: view.ended_at,
         rollout: rollout_documents::progress(view),
+        services: service_documents::progress(view),
     }
 }
 
@@ -300,9 +301,9 @@ pub(super) fn planned_steps(plan: &Plan, host: &HostView) -> Vec<PlannedStep> {
     let steps = plan.waves.iter().flat_map(|wave| &wave.tracks).flat_map(|track| plan.steps(track));
     steps
         .map(|step| PlannedStep {
-            title: engine::title(step).to_owned(),
+            title: engine::title(step, model::Direction::Do),
             subjects: match step.subjects {
-                Subjects::Target => vec![host.name.clone()],
+                Subjects::Target | Subjects::Service => vec![host.name.clone()],
                 Subjects::RunningChildren | Subjects::ChildrenUpBefore => names(true),
                 Subjects::ChildrenStartedByBoot => names(false),
             },

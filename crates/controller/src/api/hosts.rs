@@ -150,7 +150,8 @@ pub(super) async fn explain_host(
     };
     let mut options = reboot::options(&asked)?;
     options.force = query.force.then(|| Force { reason: "asked only".to_owned() });
-    let request = Request { targets: vec![id], operation, options, rollout: None, run: None, wait: None, services: None, by: who.actor() };
+    let request =
+        Request { targets: vec![id], operation, options, rollout: None, run: None, wait: None, services: None, by: who.actor() };
     let (drains, checks, windows) = api.control.used_by_rollouts(&host);
     let look = move |engine: &engine::Engine, now| (engine.explain(&request, now), engine.plan(&request));
     let (blockers, plan) = api.control.query(look).await?;

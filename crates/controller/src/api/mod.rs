@@ -19,6 +19,8 @@ mod reboot;
 mod rollout_documents;
 mod rollouts;
 mod runs;
+mod service_documents;
+mod services;
 mod system;
 
 use std::sync::Arc;
@@ -119,6 +121,7 @@ fn naming(limit: usize) -> OpenApiRouter<Api> {
         .routes(routes!(rollouts::list_rollouts, rollouts::start_rollout))
         .routes(routes!(runs::start_run))
         .routes(routes!(runs::start_health_check))
+        .routes(routes!(services::start_service_restart))
         .layer(DefaultBodyLimit::max(limit))
         .layer(Extension(Naming(limit)))
 }

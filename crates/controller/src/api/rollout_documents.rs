@@ -9,7 +9,7 @@ use protocol::rest::rollouts::{
 };
 use protocol::rest::runs::{RanDocument, SaidDocument};
 
-use super::documents;
+use super::{documents, service_documents};
 use crate::control;
 
 /// How a fleet is gone through.
@@ -53,7 +53,7 @@ pub(super) fn progress(view: &View) -> Option<Box<RolloutProgress>> {
     }))
 }
 
-fn ended(counts: &Counts) -> Vec<EndedCount> {
+pub(super) fn ended(counts: &Counts) -> Vec<EndedCount> {
     let all = [
         (Outcome::Completed, counts.completed),
         (Outcome::Partial, counts.partial),
@@ -66,7 +66,7 @@ fn ended(counts: &Counts) -> Vec<EndedCount> {
     all.into_iter().filter(|(_, count)| *count > 0).map(|(outcome, count)| EndedCount { outcome, count }).collect()
 }
 
-fn paused(mark: &MarkView) -> Paused {
+pub(super) fn paused(mark: &MarkView) -> Paused {
     Paused { by: mark.by.to_string(), reason: mark.reason.clone(), since: mark.since }
 }
 
@@ -95,6 +95,7 @@ pub(super) fn track(track: &TrackView) -> Track {
         ended_at: track.ended_at,
         boot_before: track.boot_before,
         boot_after: track.boot_after,
+        service: track.service.as_ref().map(|service| Box::new(service_documents::service(service))),
     }
 }
 

@@ -20,6 +20,11 @@ pub enum Permission {
     /// Run free commands too, on hosts that name the user in their own configuration; always together with
     /// [`Permission::RunCommand`].
     RunFree,
+    /// Restart services on hosts in scope; what its request brings of commands and paths needs
+    /// [`Permission::DeployServices`] too.
+    RestartServices,
+    /// Deploy trees, and run health checks and migrations that a request brings: what is as good as being root there.
+    DeployServices,
     /// Override what can be overridden (G5); always together with [`Permission::RebootHost`] and a reason.
     Force,
     /// Take and give back a slot of a limit group (FleetLock), for hosts that reboot by themselves.
@@ -34,11 +39,13 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::ViewHosts,
         Self::RebootHost,
         Self::RunCommand,
         Self::RunFree,
+        Self::RestartServices,
+        Self::DeployServices,
         Self::Force,
         Self::TakeSlot,
         Self::ManageHosts,
@@ -53,6 +60,8 @@ impl Permission {
             Self::RebootHost => "REBOOT_HOST",
             Self::RunCommand => "RUN_COMMAND",
             Self::RunFree => "RUN_FREE",
+            Self::RestartServices => "RESTART_SERVICES",
+            Self::DeployServices => "DEPLOY_SERVICES",
             Self::Force => "FORCE",
             Self::TakeSlot => "TAKE_SLOT",
             Self::ManageHosts => "MANAGE_HOSTS",
@@ -91,7 +100,11 @@ impl Role {
             Self::Viewer => matches!(permission, Permission::ViewHosts),
             Self::Operator => matches!(
                 permission,
-                Permission::ViewHosts | Permission::RebootHost | Permission::RunCommand | Permission::TakeSlot
+                Permission::ViewHosts
+                    | Permission::RebootHost
+                    | Permission::RunCommand
+                    | Permission::RestartServices
+                    | Permission::TakeSlot
             ),
             Self::Admin => true,
         }

@@ -39,7 +39,16 @@ impl Control {
             }
         }
         let id = OrchestrationId(new_id(self.now())?);
-        let request = Request { targets: vec![target], operation, options, rollout: None, run: None, wait: None, services: None, by: by.actor() };
+        let request = Request {
+            targets: vec![target],
+            operation,
+            options,
+            rollout: None,
+            run: None,
+            wait: None,
+            services: None,
+            by: by.actor(),
+        };
         match self.ask(Input::Submit { id, request }, None).await? {
             Reply::Accepted { id, child_count } => Ok((id, child_count)),
             Reply::Noted => Err(ControlError::Unavailable(

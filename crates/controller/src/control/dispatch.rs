@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use driver::SendError;
 use engine::Input;
-use model::{Ack, Action, Command, CommandId, Fence, Millis, TargetId};
+use model::{Ack, Action, Check, Command, CommandId, Fence, Millis, ServiceVerb, TargetId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -89,6 +89,21 @@ fn limit(action: &Action) -> Millis {
         Action::Undrain { limit, .. } | Action::StartChild { limit, .. } | Action::Run { limit, .. } => *limit,
         Action::Check { checks } | Action::Probe { checks } => Millis(checks.iter().map(|check| check.limit.0).sum()),
         Action::Observe { .. } | Action::Reboot { .. } | Action::Shutdown { .. } => Millis(0),
+        Action::Service { verb, .. } => {
+            let answers = |checks: &[Check]| checks.iter().map(|check| check.limit.0).sum::<u64>();
+            Millis(match verb {
+                ServiceVerb::Inspect { checks } => answers(checks),
+                ServiceVerb::Watch { checks, hold, .. } => hold.0.saturating_add(answers(checks).saturating_mul(2)),
+                ServiceVerb::BackUp { .. } => 0,
+                ServiceVerb::Deploy { limit, .. } | ServiceVerb::Migrate { limit, .. } | ServiceVerb::Revert { limit, .. } => {
+                    limit.0
+                }
+                // Reading anew, a reload that fails, a restart, and seeing it up.
+                ServiceVerb::Restart { grace, .. } | ServiceVerb::Stop { grace } | ServiceVerb::Restore { grace, .. } => {
+                    grace.0.saturating_mul(4)
+                }
+            })
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use engine::{Holder, Input, Refusal, Reply};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use inventory::Address;
-use model::{Labels, TargetId};
+use model::{LOCAL_ADDRESS, Labels, TargetId};
 
 use super::access::{Permission, Principal};
 use super::directory::Known;
@@ -58,7 +58,12 @@ impl Control {
         for host in hosts {
             check_name(&host.name)?;
             check_labels(&host.labels)?;
-            let address = host.address.parse::<Address>().map_err(|error| ControlError::Invalid(error.to_string()))?;
+            // The machine that the engine runs on is offered by whoever runs it, and by no user of a server.
+            let is_local = host.address == LOCAL_ADDRESS && by.token.is_none();
+            let address = match is_local {
+                true => None,
+                false => Some(host.address.parse::<Address>().map_err(|error| ControlError::Invalid(error.to_string()))?),
+            };
             let id = TargetId::of_ssh(&host.name);
             ids.push(id);
             let known = directory.hosts.get(&id);
@@ -75,7 +80,7 @@ impl Control {
                 return Err(ControlError::Conflict(text));
             }
             // Whoever runs the engine lists hosts of his own, of which some may have new names.
-            if let Some((other, name)) = places.insert(address.reached(), (id, &host.name))
+            if let Some((other, name)) = address.and_then(|address| places.insert(address.reached(), (id, &host.name)))
                 && other != id
                 && by.token.is_some()
             {

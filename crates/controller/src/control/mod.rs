@@ -22,6 +22,7 @@ mod refusals;
 mod rollout;
 mod run;
 mod secret;
+mod services;
 mod survey;
 mod worker;
 
@@ -50,6 +51,7 @@ pub use records::{
 };
 pub use run::{NewHealthCheck, NewRun, What};
 pub(crate) use secret::random;
+pub use services::NewServiceRestart;
 pub use survey::{Unread, Watchful};
 pub(crate) use worker::own_boot;
 

@@ -63,7 +63,7 @@ impl Control {
         self.previewed(request).await
     }
 
-    async fn previewed(&self, request: Request) -> Result<(Request, Result<Preview, Refusal>), ControlError> {
+    pub(super) async fn previewed(&self, request: Request) -> Result<(Request, Result<Preview, Refusal>), ControlError> {
         let asked = request.clone();
         let preview = self.query(move |engine, now| engine.preview(&asked, now)).await?;
         Ok((request, preview))

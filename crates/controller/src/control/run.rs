@@ -143,8 +143,16 @@ impl Control {
             force: new.force.clone(),
         };
         let run = Some(RunRequest { run, limit: new.limit.unwrap_or(LIMIT) });
-        let request =
-            Request { targets, operation: Operation::Run, options, rollout: Some(rollout), run, wait: None, services: None, by: by.actor() };
+        let request = Request {
+            targets,
+            operation: Operation::Run,
+            options,
+            rollout: Some(rollout),
+            run,
+            wait: None,
+            services: None,
+            by: by.actor(),
+        };
         self.submit_rollout(by, request).await
     }
 }

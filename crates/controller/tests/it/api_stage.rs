@@ -405,7 +405,11 @@ impl Device {
                 last.observed = Some(Observed::Child(status));
                 acks.push(last);
             }
-            Action::Check { .. } | Action::Observe { .. } | Action::Drain { .. } | Action::Undrain { .. } => {
+            Action::Check { .. }
+            | Action::Observe { .. }
+            | Action::Drain { .. }
+            | Action::Undrain { .. }
+            | Action::Service { .. } => {
                 let error = AckError { code: ErrorCode::Unsupported, message: "this played host has no such thing".to_owned() };
                 acks.push(Ack { status: AckStatus::Failed, error: Some(error), ..last });
             }

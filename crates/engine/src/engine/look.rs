@@ -1,6 +1,6 @@
 //! What people are told of the state, and what would come of a request.
 
-use model::{OrchestrationId, Plan, Request, Step, StepAction, TargetId, TimeoutPolicy, Timestamp};
+use model::{Direction, OrchestrationId, Plan, Request, Step, StepAction, TargetId, TimeoutPolicy, Timestamp};
 
 use super::Engine;
 use crate::decision;
@@ -91,7 +91,9 @@ impl Engine {
             route: track.route,
             expected: self.expected(track.target),
             takes_up: track.unfinished.is_some(),
-            steps: plan.steps(track).iter().map(|step| show::title(step).to_owned()).collect(),
+            service: track.service.clone(),
+            after: track.after.clone(),
+            steps: plan.steps(track).iter().map(|step| show::title(step, Direction::Do)).collect(),
             blockers: {
                 let mut list = guard.blockers(track.target, request, Asks::of(None, track, &self.fleet));
                 let report = self.heard.host(track.target).and_then(|heard| heard.report.as_ref());
@@ -250,6 +252,11 @@ fn irreversible(plan: &Plan) -> Vec<String> {
     }
     if has(|s| matches!(s.action, StepAction::Run { .. })) {
         list.push("a command that was handed over is neither taken back nor cut off".to_owned());
+    }
+    for step in steps() {
+        if let StepAction::Migrate { migrate, .. } = &step.action {
+            list.push(format!("a migration is not undone: {migrate}"));
+        }
     }
     if has(|s| matches!(s.action, StepAction::Shutdown { .. })) {
         list.push("a host that was shut down is not switched on again by itself".to_owned());

@@ -131,7 +131,7 @@ impl Engine {
         if self.open.contains_key(&id) || self.ended.contains_key(&id) {
             return Reply::Refused(Refusal::NothingToDo);
         }
-        if request.operation.is_rolling() {
+        if request.operation.is_rolling() || request.operation == Operation::RestartServices {
             return self.submit_rollout(id, request, now, facts);
         }
         let mut blockers = self.blockers(&request, now);
@@ -181,7 +181,8 @@ impl Engine {
         {
             return Err(Refusal::StillRunning { orchestration: old.id });
         }
-        if !request.operation.is_rolling() {
+        let is_services = request.operation == Operation::RestartServices;
+        if !request.operation.is_rolling() && !is_services {
             return Ok(self.plan(request));
         }
         let reserved: Reserved = self.reserved(again);
@@ -193,7 +194,7 @@ impl Engine {
             let is_run = request.operation == Operation::Run;
             let asks_only = request.operation == Operation::HealthCheck;
             let refused_by = |why: &Why| match why {
-                Why::Unsupported { .. } => is_run,
+                Why::Unsupported { .. } => is_run || is_services,
                 // Whoever only asks waits until the host is let go of, and is waited for.
                 Why::Locked { .. } if asks_only || self.fleet.locks.get(target).is_some_and(|l| l.asks_only) => false,
                 why => refuses(why),
@@ -210,8 +211,12 @@ impl Engine {
         if !refused.is_empty() {
             return Err(Refusal::TargetsBlocked { targets: refused });
         }
-        let plan = planner::rollout::plan(&self.config, request, &self.candidates(request));
-        plan.map_err(|error| Refusal::BadPlan { reason: error.to_string() })
+        let candidates = self.candidates(request);
+        let bad = |reason: String| Refusal::BadPlan { reason };
+        if is_services {
+            return planner::services::plan(&self.config, request, &candidates).map_err(|error| bad(error.to_string()));
+        }
+        planner::rollout::plan(&self.config, request, &candidates).map_err(|error| bad(error.to_string()))
     }
 
     /// The plan that a request for one host would be accepted with; a rollout has [`Engine::preview`].

@@ -79,6 +79,7 @@ impl Cursor<'_> {
             expected_up: true,
             open_boot,
             unfinished,
+            service: false,
         })
     }
 
@@ -93,6 +94,7 @@ impl Cursor<'_> {
             expected_up,
             open_boot: None,
             unfinished: None,
+            service: false,
         })
     }
 
@@ -103,6 +105,9 @@ impl Cursor<'_> {
     /// The end of a track that was not taken back.
     pub(super) fn finish(&self) -> Vec<Out> {
         let it = self.view.orchestration;
+        if let Some(out) = self.finish_service() {
+            return out;
+        }
         if let Some(out) = self.finish_run() {
             return out;
         }

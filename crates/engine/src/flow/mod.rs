@@ -3,6 +3,7 @@
 mod backwards;
 mod end;
 mod run;
+mod service;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::journal::{Entry, Outcome};
 use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState};
 
 pub(crate) use end::left_behind;
+pub(crate) use service::{is_answered, rollback_troubles};
 
 /// A step is gone through again at most so often, for what an earlier round missed.
 const ROUNDS_MAX: u32 = 3;
@@ -93,7 +95,11 @@ pub(crate) fn good_since(view: &View<'_>, track: &TrackState, run: &StepRun) -> 
 /// The next step of a track that has none open, or its end.
 pub(crate) fn choose(view: &View<'_>, number: u32, plan: &TrackPlan<'_>, track: &TrackState) -> Option<Vec<Out>> {
     let cursor = Cursor { view, number, plan: *plan, track };
-    if track.unwinding.is_some() { cursor.backwards() } else { cursor.forwards() }
+    match (track.unwinding.is_some(), plan.service.is_some()) {
+        (false, _) => cursor.forwards(),
+        (true, false) => cursor.backwards(),
+        (true, true) => cursor.service_backwards(),
+    }
 }
 
 struct Cursor<'a> {
@@ -121,6 +127,12 @@ impl Cursor<'_> {
             StepAction::Reboot { .. } | StepAction::Shutdown { .. } => self.after_boot_end(last, run),
             StepAction::Run { .. } => self.after_run(last, run),
             StepAction::Start | StepAction::StopAgain => self.go_on(last),
+            action @ (StepAction::Inspect { .. }
+            | StepAction::BackUp { .. }
+            | StepAction::Deploy { .. }
+            | StepAction::Migrate { .. }
+            | StepAction::Restart { .. }
+            | StepAction::Watch { .. }) => self.after_service(last, action, run),
         }
     }
 
@@ -482,6 +494,7 @@ impl Cursor<'_> {
                 }
                 _ => vec![self.plan.target],
             },
+            Subjects::Service => service::subjects(self.plan.service.as_deref()),
             Subjects::RunningChildren => report.map(up_children).unwrap_or_default(),
             Subjects::ChildrenUpBefore => {
                 self.track.children.iter().filter(|(_, c)| c.before.is_up()).map(|(id, _)| *id).collect()

@@ -77,6 +77,6 @@ impl Cursor<'_> {
 }
 
 /// One line of a reason.
-fn short(word: &str) -> String {
+pub(super) fn short(word: &str) -> String {
     word.chars().filter(|c| !c.is_control()).take(200).collect()
 }

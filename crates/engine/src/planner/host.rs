@@ -9,9 +9,18 @@ pub(crate) fn plan(config: &Config, request: &Request, name: String, route: Rout
     let steps = match request.operation {
         Operation::OrchestratedReboot | Operation::Reboot => reboot_steps(config, request),
         Operation::Shutdown => shutdown_steps(config),
-        Operation::RollingReboot | Operation::Run | Operation::HealthCheck => Vec::new(),
+        Operation::RollingReboot | Operation::Run | Operation::HealthCheck | Operation::RestartServices => Vec::new(),
     };
-    let track = Track { target: request.target(), name, route, after: Vec::new(), list: 0, vars: Vars::new(), unfinished: None };
+    let track = Track {
+        target: request.target(),
+        name,
+        route,
+        after: Vec::new(),
+        list: 0,
+        vars: Vars::new(),
+        unfinished: None,
+        service: None,
+    };
     Plan { planner: Planner::Host, lists: vec![steps], waves: vec![Wave { approval: false, tracks: vec![track] }] }
 }
 

@@ -244,8 +244,16 @@ impl Shell {
             other => panic!("no such operation: {other}"),
         };
         let id = OrchestrationId(Uuid::from_u128(self.journals.len() as u128 + 100));
-        let request =
-            Request { targets: vec![host_id(name)], operation, options, rollout: None, run: None, wait: None, services: None, by: user() };
+        let request = Request {
+            targets: vec![host_id(name)],
+            operation,
+            options,
+            rollout: None,
+            run: None,
+            wait: None,
+            services: None,
+            by: user(),
+        };
         let reply = self.input(Input::Submit { id, request });
         if let Reply::Accepted { id, .. } = reply {
             self.last = Some(id);

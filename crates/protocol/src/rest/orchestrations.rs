@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts::Blocker;
 use super::rollouts::RolloutProgress;
+use super::services::ServicesProgress;
 use super::{RebootStatus, RestartStatus};
 
 /// Optional body of `POST …/reboot/orchestrated`, and of the plain reboot and shutdown. What is left out has S0's default.
@@ -118,6 +119,9 @@ pub struct OrchestrationSummary {
     /// How far it is, for a rollout; `host_id` and `host_name` are then those of its first target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Box<RolloutProgress>>,
+    /// How far it is, for a restart of services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Box<ServicesProgress>>,
 }
 
 /// How something ended. `partial` is `completed` with an error message in S0's document (ruling 2).

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hosts::Blocker;
 use super::orchestrations::{ForceOption, OnTimeout, OrchestratedChild, Outcome, Step};
 use super::runs::RanDocument;
+use super::services::ServiceDocument;
 
 /// Body of `POST /api/v1/rollouts`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +274,9 @@ pub struct Track {
     /// The boot that was proven.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, required = true))]
     pub boot_after: Option<BootIdentity>,
+    /// The service that it is about; only for a restart of services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Box<ServiceDocument>>,
 }
 
 /// How far a track is.

@@ -159,7 +159,8 @@ impl OwnSite {
             | Action::StartChild { .. }
             | Action::Reboot { .. }
             | Action::Shutdown { .. }
-            | Action::Run { .. } => {
+            | Action::Run { .. }
+            | Action::Service { .. } => {
                 let message = format!("{} is performed on a host, not where the engine runs", action.kind());
                 Err(Trouble::new(ErrorCode::Unsupported, message))
             }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use model::LOCAL_ADDRESS;
+
 /// A host as it is named to SSH: a name of `ssh_config`, or an address. What is not said here comes from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
@@ -24,6 +26,9 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || DestinationError(text.to_owned());
+        if text == LOCAL_ADDRESS {
+            return Ok(Self { user: None, host: text.to_owned(), port: None });
+        }
         let rest = text.strip_prefix("ssh://").unwrap_or(text);
         let (user, rest) = match rest.rsplit_once('@') {
             Some((user, rest)) => (Some(user.to_owned()), rest),
@@ -50,6 +55,13 @@ impl FromStr for Destination {
             return Err(wrong());
         }
         Ok(Self { user, host: host.to_owned(), port })
+    }
+}
+
+impl Destination {
+    /// Whether it is this very machine: no name that can be written for SSH has a colon at its end.
+    pub fn is_local(&self) -> bool {
+        self.host == LOCAL_ADDRESS
     }
 }
 

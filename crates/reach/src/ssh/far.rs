@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{BootIdentity, Millis};
-use recipe::far::{Guard, Rights};
+use recipe::far::{Guard, Line, Rights};
 use recipe::{Invocation, Next, Output, Script};
 
 use super::access::{Access, Session, Sudo};
 use super::destination::Destination;
 use super::error::SshError;
 use super::exec::Collected;
+use super::local;
 use super::settings::Settings;
 
 /// Between two tries to reach a host in the middle of a recipe.
@@ -128,6 +129,12 @@ impl Far {
 
     /// Nobody needs rights for it, unless `/proc` is mounted so that it hides what is not one's own.
     async fn boot_once(&mut self) -> Result<BootIdentity, SshError> {
+        if self.to.is_local() {
+            return self.perform(recipe::far::boot(), Duration::ZERO).await?.map_err(|why| {
+                let host = self.to.host.clone();
+                SshError::Unreadable { host, why }
+            });
+        }
         let sudo = self.access.options.sudo.clone();
         let session = self.session().await?;
         let read = match session.boot().await {
@@ -173,8 +180,11 @@ impl Far {
 
     /// The same, with what was heard before the connection was lost.
     async fn heard(&mut self, invocation: &Invocation, guard: Option<&Guard>) -> Result<Collected, SshError> {
-        let kept = self.is_connected();
         let sudo = self.access.options.sudo.clone();
+        if self.to.is_local() {
+            return local::run(invocation, &sudo, guard).await;
+        }
+        let kept = self.is_connected();
         match self.session().await?.run(invocation, &sudo, guard).await {
             // The kept connection was dead, and nothing was run over it.
             Err(error) if kept && error.ran_nothing() => {
@@ -237,20 +247,7 @@ impl Far {
 impl Session {
     /// Runs a tool; with root's rights unless `sudo` says otherwise.
     async fn run(&self, invocation: &Invocation, sudo: &Sudo, guard: Option<&Guard>) -> Result<Collected, SshError> {
-        let rights = match sudo {
-            _ if self.settings.user == "root" => Rights::Own,
-            Sudo::Never => Rights::Own,
-            Sudo::Plain => Rights::Sudo,
-            Sudo::Password(_) => Rights::SudoPassword,
-        };
-        let line = match guard {
-            Some(guard) => recipe::far::guarded(invocation, rights, guard),
-            None => recipe::far::line(invocation, rights),
-        };
-        let stdin = match sudo {
-            Sudo::Password(secret) if line.wants_password => format!("{}\n", secret.text()),
-            _ => String::new(),
-        };
+        let (rights, line, stdin) = said(invocation, self.settings.user == "root", sudo, guard);
         let Collected { output, lost } = self.collect(&line.text, stdin, invocation.limit.duration()).await?;
         let answer = recipe::far::answer(output, rights).map_err(|denial| {
             let (host, user) = (self.settings.name.clone(), self.settings.user.clone());
@@ -282,4 +279,23 @@ impl Session {
         };
         read.map_err(|why| SshError::Unreadable { host: self.settings.name.clone(), why })
     }
+}
+
+/// With whose rights a tool is run, the line for it, and what is written to its standard input.
+pub(super) fn said(invocation: &Invocation, is_root: bool, sudo: &Sudo, guard: Option<&Guard>) -> (Rights, Line, String) {
+    let rights = match sudo {
+        _ if is_root => Rights::Own,
+        Sudo::Never => Rights::Own,
+        Sudo::Plain => Rights::Sudo,
+        Sudo::Password(_) => Rights::SudoPassword,
+    };
+    let line = match guard {
+        Some(guard) => recipe::far::guarded(invocation, rights, guard),
+        None => recipe::far::line(invocation, rights),
+    };
+    let stdin = match sudo {
+        Sudo::Password(secret) if line.wants_password => format!("{}\n", secret.text()),
+        _ => String::new(),
+    };
+    (rights, line, stdin)
 }

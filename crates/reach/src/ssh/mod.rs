@@ -8,6 +8,7 @@ mod exec;
 mod far;
 mod keys;
 mod known;
+mod local;
 mod many;
 mod pattern;
 mod performer;

@@ -443,8 +443,16 @@ impl Sim {
                 let force = force.then(|| Force { reason: "drill".to_owned() });
                 let options = Options { shutdown_timeout: timeout, on_timeout: policy, strict, force };
                 let by = Actor::User("anna".to_owned());
-                let request =
-                    Request { targets: vec![self.hosts[host].id], operation, options, rollout: None, run: None, wait: None, services: None, by };
+                let request = Request {
+                    targets: vec![self.hosts[host].id],
+                    operation,
+                    options,
+                    rollout: None,
+                    run: None,
+                    wait: None,
+                    services: None,
+                    by,
+                };
                 self.submit(controller, host, request);
             }
             What::Rollout(plan) => self.ask_rollout(controller, &plan),

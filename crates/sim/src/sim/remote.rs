@@ -166,7 +166,7 @@ impl Sim {
                 self.say_verdict(controller, host, delay, command, verdict);
             }
             Action::Reboot { .. } | Action::Shutdown { .. } => self.remote_boot_end(controller, host, command, late),
-            Action::Run { .. } => {
+            Action::Run { .. } | Action::Service { .. } => {
                 self.say_failed(controller, host, 0, command, ErrorCode::Unsupported, "nobody runs commands here");
             }
             Action::StopChild { child, grace, force } => {

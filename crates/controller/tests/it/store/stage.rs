@@ -104,6 +104,7 @@ pub(crate) fn track(index: u32, target: TargetId, outcome: Option<Outcome>) -> T
         steps: Vec::new(),
         children: Vec::new(),
         ran: None,
+        service: None,
     }
 }
 

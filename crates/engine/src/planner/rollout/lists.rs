@@ -78,6 +78,7 @@ impl<'a> Lists<'a> {
             list,
             vars,
             unfinished: target.unfinished.clone(),
+            service: None,
         })
     }
 

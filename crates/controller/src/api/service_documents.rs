@@ -1,0 +1,87 @@
+//! From what the engine shows of services to the documents of the REST dialect. Nothing is decided here.
+
+use engine::{Preview, ServiceView, View};
+use model::{Planner, Request};
+use protocol::rest::services::{PlannedService, ServiceDocument, ServiceRestartPreview, ServicesProgress};
+
+use super::{documents, rollout_documents};
+
+/// How far a restart of services is; `None` for anything else.
+pub(super) fn progress(view: &View) -> Option<Box<ServicesProgress>> {
+    (view.planner == Planner::Services).then(|| {
+        Box::new(ServicesProgress {
+            services: view.counts.total,
+            waiting: view.counts.waiting,
+            running: view.counts.running,
+            ended: rollout_documents::ended(&view.counts),
+            paused: view.paused.as_ref().map(rollout_documents::paused),
+            waits_until: view.waits_until,
+        })
+    })
+}
+
+/// The service of a track.
+pub(super) fn service(view: &ServiceView) -> ServiceDocument {
+    ServiceDocument {
+        id: view.id,
+        name: view.name.clone(),
+        unit: view.unit.clone(),
+        was_up: view.was_up,
+        invocation_before: view.invocation_before,
+        invocation_after: view.invocation_after,
+        reloaded: view.reloaded,
+        deployed: view.deployed,
+        migrated: view.migrated,
+        rolled_back: view.rolled_back,
+        attempt: view.attempt.map(|(attempt, _)| attempt),
+        attempts: view.attempt.map(|(_, attempts)| attempts),
+        soaks_until: view.soaks_until,
+        seen: view.seen.clone(),
+    }
+}
+
+/// What a request would lead to. `name` gives the name of a host.
+pub(super) fn preview(
+    request: &Request,
+    preview: &Preview,
+    name: impl Fn(model::TargetId) -> String,
+) -> Option<ServiceRestartPreview> {
+    let asked = request.services.as_deref()?;
+    let mut services = Vec::new();
+    for (track, index) in preview.waves.iter().flat_map(|wave| &wave.tracks).zip(0_u32..) {
+        let Some(service) = &track.service else { continue };
+        let of = asked.services.iter().find(|of| of.name == service.name);
+        services.push(PlannedService {
+            index,
+            service: service.name.clone(),
+            unit: service.unit.clone(),
+            host: name(track.target),
+            route: track.route,
+            after: track.after.clone(),
+            steps: track.steps.clone(),
+            soak_seconds: of.map_or(0, |of| of.timings.stabilization_period.as_secs()),
+            blockers: track.blockers.iter().map(documents::blocker).collect(),
+        });
+    }
+    Some(ServiceRestartPreview {
+        parallel: asked.parallel,
+        soak_seconds: soaks(&services, asked.parallel),
+        services,
+        irreversible: preview.irreversible.clone(),
+    })
+}
+
+/// What the soaks take in all, each service beginning when those that it waits for are over and there is room.
+fn soaks(services: &[PlannedService], parallel: u32) -> u64 {
+    let mut ends: Vec<u64> = Vec::with_capacity(services.len());
+    let mut busy: Vec<u64> = Vec::new();
+    for service in services {
+        let after = service.after.iter().filter_map(|index| ends.get(*index as usize)).max().copied().unwrap_or(0);
+        busy.sort_unstable();
+        let room = if parallel == 0 || busy.len() < parallel as usize { 0 } else { busy.remove(0) };
+        let end = after.max(room) + service.soak_seconds;
+        busy.push(end);
+        ends.push(end);
+    }
+    ends.into_iter().max().unwrap_or(0)
+}
