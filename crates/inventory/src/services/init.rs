@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{ServiceKind, is_service_name, is_unit_name};
+use engine::OrderError;
+use model::{Millis, Reload, Service, ServiceKind, Timings, is_service_name, is_unit_name};
 use toml::Value;
 
 use super::shape::{FILE, Holds, Key, Table};
-use super::{SERVICES_MAX, entry, order};
+use super::{SERVICES_MAX, entry};
 
 /// A unit that was found on a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,9 +88,8 @@ pub fn first_file(units: &[FoundUnit]) -> String {
         text += &format!("\nunit_prefix = {}\n", quoted(&prefix));
     }
     let (kept, cut) = dependencies(&guesses);
-    for (index, guess) in guesses.iter().enumerate() {
-        let names = |list: &[usize]| list.iter().map(|other| guesses[*other].name.clone()).collect::<Vec<_>>();
-        text += &service(guess, &prefix, names(&kept[index]), &names(&cut[index]));
+    for ((guess, kept), cut) in guesses.iter().zip(kept).zip(&cut) {
+        text += &service(guess, &prefix, kept, cut);
     }
     text += "\n# --- All keys ---\n";
     keys(&FILE, "", &mut text);
@@ -151,24 +151,37 @@ fn name(stem: &str, own: bool, taken: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// For each what it waits for, and what is left out of that because they would wait for each other.
-fn dependencies(guesses: &[Guess<'_>]) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
-    let index: BTreeMap<&str, usize> =
-        guesses.iter().enumerate().map(|(index, guess)| (guess.found.unit.as_str(), index)).collect();
-    let of = |(own, guess): (usize, &Guess<'_>)| -> Vec<usize> {
+/// For each what it waits for, by name, and what is left out of that because they would wait for each other.
+fn dependencies(guesses: &[Guess<'_>]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+    let names: BTreeMap<&str, &String> = guesses.iter().map(|guess| (guess.found.unit.as_str(), &guess.name)).collect();
+    let waiting = |guess: &Guess<'_>| {
         let named = guess.found.after.iter().chain(&guess.found.requires);
-        let found: BTreeSet<usize> = named.filter_map(|unit| index.get(unit.as_str()).copied()).collect();
-        found.into_iter().filter(|other| *other != own).collect()
+        let found: BTreeSet<&String> = named.filter_map(|unit| names.get(unit.as_str()).copied()).collect();
+        let dependencies = found.into_iter().filter(|name| **name != guess.name).cloned().collect();
+        Service {
+            name: guess.name.clone(),
+            unit: guess.found.unit.clone(),
+            kind: guess.kind,
+            host: None,
+            dependencies,
+            check: None,
+            interval: Millis::default(),
+            deploy: None,
+            migrate: None,
+            reload: Reload::Never,
+            timings: Timings::default(),
+        }
     };
-    let mut kept: Vec<Vec<usize>> = guesses.iter().enumerate().map(of).collect();
-    let mut cut = vec![Vec::new(); kept.len()];
-    while let Some(cycle) = order::cycle(&kept) {
-        let (Some(first), Some(last)) = (cycle.first(), cycle.last()) else { break };
-        // Each round takes out one dependency, so that this ends.
-        kept[*last].retain(|other| other != first);
-        cut[*last].push(*first);
+    let mut services: Vec<Service> = guesses.iter().map(waiting).collect();
+    let mut cut = vec![Vec::new(); services.len()];
+    // Each round takes out one dependency, so that this ends.
+    while let Err(OrderError::Cycle(names)) = engine::service_order(&services) {
+        let [.., last, first] = names.as_slice() else { break };
+        let Some(place) = services.iter().position(|service| service.name == *last) else { break };
+        services[place].dependencies.retain(|name| name != first);
+        cut[place].push(first.clone());
     }
-    (kept, cut)
+    (services.into_iter().map(|service| service.dependencies).collect(), cut)
 }
 
 fn service(guess: &Guess<'_>, prefix: &str, dependencies: Vec<String>, cut: &[String]) -> String {

@@ -5,7 +5,6 @@ mod endpoint;
 mod entry;
 mod error;
 mod init;
-mod order;
 mod paths;
 mod schema;
 mod shape;
@@ -27,7 +26,7 @@ pub use schema::schema;
 /// More than this in one file is no list of services, in bytes.
 const SIZE_MAX: usize = 4 << 20;
 /// More services than this are refused.
-pub const SERVICES_MAX: usize = 5_000;
+pub const SERVICES_MAX: usize = 1_000;
 
 /// What a services file says.
 #[derive(Clone, Debug, PartialEq)]

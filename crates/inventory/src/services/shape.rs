@@ -200,7 +200,7 @@ const DEPLOY: Table = Table {
         key(
             "source",
             Holds::Text,
-            "The new tree, unless --deploy-path names another one. A relative path lies under --deploy-path.",
+            "The new tree. With --deploy-path it is there: for one service that path itself, for several a folder in it, called as this relative path or as the service.",
             "\"/tmp/deploy/sso-api\"",
         ),
         key("destination", Holds::Text, "Where the service runs from. Replaced whole.", "\"/var/www/sso/backend-api\""),

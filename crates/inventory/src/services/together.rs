@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::OrderError;
 use model::{Service, is_unit_name};
 
 use super::entry::Entry;
 use super::error::{Problem, Wrong};
-use super::order::{self, share_a_host};
 use super::paths;
 use crate::spelling;
 
@@ -15,6 +15,11 @@ pub(super) fn check(entries: &[Entry], problems: &mut Vec<Problem>) {
     destinations(entries, problems);
     let sound = dependencies(entries, problems);
     cycles(entries, sound, problems);
+}
+
+/// Without a host a service runs on every host.
+fn share_a_host(one: &Service, other: &Service) -> bool {
+    one.host.is_none() || other.host.is_none() || one.host == other.host
 }
 
 fn units(entries: &[Entry], problems: &mut Vec<Problem>) {
@@ -79,13 +84,11 @@ fn dependencies(entries: &[Entry], problems: &mut Vec<Problem>) -> Vec<Vec<Strin
 /// One cycle after the other, until none is left.
 fn cycles(entries: &[Entry], sound: Vec<Vec<String>>, problems: &mut Vec<Problem>) {
     let with = |(entry, dependencies): (&Entry, Vec<String>)| Service { dependencies, ..entry.service.clone() };
-    let services: Vec<Service> = entries.iter().zip(sound).map(with).collect();
-    let mut edges = order::edges(&services);
-    while let Some(cycle) = order::cycle(&edges) {
-        let Some(first) = cycle.first().copied() else { break };
-        let names = cycle.iter().chain([&first]).map(|index| services[*index].name.clone()).collect();
+    let mut services: Vec<Service> = entries.iter().zip(sound).map(with).collect();
+    while let Err(OrderError::Cycle(names)) = engine::service_order(&services) {
+        let Some(first) = services.iter().position(|service| names.first() == Some(&service.name)) else { break };
         problems.push(entries[first].spot.problem(Wrong::Cycle(names)));
         // As if the first of them waited for nothing: a cycle that shares nothing with it is found, too.
-        edges[first].clear();
+        services[first].dependencies.clear();
     }
 }

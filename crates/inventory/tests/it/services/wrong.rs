@@ -188,7 +188,7 @@ fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
 #[test]
 fn too_much_is_refused() {
     let many: String = (0..=inventory::services::SERVICES_MAX).map(|n| format!("[service.s{n}]\n")).collect();
-    assert_eq!(error(&many), "reveille.toml:5001: service.s5000: more than 5000 services; split the file");
+    assert_eq!(error(&many), "reveille.toml:1001: service.s1000: more than 1000 services; split the file");
     assert_eq!(error(&" ".repeat(5 << 20)), "reveille.toml is larger than 4 MiB: that is no list of services");
     // As many as are taken, each waiting for the one before it.
     let chain = |n: usize| if n == 0 { String::new() } else { format!("dependencies = [\"s{}\"]\n", n - 1) };
