@@ -47,6 +47,7 @@ impl List {
             list: 0,
             vars: self.vars.clone(),
             unfinished: self.unfinished.clone(),
+            service: None,
         };
         Plan { planner: Planner::Rollout, lists: vec![steps], waves: vec![Wave { approval: false, tracks: vec![track] }] }
     }

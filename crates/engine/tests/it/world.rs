@@ -129,7 +129,11 @@ impl Host {
                 }
                 Action::Reboot { .. } => self.reboot(),
                 Action::Run { .. } => self.runs += 1,
-                Action::Shutdown { .. } | Action::Probe { .. } | Action::Check { .. } | Action::Observe { .. } => {}
+                Action::Shutdown { .. }
+                | Action::Probe { .. }
+                | Action::Check { .. }
+                | Action::Observe { .. }
+                | Action::Service { .. } => {}
                 Action::Drain { drain, .. } => {
                     for name in names(drain) {
                         // What is out of service already stays as it is.

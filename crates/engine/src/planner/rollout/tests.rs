@@ -159,6 +159,12 @@ fn steps_of(plan: &Plan, host: &str) -> String {
             StepAction::Reboot { .. } => text.push_str("reboot"),
             StepAction::Shutdown { .. } => text.push_str("shutdown"),
             StepAction::Run { run, limit } => write!(text, "run {run} for {limit}").unwrap(),
+            StepAction::Inspect { .. }
+            | StepAction::BackUp { .. }
+            | StepAction::Deploy { .. }
+            | StepAction::Migrate { .. }
+            | StepAction::Restart { .. }
+            | StepAction::Watch { .. } => panic!("no rollout does {:?}", step.action),
         }
         writeln!(text, ", limit {}", step.limit).unwrap();
     }
