@@ -48,7 +48,13 @@ impl Small {
 
 /// All of them, in the order of S3's example (S3-60), with `profile.api`, which S3 names among the dependencies of the last one.
 pub const SMALL: [Small; 4] = [
-    Small { name: "sso.api", unit: "lilith-sso-api.service", port: 3001, reloads: false, after: &["sso.postgresql", "sso.redis"] },
+    Small {
+        name: "sso.api",
+        unit: "lilith-sso-api.service",
+        port: 3001,
+        reloads: false,
+        after: &["sso.postgresql", "sso.redis"],
+    },
     Small { name: "merchant.api", unit: "lilith-merchant-api.service", port: 3002, reloads: true, after: &["sso.api"] },
     Small { name: "profile.api", unit: "lilith-profile-api.service", port: 3003, reloads: true, after: &["sso.api"] },
     Small {
