@@ -4,9 +4,9 @@ use model::{
     Check, CheckKind, Deploy, Migrate, Millis, Reload, Service, ServiceKind, Timings, is_file_name, is_service_name, is_unit_name,
 };
 
+use super::endpoint;
 use super::error::{Problem, Wrong};
 use super::written::{Fields, Said, Spot};
-use super::{endpoint, paths};
 
 /// A service, and where what others have to agree with was written.
 pub(super) struct Entry {
