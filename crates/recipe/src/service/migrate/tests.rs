@@ -45,6 +45,8 @@ fn s3_86_87_it_is_run_once_in_its_folder_and_a_repeat_tells_the_same() {
 #[test]
 fn of_many_at_the_same_time_one_runs_it() {
     let host = Host::new();
+    // All of them have seen that there is no claim when the first one makes it.
+    host.tool("mkdir", "sleep 0.3; PATH=/usr/bin:/bin; exec mkdir \"$@\"");
     let verb = migration(&host, 1, "echo x >> runs; sleep 0.5; echo done", Millis::secs(20));
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..6).map(|_| scope.spawn(|| ran(&host.perform(&verb)))).collect();
