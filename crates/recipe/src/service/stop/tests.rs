@@ -22,6 +22,7 @@ fn it_is_killed_only_when_its_time_is_over() {
     assert!(seen.detail.contains("was killed"), "{seen:?}");
     assert_eq!(host.asked(), ["systemctl stop -- web.service", "systemctl kill --signal=SIGKILL -- web.service"]);
     host.state("active", "active");
+    host.state("sub", "running");
     host.state("script", "case $1 in stop | kill) echo 'no' >&2; exit 1;; esac");
     let (code, words) = why(&host.perform(&STOP));
     assert!(code == ErrorCode::NotObserved && words.contains("still active (running) after SIGKILL; no"), "{words}");
