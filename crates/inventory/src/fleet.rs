@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use crate::lines::Lines;
 use crate::{Address, Host, InventoryError, Place, Source, spelling};
 
 /// Keys of a fleet file that are not the engine's.
@@ -141,25 +142,4 @@ fn host(name: String, entry: Entry, place: Place) -> Result<Host, InventoryError
     }
     spelling::sound(&name, &labels, &place)?;
     Ok(Host { address, identity: None, labels, place })
-}
-
-/// Where each line of a file begins.
-struct Lines<'a> {
-    file: &'a str,
-    starts: Vec<usize>,
-}
-
-impl<'a> Lines<'a> {
-    fn of(source: &'a Source) -> Self {
-        let ends = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { file: &source.name, starts: std::iter::once(0).chain(ends).collect() }
-    }
-
-    fn at(&self, byte: usize) -> u64 {
-        u64::try_from(self.starts.partition_point(|start| *start <= byte)).unwrap_or(0)
-    }
-
-    fn place_of(&self, line: u64) -> Place {
-        Place { file: self.file.to_owned(), line }
-    }
 }

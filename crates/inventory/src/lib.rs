@@ -1,10 +1,13 @@
-//! Files in which hosts are listed: our own `fleet.toml`, and Ansible's INI and YAML. Texts in, hosts out: nothing is read here.
+//! Files in which hosts are listed: our own `fleet.toml`, and Ansible's INI and YAML; and `reveille.toml`, which lists services. Texts
+//! in, hosts and services out: nothing is read here.
 
 mod address;
 mod ansible;
 mod error;
 mod fleet;
+mod lines;
 mod merge;
+pub mod services;
 mod spelling;
 
 use std::collections::BTreeMap;

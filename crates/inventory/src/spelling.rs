@@ -1,4 +1,4 @@
-//! Names and labels that selectors can name.
+//! Names and labels that selectors can name; and what somebody who slipped may have meant.
 
 use model::Labels;
 
@@ -17,6 +17,36 @@ pub(crate) fn sound(name: &str, labels: &Labels, place: &Place) -> Result<(), In
         None => Ok(()),
         Some((key, value)) => {
             Err(InventoryError::Label { place: place.clone(), host: name.to_owned(), key: key.clone(), value: value.clone() })
+        }
+    }
+}
+
+/// The one of `known` that was probably meant; `None` when all of them are far from it.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let far = word.chars().count().div_ceil(3).clamp(1, 3);
+    let word = word.to_lowercase();
+    let slips = known.into_iter().map(|other| (strsim::osa_distance(&word, &other.to_lowercase()), other));
+    slips.filter(|(slips, _)| *slips <= far).min().map(|(_, other)| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_is_near_and_another_word_is_not() {
+        let known = ["unit", "kind", "dependencies", "health_check"];
+        for (word, meant) in [
+            ("untis", Some("unit")),
+            ("unti", Some("unit")),
+            ("health-check", Some("health_check")),
+            ("dependency", Some("dependencies")),
+            ("HEALTH_CHECK", Some("health_check")),
+            ("requires", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, known), meant, "{word:?}");
         }
     }
 }

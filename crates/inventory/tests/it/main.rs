@@ -4,6 +4,7 @@
 
 mod ansible;
 mod fleet;
+mod services;
 
 use inventory::{Inventory, InventoryError, Source};
 
