@@ -10,6 +10,7 @@ use crate::drain::{self, Goal};
 use crate::lxd::Lxd;
 use crate::power::Power;
 use crate::sandbox::{self, Sandbox};
+use crate::service;
 use crate::{Invocation, Next, Output, Script, Steps, Verdict};
 
 /// The kind of a host: decides which tools it is driven with.
@@ -32,11 +33,14 @@ pub const HOOKS_DIR: &str = "/etc/reveille/hooks";
 
 /// The actions that a host of this kind can perform.
 pub fn supported_actions(kind: &HostKind) -> BTreeSet<ActionKind> {
+    use ActionKind::{BackUp, Deploy, Inspect, Migrate, Restart, Restore, Revert, StopUnit, Watch};
     use ActionKind::{Check, Drain, Observe, Probe, Reboot, Run, Shutdown, StartChild, StopChild, Undrain};
+    let both = [Probe, Check, Observe, Drain, Undrain, StopChild, StartChild, Reboot, Shutdown];
+    let services = [Inspect, Watch, BackUp, Deploy, Migrate, Restart, StopUnit, Revert, Restore];
     match kind {
-        HostKind::Systemd => [Probe, Check, Observe, Drain, Undrain, StopChild, StartChild, Reboot, Shutdown, Run].into(),
+        HostKind::Systemd => both.into_iter().chain(services).chain([Run]).collect(),
         // Commands over SSH are run without an engine, with the right of whoever logs in.
-        HostKind::Shell => [Probe, Check, Observe, Drain, Undrain, StopChild, StartChild, Reboot, Shutdown].into(),
+        HostKind::Shell => both.into_iter().chain(services).collect(),
         HostKind::Sandbox { .. } => [Probe, StopChild, StartChild, Reboot, Shutdown, Run].into(),
     }
 }
@@ -62,6 +66,7 @@ pub fn perform(kind: &HostKind, host: TargetId, hooks: &str, action: &Action) ->
         Action::Observe { drain } => return drain::script(drain, Goal::Look, hooks, Millis(0)),
         Action::Drain { drain, grace, force } => return drain::script(drain, Goal::Out { force: *force }, hooks, *grace),
         Action::Undrain { drain, prior, limit, .. } => return drain::script(drain, Goal::Prior(prior.clone()), hooks, *limit),
+        Action::Service { unit, verb } => return service::script(&service::Places::default(), unit, verb, hooks),
     };
     match (kind, child.kind) {
         (HostKind::Systemd | HostKind::Shell, ChildKind::Lxd) => {

@@ -1,5 +1,7 @@
 //! Checks that are made on the host itself. One that cannot be made does not hold, and says why (G5).
 
+mod network;
+
 use std::collections::VecDeque;
 
 use model::{Check, CheckKind, CheckResult, ErrorCode, Millis};
@@ -16,8 +18,18 @@ const GENERATION: usize = 64;
 /// Makes these checks, one after the other; one result for each, in their order. Those of another site do not hold.
 /// `hooks` is the folder of named hooks.
 pub fn checks(hooks: &str, checks: &[Check]) -> Script<Vec<CheckResult>> {
+    make(hooks, checks, false)
+}
+
+/// As [`checks()`], with all of them made on the host, those over the network, too: a service may answer to its own host only.
+pub(crate) fn checks_here(hooks: &str, checks: &[Check]) -> Script<Vec<CheckResult>> {
+    make(hooks, checks, true)
+}
+
+fn make(hooks: &str, checks: &[Check], here: bool) -> Script<Vec<CheckResult>> {
     Script::new(Make {
         hooks: hooks.to_owned(),
+        here,
         checks: checks.iter().cloned().collect(),
         said: Vec::new(),
         begun: None,
@@ -34,6 +46,8 @@ enum Step {
 
 struct Make {
     hooks: String,
+    /// Checks over the network are made on the host.
+    here: bool,
     checks: VecDeque<Check>,
     /// What the runs of the first check have said so far.
     said: Vec<Output>,
@@ -54,7 +68,12 @@ impl Steps<Vec<CheckResult>> for Make {
             let step = if cut_off || (left == Millis(0) && self.said.is_empty()) {
                 Step::Fails(format!("no answer within {}", check.limit))
             } else {
-                step(&check.kind, &self.hooks, &self.said, left.max(Millis(1))).unwrap_or_else(|t| Step::Fails(t.why))
+                let (kind, left) = (&check.kind, left.max(Millis(1)));
+                let made = match self.here.then(|| network::step(kind, &self.said, left)).flatten() {
+                    Some(made) => made,
+                    None => step(kind, &self.hooks, &self.said, left),
+                };
+                made.unwrap_or_else(|t| Step::Fails(t.why))
             };
             let (passed, detail) = match step {
                 Step::Run(_) if left == Millis(0) => (false, format!("no answer within {}", check.limit)),

@@ -23,6 +23,7 @@ mod required;
 mod run;
 mod sandbox;
 mod script;
+mod service;
 mod sync;
 #[cfg(test)]
 mod testing;
@@ -34,5 +35,6 @@ pub use drain::check_state;
 pub use reading::{Before, HostReading, read_host};
 pub use run::{COMMANDS_DIR, command};
 pub use script::{Invocation, Next, Output, Script, Steps, Verdict};
+pub use service::{ListedUnit, ServiceHelp, list_units, manual_rollback, service_help};
 pub use sync::{Missing, missing};
 pub use words::ends_boot;

@@ -13,7 +13,7 @@ use crate::{Invocation, Next, Output, Script, Steps, Verdict};
 
 pub(crate) use containers::{inspect, program, read_inspected};
 pub(crate) use hook::{Hook, ask_safe, safe, safe_as};
-pub(crate) use units::{Unit, read_units, show};
+pub(crate) use units::{Unit, read_all_units, read_units, show};
 
 /// Between two looks.
 const PAUSE: Millis = Millis(1000);

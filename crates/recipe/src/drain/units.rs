@@ -70,6 +70,16 @@ pub(crate) fn show(units: &[String], more: &[&str], limit: Millis) -> Result<Inv
 
 /// One block for each unit that was asked for, in that order.
 pub(crate) fn read_units(asked: usize, output: &Output) -> Result<Vec<Unit>, String> {
+    let units = read_all_units(output)?;
+    if units.len() == asked {
+        Ok(units)
+    } else {
+        Err(format!("systemctl show: unreadable answer: {} units, not {asked}", units.len()))
+    }
+}
+
+/// One block for each unit that there is, at least one.
+pub(crate) fn read_all_units(output: &Output) -> Result<Vec<Unit>, String> {
     let text = answer::stdout("systemctl show", output)?;
     let unreadable = |what: &str| format!("systemctl show: unreadable answer: {what}");
     if !text.ends_with('\n') {
@@ -86,7 +96,7 @@ pub(crate) fn read_units(asked: usize, output: &Output) -> Result<Vec<Unit>, Str
         }
         units.push(unit);
     }
-    if units.len() == asked { Ok(units) } else { Err(unreadable(&format!("{} units, not {asked}", units.len()))) }
+    Ok(units)
 }
 
 impl Units {

@@ -1,0 +1,130 @@
+use model::ServiceVerb;
+
+use super::super::tests::{Host, Mounted, UNIT, key, seen, tree, why};
+use super::*;
+
+fn back_up(n: u128) -> ServiceVerb {
+    ServiceVerb::BackUp { key: key(n) }
+}
+
+fn restore(n: u128) -> ServiceVerb {
+    ServiceVerb::Restore { key: key(n), start: false, grace: Millis::secs(5) }
+}
+
+#[test]
+fn s3_12_13_a_unit_file_and_its_drop_ins_are_copied_beside_it() {
+    for shell in crate::testing::shells() {
+        let host = Host::with(&shell);
+        host.write("units/web.service.d/limits.conf", "[Service]\nLimitNOFILE=9\n");
+        host.state("drop_ins", "/usr/lib/systemd/system/service.d/all.conf");
+        let seen = host.seen(&back_up(1));
+        assert!(seen.changed && seen.detail.contains("not copied, as they lie elsewhere: /usr/lib"), "{}", seen.detail);
+        assert_eq!(host.read("units/web.service.backup"), "[Service]\nExecStart=/old\n");
+        assert_eq!(host.read("units/web.service.d.backup/limits.conf"), "[Service]\nLimitNOFILE=9\n");
+        let before = host.tree("units");
+        assert!(!before.contains(".new") && !before.contains(".part") && !before.contains(".making"), "{before}");
+        // A repeat changes nothing, even after the unit file was replaced.
+        host.write("units/web.service", "new");
+        assert!(host.seen(&back_up(1)).changed);
+        assert_eq!(
+            host.tree("units"),
+            before.replace("[Service]\nExecStart=/old web.service.backup", "new web.service.backup").replacen(
+                "web.service:644=[Service]\nExecStart=/old",
+                "web.service:644=new",
+                1
+            )
+        );
+    }
+}
+
+#[test]
+fn a_backup_of_another_run_is_kept_and_one_that_was_changed_is_not_used() {
+    let host = Host::new();
+    host.seen(&back_up(1));
+    host.write("units/web.service", "second");
+    let seen = host.seen(&back_up(2));
+    assert!(seen.detail.contains(&format!("the backup of {} is kept as", key(1))), "{}", seen.detail);
+    assert_eq!(host.read("units/web.service.backup"), "second");
+    assert_eq!(host.read("units/web.service.backup.previous"), "[Service]\nExecStart=/old\n");
+    assert!(host.read("units/web.service.backup.of.previous").contains(&key(1).to_string()));
+    host.write("units/web.service.backup", "by hand");
+    let (code, words) = why(&host.perform(&back_up(2)));
+    assert!(code == ErrorCode::ToolFailed && words.contains("is not what was copied"), "{words}");
+    let (code, _) = why(&host.perform(&restore(2)));
+    assert_eq!(code, ErrorCode::ToolFailed);
+    assert_eq!(host.read("units/web.service"), "second");
+}
+
+#[test]
+fn a_backup_that_a_person_made_is_kept_too() {
+    let host = Host::new();
+    host.write("units/web.service.backup", "by hand");
+    let seen = host.seen(&back_up(1));
+    assert!(seen.detail.contains("a backup of somebody else is kept as"), "{}", seen.detail);
+    assert_eq!(host.read("units/web.service.backup.previous"), "by hand");
+}
+
+/// Killed anywhere, it is made again; and what was there before is never lost.
+#[test]
+fn a_backup_that_was_killed_anywhere_is_made_anew() {
+    let mut faults = 0;
+    for stop in 1..100 {
+        let struck = {
+            let host = Host::new();
+            host.write("units/web.service.d/a.conf", "a");
+            host.seen(&back_up(1));
+            let first = host.read("units/web.service.backup.of");
+            host.write("units/web.service", "second");
+            host.write("units/web.service.d/a.conf", "b");
+            let struck = host.killed(&back_up(2), stop);
+            faults += u32::from(struck);
+            host.seen(&back_up(2));
+            assert_eq!(host.read("units/web.service.backup"), "second", "{stop}");
+            assert_eq!(host.read("units/web.service.d.backup/a.conf"), "b", "{stop}");
+            assert_eq!(host.read("units/web.service.backup.previous"), "[Service]\nExecStart=/old\n", "{stop}");
+            assert_eq!(host.read("units/web.service.d.backup.previous/a.conf"), "a", "{stop}");
+            assert_eq!(host.read("units/web.service.backup.of.previous"), first, "{stop}");
+            let left = host.tree("units");
+            assert!(!left.contains(".new") && !left.contains(".making"), "{stop}: {left}");
+            struck
+        };
+        if !struck {
+            break;
+        }
+    }
+    assert!(faults > 20, "{faults}");
+}
+
+#[test]
+fn a_disk_that_is_full_or_may_not_be_written_leaves_nothing_half_made() {
+    let host = Host::new();
+    let text = host.read("units/web.service");
+    let Some(mounted) = Mounted::at(host.at("units"), "size=16k") else { return };
+    host.write("units/web.service", &text);
+    host.write("units/dust", &"x".repeat(4096));
+    host.write("units/more", &"x".repeat(4096));
+    let before = host.tree("units");
+    let (code, words) = why(&host.perform(&back_up(1)));
+    assert!(code == ErrorCode::ToolFailed && words.contains("No space left"), "{words}");
+    assert_eq!(host.tree("units"), before);
+    std::fs::remove_file(host.at("units/dust")).unwrap();
+    std::fs::remove_file(host.at("units/more")).unwrap();
+    mounted.remount("remount,ro");
+    let before = host.tree("units");
+    let (code, words) = why(&host.perform(&back_up(1)));
+    assert!(code == ErrorCode::ToolFailed && words.contains("Read-only file system"), "{words}");
+    assert_eq!(host.tree("units"), before);
+    // Nothing is to be put back, so that it may be as it is.
+    assert!(!host.seen(&restore(1)).changed);
+}
+
+#[test]
+fn a_unit_without_a_file_has_nothing_to_back_up() {
+    let host = Host::new();
+    host.state("fragment", "");
+    assert_eq!(why(&host.perform(&back_up(1))).0, ErrorCode::NotFound);
+    host.state("fragment", &host.path("units/gone.service"));
+    assert_eq!(why(&host.perform(&back_up(1))).0, ErrorCode::ToolFailed);
+    assert_eq!(tree(&host.at("units")), "web.service:644=[Service]\nExecStart=/old");
+    assert!(seen(&host.perform(&ServiceVerb::Inspect { checks: vec![] })).unit.is_up(), "{UNIT}");
+}

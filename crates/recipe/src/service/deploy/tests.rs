@@ -1,0 +1,325 @@
+use std::os::unix::fs::{MetadataExt as _, symlink};
+
+use model::ServiceVerb;
+
+use super::super::tests::{Host, Mounted, key, why};
+use super::*;
+
+const OLD: &str = "a:644=old bin/755(run:644=old) env:644=secret logs/755(1:644=line) only-old:644=old unit:644=first";
+const NEW: &str = "a:644=new bin/755(run:644=old) env:644=secret logs/755(1:644=line) only-new:644=new unit:644=second";
+
+/// The way in which the destination lies there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Tree,
+    Link,
+}
+
+fn host(way: Way) -> Host {
+    let host = Host::new();
+    let old = if way == Way::Link { "releases/1" } else { "app/web" };
+    for (name, text) in
+        [("a", "old"), ("bin/run", "old"), ("env", "secret"), ("logs/1", "line"), ("only-old", "old"), ("unit", "first")]
+    {
+        host.write(&format!("{old}/{name}"), text);
+    }
+    if way == Way::Link {
+        std::fs::create_dir(host.at("app")).unwrap();
+        symlink(host.at("releases/1"), host.at("app/web")).unwrap();
+    }
+    for (name, text) in
+        [("a", "new"), ("bin/run", "old"), ("env", "default"), ("logs/2", "other"), ("only-new", "new"), ("unit", "second")]
+    {
+        host.write(&format!("source/{name}"), text);
+    }
+    host
+}
+
+fn deploy_of(host: &Host) -> Deploy {
+    Deploy {
+        source: host.path("source/"),
+        destination: host.path("app/web"),
+        exclude: vec!["logs/".into()],
+        keep: vec!["env".into(), "not-there".into()],
+        unit_file: Some("unit".into()),
+    }
+}
+
+fn deploy(host: &Host, n: u128) -> ServiceVerb {
+    ServiceVerb::Deploy { key: key(n), deploy: deploy_of(host), limit: Millis::secs(60) }
+}
+
+fn revert(host: &Host, n: u128) -> ServiceVerb {
+    ServiceVerb::Revert { key: key(n), deploy: deploy_of(host), limit: Millis::secs(60) }
+}
+
+#[test]
+fn s3_14_a_new_tree_takes_the_place_of_the_old_one_whole_and_back() {
+    for shell in crate::testing::shells() {
+        for way in [Way::Tree, Way::Link] {
+            let mut host = host(way);
+            host.shell.clone_from(&shell);
+            let inode = std::fs::metadata(host.at("app/web")).unwrap().ino();
+            let seen = host.seen(&deploy(&host, 1));
+            assert!(seen.changed && seen.detail.contains("app/web"), "{seen:?}");
+            assert_eq!(host.tree("app/web"), NEW, "{way:?}");
+            assert_eq!(host.read("units/web.service"), "second");
+            assert_eq!(host.asked(), ["systemctl daemon-reload"]);
+            let again = host.seen(&deploy(&host, 1));
+            assert!(again.changed, "a repeat tells the same");
+            assert_eq!(host.asked().len(), 1, "and does nothing");
+            let seen = host.seen(&revert(&host, 1));
+            assert!(seen.changed && seen.detail.contains("/failed"), "{seen:?}");
+            assert_eq!((host.tree("app/web").as_str(), std::fs::metadata(host.at("app/web")).unwrap().ino()), (OLD, inode));
+            assert_eq!(host.at("app/web").is_symlink(), way == Way::Link);
+            assert!(host.seen(&revert(&host, 1)).changed);
+            assert_eq!(host.tree("app/web"), OLD);
+            let late = why(&host.perform(&deploy(&host, 1)));
+            assert_eq!(late.0, ErrorCode::Refused, "{late:?}");
+            // And again for another run.
+            assert!(host.seen(&deploy(&host, 2)).changed);
+            assert_eq!(host.tree("app/web"), NEW);
+            assert!(!host.at("app/web.reveille").join(key(1).to_string()).exists(), "older trees are removed");
+        }
+    }
+}
+
+#[test]
+fn the_same_tree_again_is_no_change() {
+    for way in [Way::Tree, Way::Link] {
+        let host = host(way);
+        host.seen(&deploy(&host, 1));
+        let before = host.tree("app/web");
+        let seen = host.seen(&deploy(&host, 2));
+        assert!(!seen.changed, "{seen:?}");
+        assert!(!host.seen(&revert(&host, 2)).changed);
+        assert_eq!(host.tree("app/web"), before);
+        assert_eq!(host.asked().len(), 1);
+        // The old tree of the run that changed something is still there.
+        assert!(host.seen(&revert(&host, 1)).changed);
+        assert_eq!(host.tree("app/web"), OLD);
+        // A unit file alone is a change.
+        host.seen(&deploy(&host, 3));
+        host.write("units/web.service", "by hand");
+        assert!(host.seen(&deploy(&host, 4)).changed);
+        assert_eq!(host.read("units/web.service"), "second");
+        // So is a mode alone; a time is none.
+        std::fs::set_permissions(host.at("source/a"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        host.write("source/only-new", "new");
+        assert!(host.seen(&deploy(&host, 5)).changed);
+        host.write("source/only-new", "new");
+        assert!(!host.seen(&deploy(&host, 6)).changed);
+    }
+}
+
+#[test]
+fn a_first_deploy_has_no_old_tree_and_is_taken_back_to_nothing() {
+    let host = host(Way::Tree);
+    std::fs::remove_dir_all(host.at("app")).unwrap();
+    assert!(host.seen(&deploy(&host, 1)).changed);
+    let first = "a:644=new bin/755(run:644=old) env:644=default only-new:644=new unit:644=second";
+    assert_eq!(host.tree("app/web"), first, "what is kept comes from the source once, what is excluded never");
+    let seen = host.seen(&revert(&host, 1));
+    assert!(seen.changed && !host.at("app/web").exists(), "{seen:?}");
+    assert!(host.seen(&revert(&host, 1)).changed);
+}
+
+#[test]
+fn the_old_tree_is_never_written_to() {
+    let host = host(Way::Tree);
+    // The same size and time, other rights: in place this would change the old file.
+    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(1000);
+    for name in ["app/web/bin/run", "source/bin/run"] {
+        std::fs::File::options().write(true).open(host.at(name)).unwrap().set_modified(time).unwrap();
+    }
+    std::fs::set_permissions(host.at("source/bin/run"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    host.seen(&deploy(&host, 1));
+    assert_eq!(host.tree(&format!("app/web.reveille/{}/old", key(1))), OLD);
+    // What is kept is the same file in both, so that nothing that is written to it is lost.
+    let ino = |name: String| std::fs::metadata(host.at(&name)).unwrap().ino();
+    assert_eq!(ino("app/web/env".into()), ino(format!("app/web.reveille/{}/old/env", key(1))));
+}
+
+/// From every point at which it is killed a repeat completes it, and a revert brings the old tree back, never a mixture.
+#[test]
+fn killed_anywhere_a_repeat_completes_it_and_a_revert_brings_the_old_tree_back() {
+    for way in [Way::Tree, Way::Link] {
+        let mut faults = 0;
+        for stop in 1..150 {
+            let host = host(way);
+            let struck = host.killed(&deploy(&host, 1), stop);
+            faults += u32::from(struck);
+            let left = host.tree("app/web");
+            assert!(left == OLD || left == NEW, "{way:?} {stop}: {left}");
+            if stop % 2 == 0 {
+                host.seen(&deploy(&host, 1));
+                assert_eq!(host.tree("app/web"), NEW, "{way:?} {stop}");
+                assert_eq!(host.read("units/web.service"), "second");
+            }
+            let seen = host.seen(&revert(&host, 1));
+            assert_eq!(host.tree("app/web"), OLD, "{way:?} {stop}");
+            assert_eq!(seen.changed, left == NEW || stop % 2 == 0, "{way:?} {stop}: {seen:?}");
+            let stage = host.at("app/web.reveille").join(key(1).to_string());
+            assert!(!stage.join("new").exists() && !stage.join("old").exists(), "{way:?} {stop}");
+            if !struck {
+                break;
+            }
+        }
+        assert!(faults > 20, "{way:?}: {faults}");
+    }
+}
+
+#[test]
+fn a_revert_that_was_killed_anywhere_is_completed_by_the_next() {
+    for way in [Way::Tree, Way::Link] {
+        let mut faults = 0;
+        for stop in 1..60 {
+            let host = host(way);
+            host.seen(&deploy(&host, 1));
+            let struck = host.killed(&revert(&host, 1), stop);
+            faults += u32::from(struck);
+            let left = host.tree("app/web");
+            assert!(left == OLD || left == NEW, "{way:?} {stop}: {left}");
+            let seen = host.seen(&revert(&host, 1));
+            assert!(seen.changed, "{way:?} {stop}: {seen:?}");
+            assert_eq!(host.tree("app/web"), OLD, "{way:?} {stop}");
+            if !struck {
+                break;
+            }
+        }
+        assert!(faults > 8, "{way:?}: {faults}");
+    }
+}
+
+/// Where two names cannot be exchanged at once there is a moment without a tree; still it is the old one or the new one.
+#[test]
+fn without_an_exchange_it_is_two_renames_and_killed_between_them_it_is_completed() {
+    let mut without = 0;
+    for stop in 1..150 {
+        let host = host(Way::Tree);
+        host.tool("perl", "exit 1");
+        // The counted perl would be the real one.
+        let struck = {
+            host.tool("uname", "echo other");
+            let path = host.path("bin");
+            host.killed_with(&deploy(&host, 1), stop, &path)
+        };
+        let left = host.tree("app/web");
+        without += u32::from(left == "none");
+        assert!(left == OLD || left == NEW || left == "none", "{stop}: {left}");
+        if stop % 2 == 0 {
+            host.seen(&deploy(&host, 1));
+            assert_eq!(host.tree("app/web"), NEW, "{stop}");
+            for back in 1..10 {
+                host.killed_with(&revert(&host, 1), back, &host.path("bin"));
+            }
+        }
+        host.seen(&revert(&host, 1));
+        assert_eq!(host.tree("app/web"), OLD, "{stop}");
+        if !struck {
+            break;
+        }
+    }
+    assert!(without > 0, "the moment between the renames was struck");
+}
+
+#[test]
+fn a_disk_that_gets_full_leaves_the_old_tree_and_no_stage() {
+    let host = host(Way::Tree);
+    let Some(_mounted) = Mounted::at(host.at("small"), "size=256k") else { return };
+    host.write("small/web/a", "old");
+    for n in 0..8 {
+        host.write(&format!("source/big{n}"), &"x".repeat(60_000));
+    }
+    let to = Deploy { destination: host.path("small/web"), ..deploy_of(&host) };
+    let verb = ServiceVerb::Deploy { key: key(1), deploy: to, limit: Millis::secs(60) };
+    let (code, words) = why(&host.perform(&verb));
+    assert!(code == ErrorCode::ToolFailed && words.contains("No space left"), "{words}");
+    assert_eq!(host.tree("small/web"), "a:644=old");
+    assert_eq!(host.tree("small/web.reveille"), "lock:644=");
+    assert_eq!(host.read("units/web.service"), "[Service]\nExecStart=/old\n");
+}
+
+#[test]
+fn a_unit_file_that_cannot_be_installed_leaves_a_deploy_that_a_repeat_completes() {
+    let host = host(Way::Tree);
+    host.state("script", "case $1 in daemon-reload) echo 'no bus' >&2; exit 1;; esac");
+    let (code, words) = why(&host.perform(&deploy(&host, 1)));
+    assert!(code == ErrorCode::ToolFailed && words.contains("no bus"), "{words}");
+    host.state("script", ":");
+    assert!(host.seen(&deploy(&host, 1)).changed);
+    assert_eq!(host.asked().len(), 2);
+}
+
+#[test]
+fn nothing_is_done_without_a_source_or_with_paths_that_lead_elsewhere() {
+    let host = host(Way::Tree);
+    let good = deploy_of(&host);
+    let before = host.tree("app");
+    let code = |deploy: Deploy| why(&host.perform(&ServiceVerb::Deploy { key: key(1), deploy, limit: Millis::secs(9) })).0;
+    assert_eq!(code(Deploy { source: host.path("nowhere"), ..good.clone() }), ErrorCode::NotFound);
+    assert_eq!(code(Deploy { source: host.path("source/a"), ..good.clone() }), ErrorCode::ToolFailed);
+    assert_eq!(code(Deploy { unit_file: Some("nowhere".into()), ..good.clone() }), ErrorCode::NotFound);
+    symlink("/etc/hostname", host.at("source/link")).unwrap();
+    assert_eq!(code(Deploy { unit_file: Some("link".into()), ..good.clone() }), ErrorCode::ToolFailed);
+    std::fs::remove_file(host.at("source/link")).unwrap();
+    for bad in ["/etc", "../x", "a/../../x", "", "a\nb"] {
+        assert_eq!(code(Deploy { keep: vec![bad.into()], ..good.clone() }), ErrorCode::Malformed, "{bad}");
+        assert_eq!(code(Deploy { unit_file: Some(bad.into()), ..good.clone() }), ErrorCode::Malformed, "{bad}");
+    }
+    for bad in ["../x", "+ *", "- x", "!", ""] {
+        assert_eq!(code(Deploy { exclude: vec![bad.into()], ..good.clone() }), ErrorCode::Malformed, "{bad}");
+    }
+    for bad in ["relative", "/", "/usr", "/usr/", "/a/../etc/x", ""] {
+        assert_eq!(code(Deploy { destination: bad.into(), ..good.clone() }), ErrorCode::Malformed, "{bad}");
+    }
+    for inside in ["app/web/dist", "app/web", "app"] {
+        assert_eq!(code(Deploy { source: host.path(inside), ..good.clone() }), ErrorCode::Malformed, "{inside}");
+    }
+    assert_eq!(host.tree("app").replace("web.reveille/755(lock:644=) ", ""), before);
+    assert!(!host.seen(&revert(&host, 1)).changed, "nothing was deployed");
+}
+
+#[test]
+fn what_somebody_else_has_changed_is_not_taken_back() {
+    for way in [Way::Tree, Way::Link] {
+        let host = host(way);
+        host.seen(&deploy(&host, 1));
+        std::fs::rename(host.at("app/web"), host.at("app/mine")).unwrap();
+        host.write("app/web/x", "other");
+        let (code, words) = why(&host.perform(&revert(&host, 1)));
+        assert!(code == ErrorCode::Refused && words.contains("neither the old nor the new tree"), "{words}");
+        assert_eq!(host.tree("app/web"), "x:644=other");
+    }
+}
+
+#[test]
+fn a_tree_with_a_file_system_of_its_own_and_a_host_without_rsync_are_told_before_anything() {
+    let host = host(Way::Tree);
+    if let Some(_mounted) = Mounted::at(host.at("app/web/logs"), "size=64k") {
+        let (code, words) = why(&host.perform(&deploy(&host, 1)));
+        assert!(code == ErrorCode::Unsupported && words.contains("is mounted"), "{words}");
+    }
+    let text = DEPLOY.replace("command -v rsync", "command -v no-rsync-here");
+    let output = host.run(&sh(&text, ["deploy", "k", &host.path("source"), &host.path("app/web"), "", "", "0"], Millis(1000)));
+    let error = read(&output).unwrap_err();
+    assert!(error.code == ErrorCode::Unsupported && error.why.contains("no rsync"), "{error:?}");
+    assert!(!host.at("app/web.reveille").exists());
+}
+
+#[test]
+fn another_copy_at_work_is_not_disturbed() {
+    let host = host(Way::Tree);
+    std::fs::create_dir_all(host.at("app/web.reveille")).unwrap();
+    let lock = host.path("app/web.reveille/lock");
+    let mut other = std::process::Command::new("flock").args(["--no-fork", &lock, "sleep", "30"]).spawn().unwrap();
+    while !host.at("app/web.reveille/lock").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let text = DEPLOY.replace("flock -w 10", "flock -w 0.1");
+    let output = host.run(&sh(&text, ["deploy", "k", &host.path("source"), &host.path("app/web"), "", "", "0"], Millis(1000)));
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(read(&output).unwrap_err().code, ErrorCode::Refused);
+}
