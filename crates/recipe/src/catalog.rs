@@ -59,7 +59,6 @@ pub fn perform(kind: &HostKind, host: TargetId, hooks: &str, action: &Action) ->
         Action::StartChild { child, frozen, limit } => (child, Want::Up { frozen: *frozen }, *limit),
         Action::Reboot { ignore_inhibitors, .. } => return power(kind, "reboot", *ignore_inhibitors),
         Action::Shutdown { ignore_inhibitors, .. } => return power(kind, "poweroff", *ignore_inhibitors),
-        Action::Service { .. } => return unsupported("not yet".to_owned()),
         Action::Probe { .. } => return unsupported("a probe is answered by reading the host".to_owned()),
         Action::Run { .. } => return unsupported("a command is run by whoever keeps what it says".to_owned()),
         Action::Check { checks: asked } => return Script::new(Checks(checks(hooks, asked))),
