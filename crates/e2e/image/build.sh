@@ -13,7 +13,7 @@ mount -t tmpfs -o mode=1777 tmpfs tmp
 TMPDIR=$PWD/tmp mmdebstrap --quiet --mode=root --variant=minbase "${trim[@]}" --aptopt='APT::Install-Recommends "false"' \
   --include=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,procps,iputils-ping,ca-certificates \
   "$CODENAME" tmp/base.tar "$SOURCES"
-mkdir base parent
+mkdir base
 tar -C base -xf tmp/base.tar
 umount tmp
 rmdir tmp
@@ -93,29 +93,41 @@ profiles:
     eth0: {name: eth0, nictype: bridged, parent: br0, type: nic}
 U
 
-# Parents: only what they have beyond the base, as an overlay layer.
-mkdir merged work
-mount -t overlay overlay -o lowerdir=base,upperdir=parent,workdir=work merged
-cp --remove-destination /etc/resolv.conf merged/etc/resolv.conf
-rm -f merged/etc/apt/sources.list merged/etc/apt/sources.list.d/*
-mkdir -p merged/etc/apt/sources.list.d
-case $SOURCES in
-  *.sources) cp "$SOURCES" merged/etc/apt/sources.list.d/ ;;
-  *) cp "$SOURCES" merged/etc/apt/sources.list ;;
-esac
-printf '#!/bin/sh\nexit 101\n' > merged/usr/sbin/policy-rc.d
-chmod +x merged/usr/sbin/policy-rc.d
-mount -t proc proc merged/proc
-mount --rbind /dev merged/dev
-mount -t tmpfs tmpfs merged/tmp
-mount -t tmpfs tmpfs merged/var/cache/apt
-mount -t tmpfs tmpfs merged/var/lib/apt/lists
+# What some hosts have beyond the base, each as an overlay layer: its name, and its packages. They are installed as on a host whose
+# services must not start yet.
 export DEBIAN_FRONTEND=noninteractive
-chroot merged apt-get -qq update
-chroot merged apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io install \
-  lxd lxd-client squashfs-tools rsync attr uidmap > /dev/null
-umount -R merged/proc merged/dev merged/tmp merged/var/cache/apt merged/var/lib/apt/lists
-rm -f merged/usr/sbin/policy-rc.d merged/etc/sysctl.d/*inotify* merged/etc/resolv.conf
-umount merged
-rmdir merged
-rm -rf work
+layer() {
+  name=$1
+  shift
+  mkdir -p "$name" merged work
+  mount -t overlay overlay -o "lowerdir=base,upperdir=$name,workdir=work" merged
+  cp --remove-destination /etc/resolv.conf merged/etc/resolv.conf
+  rm -f merged/etc/apt/sources.list merged/etc/apt/sources.list.d/*
+  mkdir -p merged/etc/apt/sources.list.d
+  case $SOURCES in
+    *.sources) cp "$SOURCES" merged/etc/apt/sources.list.d/ ;;
+    *) cp "$SOURCES" merged/etc/apt/sources.list ;;
+  esac
+  printf '#!/bin/sh\nexit 101\n' > merged/usr/sbin/policy-rc.d
+  chmod +x merged/usr/sbin/policy-rc.d
+  mount -t proc proc merged/proc
+  mount --rbind /dev merged/dev
+  mount -t tmpfs tmpfs merged/tmp
+  mount -t tmpfs tmpfs merged/var/cache/apt
+  mount -t tmpfs tmpfs merged/var/lib/apt/lists
+  chroot merged apt-get -qq update
+  chroot merged apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io install "$@" > /dev/null
+  umount -R merged/proc merged/dev merged/tmp merged/var/cache/apt merged/var/lib/apt/lists
+  rm -f merged/usr/sbin/policy-rc.d merged/etc/sysctl.d/*inotify* merged/etc/resolv.conf
+  umount merged
+  rmdir merged
+  rm -rf work
+}
+
+# Parents of containers.
+layer parent lxd lxd-client squashfs-tools rsync attr uidmap
+# Hosts with a platform of services: what stands below it, and what deploys and checks need. Nothing of it starts by itself.
+layer platform postgresql redis-server rsync curl
+for unit in postgresql.service redis-server.service; do
+  rm -f platform/etc/systemd/system/multi-user.target.wants/$unit
+done

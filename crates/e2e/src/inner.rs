@@ -1,10 +1,12 @@
 //! What the program does when the lab calls it: `lab-inner JOB`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::lab::{Host, HostSpec, Paths, host, power_supply, sandbox};
+use crate::platform::service;
 use crate::runner;
 use crate::traffic::web;
 
@@ -22,6 +24,8 @@ pub fn main(paths: &Paths, words: &[String]) -> anyhow::Result<()> {
         ["topology"] => topology(paths),
         ["host", name, number] => Host::create(paths, HostSpec::plain(name, number.parse()?))?.boot(),
         ["web", name] => web::serve(name),
+        ["service", port, tree] => service::serve(port.parse()?, Path::new(tree)),
+        ["reload", port] => service::reload(port.parse()?),
         ["status"] => status(paths),
         ["shell", name] => shell(&Host::open(paths, name)?),
         ["scenario", name, slot] => runner::run_here(paths, name, slot.parse()?),

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod fleet;
 pub mod inner;
 pub mod lab;
+pub mod platform;
 pub mod process;
 pub mod product;
 pub mod runner;

@@ -11,6 +11,7 @@ mod command;
 mod drain;
 mod id;
 mod lenient;
+pub mod paths;
 mod plan;
 mod report;
 mod request;

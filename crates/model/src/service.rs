@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::NAMESPACE;
+use crate::paths;
 use crate::{BootIdentity, Check, CheckResult, Millis, OrchestrationId, TargetId, is_file_name};
 
 /// Which run of a unit this is: systemd's `InvocationID`, made anew at each start. What a restart is proven by.
@@ -149,6 +150,23 @@ pub struct Deploy {
     /// A file in the source that becomes the unit file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit_file: Option<String>,
+}
+
+impl Deploy {
+    /// Whether it can be meant, and may be done: absolute paths, none inside the other, a destination that belongs to one service
+    /// alone, and nothing that leads out of them.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let (source, destination) = (paths::absolute(&self.source)?, paths::absolute(&self.destination)?);
+        paths::replaceable(&destination)?;
+        if paths::within(&source, &destination) || paths::within(&destination, &source) {
+            return Err(format!("{source:?} and {destination:?} lie in one another: a deploy needs two trees apart"));
+        }
+        self.exclude.iter().try_for_each(|pattern| paths::pattern(pattern).map(drop))?;
+        self.keep.iter().chain(&self.unit_file).try_for_each(|path| paths::relative(path).map(drop))
+    }
 }
 
 /// What changes a database before its service is restarted. It is never undone.
@@ -462,6 +480,25 @@ mod tests {
         for bad in ["", "-x.service", "a b.service", "a/b.service", "*.service", "service", ".service"] {
             assert!(!is_unit_name(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_deploy_replaces_nothing_but_a_folder_of_its_own() {
+        let deploy = |source: &str, destination: &str| Deploy {
+            source: source.to_owned(),
+            destination: destination.to_owned(),
+            exclude: vec!["node_modules".to_owned()],
+            keep: vec![".env".to_owned()],
+            unit_file: None,
+        };
+        assert_eq!(deploy("/tmp/x", "/srv/x").check(), Ok(()));
+        for (source, destination) in
+            [("/tmp/x", "/"), ("/tmp/x", "/usr/bin"), ("x", "/srv/x"), ("/srv/x/new", "/srv/x"), ("/srv", "/srv/x")]
+        {
+            assert!(deploy(source, destination).check().is_err(), "{source} {destination}");
+        }
+        assert!(Deploy { keep: vec!["../x".to_owned()], ..deploy("/tmp/x", "/srv/x") }.check().is_err());
+        assert!(Deploy { unit_file: Some("/etc/x".to_owned()), ..deploy("/tmp/x", "/srv/x") }.check().is_err());
     }
 
     /// S3-52 to S3-58.

@@ -92,8 +92,9 @@ impl Host {
     pub fn look(&self, command: CommandId, action: Action, answers: mpsc::UnboundedSender<Input>) {
         let host = self.clone();
         tokio::spawn(async move {
-            // As for readings.
-            let _turn = host.readings.acquire().await;
+            // As for readings; but whoever watches a service for a while must not keep others from looking.
+            let watches = matches!(&action, Action::Service { verb: model::ServiceVerb::Watch { .. }, .. });
+            let _turn = if watches { None } else { Some(host.readings.acquire().await) };
             let verdict = tool::perform(recipe::perform(&host.kind, host.id, &host.hooks, &action)).await;
             drop(answers.send(Input::Looked { command, verdict }));
         });

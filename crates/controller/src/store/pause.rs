@@ -1,12 +1,17 @@
 //! Pause points for tests that kill the controller at a named point. Never in a shipped build.
 //!
 //! While the file `pause-NAME` exists in the state directory, a turn that reaches the point writes `paused-NAME` and waits.
-//! If the file is not empty, only a turn whose audit holds that action pauses (`command_issued`, for one).
+//! If the file is not empty, only a turn whose audit holds that action pauses (`command_issued`, for one); with a number behind it,
+//! only the turn with so many-th such row of this process.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use driver::Batch;
+
+/// Rows of the action that is waited for, so far.
+static SEEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Nothing waits for ever, not even a test.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -14,9 +19,17 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub(super) async fn point(dir: &Path, name: &str, batch: &Batch) {
     let pause = dir.join(format!("pause-{name}"));
     let Ok(wanted) = std::fs::read_to_string(&pause) else { return };
-    let wanted = wanted.trim();
-    if !wanted.is_empty() && !batch.audit.iter().any(|row| row.action == wanted) {
-        return;
+    let mut words = wanted.split_whitespace();
+    if let Some(action) = words.next() {
+        let rows = batch.audit.iter().filter(|row| row.action == action).count();
+        let seen = SEEN.fetch_add(rows, Ordering::SeqCst);
+        let due = match words.next().and_then(|number| number.parse::<usize>().ok()) {
+            Some(number) => (seen + 1..=seen + rows).contains(&number),
+            None => rows > 0,
+        };
+        if !due {
+            return;
+        }
     }
     let mark = dir.join(format!("paused-{name}"));
     if let Err(error) = std::fs::write(&mark, format!("{}\n", std::process::id())) {

@@ -22,6 +22,19 @@ pub enum Kind {
     Plain,
     /// The same with LXD, a bridge, and the rights that containers inside a container need.
     Parent,
+    /// Plain with PostgreSQL, Redis, rsync and curl; none of them started.
+    Platform,
+}
+
+impl Kind {
+    /// As the lab writes it down.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Parent => "parent",
+            Self::Platform => "platform",
+        }
+    }
 }
 
 /// A host to be.
@@ -89,11 +102,10 @@ impl Host {
         for part in ["up", "work", "disk", "lxd"] {
             fs::create_dir(host.dir.join(part))?;
         }
-        let kind = if host.is_parent() { "parent" } else { "plain" };
-        fs::write(host.dir.join("spec"), format!("{} {kind}", host.spec.number))?;
+        fs::write(host.dir.join("spec"), format!("{} {}", host.spec.number, host.spec.kind.word()))?;
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
-            host.image.layers(host.is_parent()),
+            host.image.layers(host.spec.kind),
             host.dir.join("up").display(),
             host.dir.join("work").display()
         );
@@ -119,7 +131,8 @@ impl Host {
             format!("no host {name}; there are: {known}")
         })?;
         let (number, kind) = text.split_once(' ').context("damaged host directory")?;
-        let kind = if kind == "parent" { Kind::Parent } else { Kind::Plain };
+        let known = [Kind::Plain, Kind::Parent, Kind::Platform];
+        let kind = known.into_iter().find(|known| known.word() == kind).context("damaged host directory")?;
         let spec = HostSpec { name: name.to_owned(), number: number.parse()?, kind };
         Ok(Self { spec, dir, image: image_in_use(paths)? })
     }

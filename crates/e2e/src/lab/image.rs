@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::{Paths, fingerprint, lock, sandbox};
+use super::{Kind, Paths, fingerprint, lock, sandbox};
 use crate::process::{command, output};
 
 const RECIPE: &str = include_str!("../../image/build.sh");
@@ -19,19 +19,20 @@ const BUILD_LIMIT: Duration = Duration::from_mins(20);
 /// A complete set of images.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Holds `base/`, `parent/`, `lxd-root.squashfs`, `lxd-meta.tar`, `lxd-preseed.yaml` and `id_ed25519`.
+    /// Holds `base/`, `parent/`, `platform/`, `lxd-root.squashfs`, `lxd-meta.tar`, `lxd-preseed.yaml` and `id_ed25519`.
     pub dir: PathBuf,
 }
 
 impl Image {
     /// Overlay layers of a host, topmost first, as `lowerdir=` wants them.
     #[must_use]
-    pub fn layers(&self, parent: bool) -> String {
+    pub fn layers(&self, kind: Kind) -> String {
         let base = self.dir.join("base");
-        match parent {
-            true => format!("{}:{}", self.dir.join("parent").display(), base.display()),
-            false => base.display().to_string(),
-        }
+        let above = match kind {
+            Kind::Plain => return base.display().to_string(),
+            Kind::Parent | Kind::Platform => self.dir.join(kind.word()),
+        };
+        format!("{}:{}", above.display(), base.display())
     }
 
     /// The private key that opens every host and child.

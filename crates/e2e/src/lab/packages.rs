@@ -18,6 +18,7 @@ pub const NEEDED: &[&str] = &[
     "util-linux",
     "curl",
     "haproxy",
+    "rsync",
 ];
 
 /// Both `apt-get update` and `apt-get install` of everything fit many times over.

@@ -11,6 +11,7 @@ mod rolling_faults;
 mod rolling_fleet;
 mod rolling_people;
 mod safe_reboot;
+mod services;
 
 use crate::world::Scenario;
 
@@ -18,6 +19,7 @@ use crate::world::Scenario;
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     [
+        services::SCENARIOS,
         rolling_fleet::SCENARIOS,
         control_host::SCENARIOS,
         kills::SCENARIOS,

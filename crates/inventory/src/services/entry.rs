@@ -4,9 +4,9 @@ use model::{
     Check, CheckKind, Deploy, Migrate, Millis, Reload, Service, ServiceKind, Timings, is_file_name, is_service_name, is_unit_name,
 };
 
+use super::endpoint;
 use super::error::{Problem, Wrong};
 use super::written::{Fields, Said, Spot};
-use super::{endpoint, paths};
 
 /// A service, and where what others have to agree with was written.
 pub(super) struct Entry {
@@ -182,27 +182,27 @@ fn health_check(fields: &mut Fields, problems: &mut Vec<Problem>) -> Option<Chec
 }
 
 fn read_deploy(fields: &mut Fields, problems: &mut Vec<Problem>) -> Option<(Deploy, Spot)> {
-    let clean = |path: &str| if path.starts_with('/') { paths::absolute(path) } else { paths::relative(path) };
+    let clean = |path: &str| if path.starts_with('/') { model::paths::absolute(path) } else { model::paths::relative(path) };
     let source = fields.text("source").and_then(|said| checked(said, problems, clean)).unwrap_or_default();
     let mut each = |key: &'static str, check: fn(&str) -> Result<String, String>| -> Vec<String> {
         fields.texts(key).into_iter().filter_map(|said| checked(said, problems, check)).collect()
     };
-    let exclude = each("exclude", paths::pattern);
+    let exclude = each("exclude", model::paths::pattern);
     let keep = each("keep", |path| {
         if path.contains(['*', '?']) {
             return Err(format!("{path:?} is a pattern: name each path that is kept, or use exclude"));
         }
-        paths::relative(path)
+        model::paths::relative(path)
     });
-    let unit_file = fields.text("unit_file").and_then(|said| checked(said, problems, paths::relative));
+    let unit_file = fields.text("unit_file").and_then(|said| checked(said, problems, model::paths::relative));
     let destination = fields.text("destination")?;
     let spot = destination.spot.clone();
     let own = |path: &str| {
-        let path = paths::absolute(path)?;
-        paths::replaceable(&path).map(|()| path)
+        let path = model::paths::absolute(path)?;
+        model::paths::replaceable(&path).map(|()| path)
     };
     let destination = checked(destination, problems, own)?;
-    if source.starts_with('/') && (paths::within(&source, &destination) || paths::within(&destination, &source)) {
+    if source.starts_with('/') && (model::paths::within(&source, &destination) || model::paths::within(&destination, &source)) {
         let detail = format!(
             "{destination:?} and the source {source:?} lie in each other: a deploy would destroy what it copies; take another source"
         );
@@ -213,7 +213,7 @@ fn read_deploy(fields: &mut Fields, problems: &mut Vec<Problem>) -> Option<(Depl
 
 fn read_migrate(fields: &mut Fields, deploy: Option<&Deploy>, problems: &mut Vec<Problem>) -> Option<Migrate> {
     let named = fields.text("named").and_then(|said| checked(said, problems, is_file));
-    let directory = fields.text("directory").map(|said| checked(said, problems, paths::absolute));
+    let directory = fields.text("directory").map(|said| checked(said, problems, model::paths::absolute));
     if let Some(Said { spot, value: argv }) = fields.words("command") {
         let directory = match directory {
             Some(directory) => directory?,

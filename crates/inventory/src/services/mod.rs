@@ -5,7 +5,7 @@ mod endpoint;
 mod entry;
 mod error;
 mod init;
-mod paths;
+
 mod schema;
 mod shape;
 mod together;

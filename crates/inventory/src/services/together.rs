@@ -7,7 +7,7 @@ use model::{Service, is_unit_name};
 
 use super::entry::Entry;
 use super::error::{Problem, Wrong};
-use super::paths;
+
 use crate::spelling;
 
 pub(super) fn check(entries: &[Entry], problems: &mut Vec<Problem>) {
@@ -40,7 +40,7 @@ fn destinations(entries: &[Entry], problems: &mut Vec<Problem>) {
         .filter_map(|entry| Some((entry, entry.destination.as_ref()?, &entry.service.deploy.as_ref()?.destination)))
         .collect();
     for (at, (entry, spot, path)) in deployed.iter().enumerate() {
-        let lies = |theirs: &str| paths::within(path, theirs) || paths::within(theirs, path);
+        let lies = |theirs: &str| model::paths::within(path, theirs) || model::paths::within(theirs, path);
         let mut earlier = deployed.iter().take(at);
         if let Some((other, _, theirs)) =
             earlier.find(|(other, _, theirs)| lies(theirs) && share_a_host(&other.service, &entry.service))

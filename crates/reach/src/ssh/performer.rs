@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{
     Ack, AckError, AckStatus, Action, BootIdentity, Check, ChildKind, Command, ErrorCode, InstanceId, Millis, Observed,
-    RateState, Readable, Report, TargetId,
+    RateState, Readable, Report, ServiceVerb, TargetId,
 };
 use recipe::far::{Answer, Closed, Guard, Order};
 use recipe::{HostKind, HostReading, Verdict};
@@ -211,6 +211,13 @@ impl Task<'_> {
             && let Err(error) = self.take_turn().await
         {
             return self.fail(&error).await;
+        }
+        if let Action::Service { verb: ServiceVerb::Migrate { expect_boot, .. }, .. } = &self.command.action
+            && *expect_boot != boot
+        {
+            // Its claim is gone with that boot.
+            let message = format!("the host is on boot {boot}, not on {expect_boot}: whether it was run there is not known");
+            return self.send(self.failed(ErrorCode::OutcomeUnknown, message, boot)).await;
         }
         self.say(AckStatus::ExecutionStarted, boot).await;
         let done = match &self.command.action {

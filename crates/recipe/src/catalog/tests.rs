@@ -163,3 +163,19 @@ fn what_a_host_cannot_do_is_unsupported_and_a_script_that_ended_says_the_same_ag
     assert!(matches!(&first, Next::Done(Verdict::Failed { code: ErrorCode::Unsupported, .. })));
     assert_eq!(script.next(None, Millis(1)), first);
 }
+
+#[test]
+fn services_are_driven_on_hosts_with_systemd_and_not_in_a_sandbox() {
+    use ActionKind::{BackUp, Deploy, Inspect, Migrate, Restart, Restore, Revert, StopUnit, Watch};
+    let services = BTreeSet::from([Inspect, Watch, BackUp, Deploy, Migrate, Restart, StopUnit, Revert, Restore]);
+    for kind in [HostKind::Systemd, HostKind::Shell] {
+        assert!(supported_actions(&kind).is_superset(&services), "{kind:?}");
+    }
+    assert!(supported_actions(&sandbox()).is_disjoint(&services));
+    let stop = Action::Service { unit: "web.service".into(), verb: model::ServiceVerb::Stop { grace: Millis::secs(1) } };
+    let first = |kind: &HostKind| perform(kind, host(), HOOKS_DIR, &stop).next(None, Millis(0));
+    assert!(
+        matches!(first(&HostKind::Shell), Next::Run(run) if run.argv.join(" ").starts_with("systemctl show --property=LoadState"))
+    );
+    assert!(matches!(first(&sandbox()), Next::Done(Verdict::Failed { code: ErrorCode::Unsupported, .. })));
+}

@@ -48,6 +48,7 @@ pub(super) fn seen(name: &str, found: &Unit) -> Result<UnitSeen, String> {
     };
     let invocation = match told("InvocationID")? {
         "" => None,
+        zeros if zeros.len() == 32 && zeros.bytes().all(|b| b == b'0') => None,
         text => Some(text.parse::<InvocationId>().map_err(|_| unreadable("InvocationID"))?),
     };
     // Only services are started again by systemd, and only what runs something has a result.

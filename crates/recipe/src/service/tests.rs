@@ -303,6 +303,26 @@ fn broken_answers_are_never_a_success() {
     }
 }
 
+/// The unit is there, and everything else goes wrong in every way.
+#[test]
+fn broken_answers_of_the_scripts_are_never_a_success() {
+    let host = Host::new();
+    let good = host.run(&look::ask(UNIT, LOOK).unwrap());
+    let answer = "REVEILLE backup=done changed=yes exit=0 late=no out=0 err=0 .\n\nREVEILLE end .\n";
+    let looks = |verb: &ServiceVerb| matches!(verb, ServiceVerb::Inspect { .. } | ServiceVerb::Watch { .. });
+    // A unit that is up needs no start, so what is to be restored does not run.
+    let down = Output { stdout: good.stdout.replace("ActiveState=active", "ActiveState=inactive"), ..good.clone() };
+    for verb in verbs(&host).into_iter().filter(|verb| !looks(verb)) {
+        let seen = if matches!(verb, ServiceVerb::Restore { .. }) { &down } else { &good };
+        for bad in crate::testing::broken(answer) {
+            let (story, verdict) = crate::testing::drive(host.script(&verb), |line, _| {
+                (if line.starts_with("systemctl show") { seen.clone() } else { bad.clone() }, Millis(10))
+            });
+            assert!(matches!(verdict, Verdict::Failed { .. }), "{verb:?}: {story}");
+        }
+    }
+}
+
 #[test]
 fn a_look_at_a_service_makes_its_checks_on_the_host() {
     let host = Host::new();

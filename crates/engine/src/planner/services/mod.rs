@@ -78,13 +78,13 @@ pub enum ServicesError {
     /// From where?
     #[error("{0}: it is not said where the new tree lies: give --deploy-path, or an absolute source in its deploy")]
     NoSource(String),
-    /// A path that is none.
-    #[error("{service}: {path:?} is no absolute path on the host")]
-    Path {
+    /// What a deploy must not do.
+    #[error("{service}: {why}")]
+    Deploy {
         /// Whose.
         service: String,
-        /// As given.
-        path: String,
+        /// In words.
+        why: String,
     },
     /// Agents run no commands that others name.
     #[error(
@@ -363,10 +363,9 @@ impl<'a> Services<'a> {
             None if own.starts_with('/') => own.to_owned(),
             None => return Err(ServicesError::NoSource(service.name.clone())),
         };
-        if let Some(path) = [&source, &deploy.destination].into_iter().find(|path| !path.starts_with('/')) {
-            return Err(ServicesError::Path { service: service.name.clone(), path: path.clone() });
-        }
-        Ok(Some(Deploy { source, ..deploy.clone() }))
+        let deploy = Deploy { source, ..deploy.clone() };
+        deploy.check().map_err(|why| ServicesError::Deploy { service: service.name.clone(), why })?;
+        Ok(Some(deploy))
     }
 }
 

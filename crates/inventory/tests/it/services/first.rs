@@ -93,6 +93,7 @@ fn whatever_is_found_the_first_file_can_be_read() {
             unit("a@b.service", "", &[], &[]),
             unit("a:b.service", "", &[], &[]),
             unit("a-service.service", "", &[], &[]),
+            unit("a-x-service.service", "", &[], &[]),
             unit("a-b.service", "", &[], &[]),
             unit("a-.service", "", &[], &[]),
             unit("b-.service", "", &[], &[]),

@@ -125,6 +125,22 @@ fn a_first_deploy_has_no_old_tree_and_is_taken_back_to_nothing() {
 }
 
 #[test]
+fn what_is_kept_is_a_path_and_no_pattern() {
+    let host = host(Way::Tree);
+    for name in ["app/web/odd[1]*", "app/web/odd1x", "app/web/sub/my file"] {
+        host.write(name, "old");
+    }
+    for name in ["source/odd[1]*", "source/odd1x", "source/sub/my file", "source/sub/other"] {
+        host.write(name, "new");
+    }
+    let keep = vec!["odd[1]*".into(), "./sub//my file".into()];
+    let deploy = Deploy { keep, unit_file: None, ..deploy_of(&host) };
+    host.seen(&ServiceVerb::Deploy { key: key(1), deploy, limit: Millis::secs(60) });
+    let is = |name: &str| host.read(&format!("app/web/{name}"));
+    assert_eq!([is("odd[1]*"), is("odd1x"), is("sub/my file"), is("sub/other")], ["old", "new", "old", "new"]);
+}
+
+#[test]
 fn the_old_tree_is_never_written_to() {
     let host = host(Way::Tree);
     // The same size and time, other rights: in place this would change the old file.

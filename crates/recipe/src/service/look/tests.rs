@@ -24,6 +24,8 @@ fn a_property_that_is_missing_or_odd_is_an_error() {
             assert!(read("web.service", &said(&GOOD.replace(line, &format!("{name}=odd")))).is_err(), "{line}");
         }
     }
+    let zeros = GOOD.replace("4f9c0a6f3a1d4a3f8a52d0f0b1c2d301", &"0".repeat(32));
+    assert_eq!(read("web.service", &said(&zeros)).unwrap().unit.invocation, None);
     // A target has no run and no restarts.
     let target = "LoadState=loaded\nActiveState=active\nSubState=active\nInvocationID=\nCanReload=no\nNeedDaemonReload=no\n\
                   FragmentPath=/usr/lib/systemd/system/network.target\n";

@@ -1,1 +1,150 @@
+use model::ServiceVerb;
 
+use super::super::tests::{Host, RUN_1, seen, why};
+use super::*;
+
+const RUN_2: &str = "4f9c0a6f3a1d4a3f8a52d0f0b1c2d302";
+
+fn restart(expect: Option<&str>, reload: bool) -> ServiceVerb {
+    ServiceVerb::Restart { expect: expect.map(|run| run.parse().unwrap()), reload, grace: Millis::secs(5) }
+}
+
+#[test]
+fn s3_17_a_restart_is_another_run_and_a_repeat_does_nothing() {
+    for shell in crate::testing::shells() {
+        let host = Host::with(&shell);
+        let seen = host.seen(&restart(Some(RUN_1), false));
+        assert!(seen.changed && !seen.reloaded, "{seen:?}");
+        assert_eq!(seen.unit.invocation, RUN_2.parse().ok());
+        assert_eq!(host.asked(), ["systemctl restart -- web.service"]);
+        let verdict = host.perform(&restart(Some(RUN_1), false));
+        assert!(matches!(verdict, Verdict::Completed { already: true, .. }), "{verdict:?}");
+        assert_eq!(host.asked().len(), 1);
+    }
+}
+
+#[test]
+fn another_run_that_is_not_our_work_is_left_alone() {
+    let host = Host::new();
+    host.state("run", RUN_2);
+    let (code, words) = why(&host.perform(&restart(Some(RUN_1), false)));
+    assert!(code == ErrorCode::InvocationDiffers && words.contains("restarted by itself"), "{words}");
+    let (code, words) = why(&host.perform(&restart(None, false)));
+    assert!(code == ErrorCode::InvocationDiffers && words.contains("somebody else has started it"), "{words}");
+    assert!(host.asked().is_empty());
+}
+
+#[test]
+fn one_that_does_not_run_is_started_and_the_claim_is_of_that_run_alone() {
+    let host = Host::new();
+    host.state("active", "inactive");
+    assert_eq!(host.seen(&restart(None, true)).unit.invocation, RUN_2.parse().ok());
+    assert!(matches!(host.perform(&restart(None, true)), Verdict::Completed { already: true, .. }));
+    // Much later somebody else starts it.
+    host.state("run", RUN_1);
+    assert_eq!(why(&host.perform(&restart(None, true))).0, ErrorCode::InvocationDiffers);
+    // And it is down again: another restart, killed before it noted what came of it.
+    host.state("active", "inactive");
+    let mut script = host.script(&restart(None, true));
+    let mut last = None;
+    loop {
+        match script.next(last.take().as_ref(), Millis(0)) {
+            Next::Run(run) if run.argv.iter().any(|word| word == "end") => break,
+            Next::Run(run) => last = Some(host.run(&run)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(host.perform(&restart(None, true)), Verdict::Completed { already: true, .. }));
+}
+
+#[test]
+fn s3_16_what_can_be_reloaded_is_and_anything_else_is_restarted() {
+    let host = Host::new();
+    let seen = host.seen(&restart(Some(RUN_1), true));
+    assert!(seen.reloaded && seen.unit.invocation == RUN_1.parse().ok(), "{seen:?}");
+    assert_eq!(host.asked(), ["systemctl reload -- web.service"]);
+
+    let host = Host::new();
+    host.state("script", "case $1 in reload) echo 'reload failed' >&2; exit 1;; esac");
+    let seen = host.seen(&restart(Some(RUN_1), true));
+    assert!(!seen.reloaded && seen.detail.contains("reload failed"), "{seen:?}");
+    assert_eq!(host.asked(), ["systemctl reload -- web.service", "systemctl restart -- web.service"]);
+
+    let host = Host::new();
+    host.state("can_reload", "no");
+    assert!(!host.seen(&restart(Some(RUN_1), true)).reloaded);
+    assert_eq!(host.asked(), ["systemctl restart -- web.service"]);
+
+    let host = Host::new();
+    host.state("needs", "yes");
+    let seen = host.seen(&restart(Some(RUN_1), true));
+    assert!(!seen.reloaded && seen.detail.contains("unit file has changed"), "{seen:?}");
+    assert_eq!(host.asked(), ["systemctl daemon-reload", "systemctl restart -- web.service"]);
+
+    let host = Host::new();
+    host.state("script", "case $1 in reload) echo failed > $state/active;; esac");
+    let seen = host.seen(&restart(Some(RUN_1), true));
+    assert!(!seen.reloaded && seen.detail.contains("ended at its reload"), "{seen:?}");
+
+    let host = Host::new();
+    host.state("script", &format!("case $1 in reload) echo {RUN_2} > $state/run;; esac"));
+    assert_eq!(why(&host.perform(&restart(Some(RUN_1), true))).0, ErrorCode::ToolFailed);
+}
+
+/// E7: an exit code alone is never a success.
+#[test]
+fn e7_a_restart_that_is_not_seen_did_not_happen() {
+    let perform = |script: &str| {
+        let host = Host::new();
+        host.state("script", script);
+        why(&host.perform(&restart(Some(RUN_1), false)))
+    };
+    let (code, words) = perform("case $1 in restart) exit 0;; esac");
+    assert!(code == ErrorCode::NotObserved && words.contains("still in the run that was to end"), "{words}");
+    let (code, words) = perform("case $1 in restart) echo activating > $state/active; echo start > $state/sub; exit 0;; esac");
+    assert!(code == ErrorCode::NotObserved && words.contains("activating (start) after 5 s (result success)"), "{words}");
+    let failed =
+        "case $1 in restart) echo failed > $state/active; echo exit-code > $state/result; echo 'Job failed' >&2; exit 1;; esac";
+    let (code, words) = perform(failed);
+    assert!(code == ErrorCode::ToolFailed && words.contains("result exit-code") && words.contains("Job failed"), "{words}");
+    let (code, words) = perform("case $1 in restart) echo 'Access denied' >&2; exit 1;; esac");
+    assert!(code == ErrorCode::Refused && words.contains("Access denied"), "{words}");
+    let (code, _) = perform("case $1 in restart) echo 'no such job' >&2; exit 5;; esac");
+    assert_eq!(code, ErrorCode::ToolFailed);
+    let (code, _) = perform("case $1 in restart) echo gone > $state/load; echo not-found > $state/load; exit 0;; esac");
+    assert_eq!(code, ErrorCode::NotFound);
+    // Its own failure is no failure when the new run is seen.
+    let host = Host::new();
+    host.state("script", &format!("case $1 in restart) echo {RUN_2} > $state/run; exit 1;; esac"));
+    assert!(host.seen(&restart(Some(RUN_1), false)).changed);
+}
+
+#[test]
+fn without_a_claim_nothing_is_restarted() {
+    let host = Host::new();
+    std::fs::remove_dir(host.at("run")).unwrap();
+    host.write("run", "");
+    assert_eq!(why(&host.perform(&restart(Some(RUN_1), false))).0, ErrorCode::LedgerFailed);
+    assert!(host.asked().is_empty());
+}
+
+/// Killed at any step, a repeat ends in exactly one new run.
+#[test]
+fn cut_off_anywhere_a_repeat_ends_in_one_new_run() {
+    for cut in 1..10 {
+        let host = Host::new();
+        let mut script = host.script(&restart(Some(RUN_1), false));
+        let (mut last, mut runs) = (None, 0);
+        while runs < cut {
+            match script.next(last.take().as_ref(), Millis(0)) {
+                Next::Run(run) => last = Some(host.run(&run)),
+                Next::Done(_) => break,
+                Next::Wait(_) => {}
+            }
+            runs += 1;
+        }
+        let verdict = host.perform(&restart(Some(RUN_1), false));
+        assert_eq!(seen(&verdict).unit.invocation, RUN_2.parse().ok(), "{cut}: {verdict:?}");
+        assert_eq!(host.asked().len(), 1, "{cut}");
+    }
+}

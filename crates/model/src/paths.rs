@@ -1,10 +1,11 @@
-//! Paths on hosts: which of them can be meant, and which may be replaced whole.
+//! Paths on hosts: which of them can be meant, and which may be replaced whole. Whoever reads a manifest, plans a deploy or performs
+//! one asks here.
 
 /// Without doubled and trailing `/`.
 ///
 /// # Errors
 /// Why it is no absolute path.
-pub(super) fn absolute(path: &str) -> Result<String, String> {
+pub fn absolute(path: &str) -> Result<String, String> {
     if !path.starts_with('/') {
         return Err(format!("{path:?} is no absolute path: it has to begin with /"));
     }
@@ -15,7 +16,7 @@ pub(super) fn absolute(path: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Why it is no path that stays in its folder.
-pub(super) fn relative(path: &str) -> Result<String, String> {
+pub fn relative(path: &str) -> Result<String, String> {
     if path.starts_with('/') {
         return Err(format!("{path:?} is an absolute path: write it from the folder on, without the / before it"));
     }
@@ -86,7 +87,7 @@ const SHARED: [&str; 25] = [
 ///
 /// # Errors
 /// Why not.
-pub(super) fn replaceable(path: &str) -> Result<(), String> {
+pub fn replaceable(path: &str) -> Result<(), String> {
     let of_system = SYSTEMS.iter().any(|tree| within(path, tree));
     let home = path.strip_prefix("/home/").is_some_and(|rest| !rest.contains('/'));
     let of_all = SHARED.contains(&path) || path.strip_prefix("/var/").is_some_and(|rest| !rest.contains('/'));
@@ -99,7 +100,7 @@ pub(super) fn replaceable(path: &str) -> Result<(), String> {
 }
 
 /// Whether a path is a folder or lies in it; both are clean.
-pub(super) fn within(path: &str, folder: &str) -> bool {
+pub fn within(path: &str, folder: &str) -> bool {
     folder == "/" || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
@@ -107,7 +108,7 @@ pub(super) fn within(path: &str, folder: &str) -> bool {
 ///
 /// # Errors
 /// Why it would not do what it says.
-pub(super) fn pattern(pattern: &str) -> Result<String, String> {
+pub fn pattern(pattern: &str) -> Result<String, String> {
     if pattern.starts_with('/') {
         return Err(format!("{pattern:?} is an absolute path: write it from the source on, without the / before it"));
     }
