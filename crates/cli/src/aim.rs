@@ -39,6 +39,9 @@ fn aimed(global: &Global, command: &ClientCommand) -> Result<Aim, CliError> {
         ClientCommand::Run(_) if !listed && known()? => Aim::Server,
         ClientCommand::HealthCheck(_) if !listed && global.here.state_dir.is_none() && known()? => Aim::Server,
         ClientCommand::Run(_) | ClientCommand::HealthCheck(_) | ClientCommand::Sync(_) => Aim::Ssh,
+        ClientCommand::Services(_) | ClientCommand::Check(_) | ClientCommand::Init(_) | ClientCommand::Schema => Aim::Ssh,
+        // Its own name means this machine, whoever else is known.
+        ClientCommand::Restart(restart) if !listed && global.server.is_none() && restart.listed.names_this_machine() => Aim::Here,
         command if for_a_server(command).is_some() => Aim::Server,
         // One is known, and no hosts or journal of one's own were named.
         _ if !listed && global.here.state_dir.is_none() && known()? => Aim::Server,
@@ -73,6 +76,14 @@ fn idle(global: &Global, command: &ClientCommand, aim: Aim) -> Option<CliError> 
     {
         let text = format!("--server and {option} do not go together: one engine decides about a host, there or in this process");
         return Some(CliError::usage(text).hint("give the one that is meant"));
+    }
+    let looks = matches!(
+        command,
+        ClientCommand::Services(_) | ClientCommand::Check(_) | ClientCommand::Init(_) | ClientCommand::Schema
+    );
+    if looks && typed(&"--server") {
+        let text = "--server means nothing here: this looks at this machine, or at hosts over SSH, from here";
+        return Some(CliError::usage(text).hint("leave it away"));
     }
     match aim {
         Aim::Server => SSH.iter().find(|option| typed(option)).map(|option| {

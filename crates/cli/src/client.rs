@@ -1,6 +1,6 @@
 //! Whom commands ask: the same questions for a server and for the engine in this process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use controller::api::{Inside, Question};
@@ -17,6 +17,7 @@ use protocol::rest::rollouts::{
     WithReason,
 };
 use protocol::rest::runs::{NewHealthCheck, NewRun};
+use protocol::rest::services::{NewServiceRestart, ServiceRestartPreview};
 use protocol::rest::{OrchestratedRebootStarted, Problem, RebootPreCheck};
 use reqwest::Certificate;
 use reqwest::header::CONTENT_TYPE;
@@ -153,11 +154,23 @@ impl Client {
     }
 
     fn aimed(&self, request: &NewRollout) -> NewRollout {
-        let mut request = request.clone();
-        if let Way::Here { only: Some(only), .. } = &self.way {
-            request.targets = only.iter().map(ToString::to_string).collect();
+        NewRollout { targets: self.meant(&request.targets), ..request.clone() }
+    }
+
+    /// Whom these words mean.
+    fn meant(&self, words: &[String]) -> Vec<String> {
+        match &self.way {
+            Way::Here { only: Some(only), .. } => only.iter().map(ToString::to_string).collect(),
+            _ => words.to_vec(),
         }
-        request
+    }
+
+    /// Where the services of a run are listed, if that is known here.
+    pub(crate) fn manifest(&self, id: OrchestrationId) -> Option<PathBuf> {
+        match &self.way {
+            Way::Here { runs, .. } => runs.manifest(id),
+            Way::Server { .. } => None,
+        }
     }
 
     fn begun(&self, id: OrchestrationId) {
@@ -357,6 +370,20 @@ impl Client {
     pub(crate) async fn preview(&self, request: &NewRollout) -> Result<RolloutPreview, CliError> {
         let request = NewRollout { dry_run: true, ..self.aimed(request) };
         self.json(Ask::post("/api/v1/rollouts").body(&request)?).await
+    }
+
+    /// Restart services.
+    pub(crate) async fn restart_services(&self, request: &NewServiceRestart) -> Result<RolloutStarted, CliError> {
+        let request = NewServiceRestart { targets: self.meant(&request.targets), dry_run: false, ..request.clone() };
+        let started: RolloutStarted = self.json(Ask::post("/api/v1/service-restarts").body(&request)?).await?;
+        self.begun(started.id);
+        Ok(started)
+    }
+
+    /// What that would do.
+    pub(crate) async fn preview_services(&self, request: &NewServiceRestart) -> Result<ServiceRestartPreview, CliError> {
+        let request = NewServiceRestart { targets: self.meant(&request.targets), dry_run: true, ..request.clone() };
+        self.json(Ask::post("/api/v1/service-restarts").body(&request)?).await
     }
 
     /// Let nothing new start in it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use inventory::{Host, Inventory, Source};
+use inventory::{Address, Host, Inventory, Place, Source};
 use model::{SelectionError, Selector, TargetId};
 
 use crate::args::Here;
@@ -14,6 +14,35 @@ use crate::exit::Exit;
 const NAME: &str = "fleet.toml";
 /// More names than this are not listed in an error.
 const LISTED: usize = 12;
+
+/// What this very machine is called where no inventory names it.
+pub(crate) const THIS_MACHINE: &str = "localhost";
+
+/// From where it is known which hosts there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hosts {
+    /// There is this machine alone, and nothing is read.
+    ThisMachine,
+    /// They stand in these files.
+    Listed(Vec<PathBuf>),
+}
+
+impl Hosts {
+    /// The hosts, and what is configured for them.
+    pub(crate) fn load(&self) -> Result<Inventory, CliError> {
+        match self {
+            Self::ThisMachine => Ok(this_machine()),
+            Self::Listed(files) => load(files),
+        }
+    }
+}
+
+/// This machine, reached without SSH, with nothing configured.
+pub(crate) fn this_machine() -> Inventory {
+    let place = Place { file: String::new(), line: 0 };
+    let host = Host { address: Address::this_machine(), identity: None, labels: model::Labels::new(), place };
+    Inventory { hosts: [(THIS_MACHINE.to_owned(), host)].into(), ..Inventory::default() }
+}
 
 /// The inventory files that are meant: those given, else `./fleet.toml`, else the one below `$XDG_CONFIG_HOME/reveille`.
 pub(crate) fn files(here: &Here) -> Vec<PathBuf> {

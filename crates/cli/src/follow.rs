@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use model::{Operation, OrchestrationId};
 use protocol::rest::orchestrations::{Orchestration, Progress};
 use protocol::rest::rollouts::{Track, TrackState};
+use protocol::rest::services::ServicesProgress;
 use tokio::time::Instant;
 
 use crate::again;
@@ -15,7 +16,9 @@ use crate::args::Output;
 use crate::client::{Client, Pieces};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::render::{orchestration as text, rollout};
+use crate::far::Near;
+use crate::render::{orchestration as text, rollout, services};
+use crate::restarted;
 use crate::sse::{Event, Parser};
 use crate::terminal;
 
@@ -26,6 +29,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The running hosts are asked for at most this often.
 const LOOK: Duration = Duration::from_millis(500);
+/// What counts down is shown anew so often.
+const TICK: Duration = Duration::from_secs(1);
 /// So many running hosts are shown.
 const SHOWN: usize = 40;
 /// So many hosts of each kind that are not well are named at the end.
@@ -37,7 +42,36 @@ const UNWELL: [&str; 5] = ["failed", "unknown", "partial", "cancelled", "skipped
 ///
 /// Ctrl-C detaches from a server, and cancels nothing. Where the engine is in this process, the first one lets nothing new start
 /// and what has begun is finished; the second one leaves at once.
-pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output) -> Result<Exit, CliError> {
+pub(crate) async fn follow(client: &Client, near: Option<&Near>, id: OrchestrationId, output: Output) -> Result<Exit, CliError> {
+    match until_left(client, id, output).await? {
+        Followed::Detached => Ok(Exit::Detached),
+        Followed::Stands { last, interrupted } => {
+            let exit = match (&last.summary.rollout, &last.summary.services) {
+                (Some(progress), _) => rollout::exit(&last, progress),
+                (None, Some(progress)) => services::exit(&last, progress),
+                (None, None) => text::exit(&last),
+            };
+            tell(client, near, &last, output).await?;
+            Ok(if interrupted && exit == Exit::Paused { Exit::Detached } else { exit })
+        }
+    }
+}
+
+/// How following something ended.
+pub(crate) enum Followed {
+    /// It goes on without anybody looking.
+    Detached,
+    /// It is over, or nothing goes on without a person.
+    Stands {
+        /// As it stands.
+        last: Box<Orchestration>,
+        /// Ctrl-C was pressed.
+        interrupted: bool,
+    },
+}
+
+/// The same, with nothing said of how it ended.
+pub(crate) async fn until_left(client: &Client, id: OrchestrationId, output: Output) -> Result<Followed, CliError> {
     let mut screen = Screen::new(output);
     let mut interrupts = 0;
     let mut following = Box::pin(until_end(client, id, &mut screen));
@@ -51,7 +85,7 @@ pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output)
         interrupts += 1;
         if !client.is_here() {
             eprint!("\n{}", text::detached(id));
-            return Ok(Exit::Detached);
+            return Ok(Followed::Detached);
         }
         // One host alone has nothing new to start.
         let paused = if interrupts == 1 { client.pause(id, "interrupted by Ctrl-C").await } else { break Err(left(id)) };
@@ -62,24 +96,26 @@ pub(crate) async fn follow(client: &Client, id: OrchestrationId, output: Output)
     };
     drop(following);
     screen.clear();
-    let last = match ended {
-        Ok(last) => last,
-        Err(error) => return Err(error),
-    };
-    let exit = match &last.summary.rollout {
-        Some(progress) => rollout::exit(&last, progress),
-        None => text::exit(&last),
-    };
-    match (output, &last.summary.rollout) {
-        (Output::Json, _) => terminal::answer(output, &client.orchestration(id).await?, String::new)?,
-        (Output::Text, None) => terminal::print(&format!("\n{}", text::verdict(&last)))?,
-        (Output::Text, Some(progress)) => {
+    Ok(Followed::Stands { last: Box::new(ended?), interrupted: interrupts > 0 })
+}
+
+/// Says how it ended, or how it stands.
+async fn tell(client: &Client, near: Option<&Near>, last: &Orchestration, output: Output) -> Result<(), CliError> {
+    let id = last.summary.id;
+    match (output, &last.summary.rollout, &last.summary.services) {
+        (_, None, Some(progress)) => {
+            let restarted = restarted::of(client, near, last).await?;
+            let next = services::next(last, progress, client.is_here());
+            terminal::answer(output, &restarted, || format!("\n{}{next}", services::verdict(&restarted)))
+        }
+        (Output::Json, ..) => terminal::answer(output, &client.orchestration(id).await?, String::new),
+        (Output::Text, None, None) => terminal::print(&format!("\n{}", text::verdict(last))),
+        (Output::Text, Some(progress), _) => {
             let unwell = unwell(client, id).await?;
-            let next = rollout::next(&last, progress);
-            terminal::print(&format!("\n{}{next}", rollout::verdict(&last, progress, &unwell)))?;
+            let next = rollout::next(last, progress);
+            terminal::print(&format!("\n{}{next}", rollout::verdict(last, progress, &unwell)))
         }
     }
-    Ok(if interrupts > 0 && exit == Exit::Paused { Exit::Detached } else { exit })
 }
 
 /// What it is, as soon as anybody says so.
@@ -100,7 +136,7 @@ pub(crate) async fn operation(client: &Client, id: OrchestrationId) -> Result<Op
 /// Who leaves an engine in the middle is told how to come back.
 fn left(id: OrchestrationId) -> CliError {
     CliError::new(Exit::Detached, "left in the middle: what the hosts were told goes on there, and nothing else")
-        .hint(again::hint(&format!("resume {id}"), "goes on; no host that is done is rebooted again"))
+        .hint(again::hint(&format!("resume {id}"), "goes on; what is done is not done again"))
 }
 
 /// Hosts that ended otherwise than well.
@@ -123,27 +159,57 @@ async fn until_end(client: &Client, id: OrchestrationId, screen: &mut Screen) ->
     let mut events = Events::new(client, id, None);
     let mut looked: Option<Instant> = None;
     loop {
-        match events.next().await? {
+        match heard(client, id, &mut events, screen).await? {
             Heard::Away(reason) => screen.note(&format!("{reason}; trying again")),
             Heard::Progress(progress) => {
-                let rolling = progress.orchestration.summary.rollout.as_deref();
-                let due = looked.is_none_or(|at| at.elapsed() >= LOOK);
-                let running = match rolling {
-                    Some(_) if screen.is_live() && due => {
-                        looked = Some(Instant::now());
-                        Some(running(client, id).await?)
+                let summary = &progress.orchestration.summary;
+                let due = screen.is_live() && looked.is_none_or(|at| at.elapsed() >= LOOK);
+                let lines = match (&summary.rollout, &summary.services) {
+                    (Some(rolling), _) if due => {
+                        let running = running(client, id).await?;
+                        Some([rollout::counters(rolling)].into_iter().chain(running.iter().map(rollout::running)).collect())
                     }
+                    (None, Some(_)) if due => {
+                        screen.services = client.all_tracks(id).await?;
+                        Some(screen.live_services())
+                    }
+                    (None, None) => Some(text::step_lines(&progress.orchestration)),
                     _ => None,
                 };
-                screen.show(&progress, running.as_deref())?;
-                if let Some(standing) = rolling.filter(|rolling| rollout::needs_a_person(rolling)) {
-                    screen.note(&rollout::standing(standing).unwrap_or_default());
+                if due && lines.is_some() {
+                    looked = Some(Instant::now());
+                }
+                screen.progress = summary.services.clone();
+                screen.show(&progress, lines)?;
+                let rolling = summary.rollout.as_deref().filter(|rolling| rollout::needs_a_person(rolling));
+                let restarting = summary.services.as_deref().filter(|progress| services::needs_a_person(progress));
+                let standing = rolling.map(rollout::standing).or(restarting.map(services::standing));
+                if let Some(standing) = standing {
+                    screen.note(&standing.unwrap_or_default());
                     return Ok(progress.orchestration);
                 }
             }
             Heard::Ended(progress) => {
                 screen.show(&progress, None)?;
                 return Ok(progress.orchestration);
+            }
+        }
+    }
+}
+
+/// The next thing that is heard; until then what is on the screen is kept up to date, so that a soak is seen counting down.
+async fn heard(client: &Client, id: OrchestrationId, events: &mut Events<'_>, screen: &mut Screen) -> Result<Heard, CliError> {
+    let mut next = std::pin::pin!(events.next());
+    loop {
+        tokio::select! {
+            heard = &mut next => return heard,
+            () = tokio::time::sleep(TICK), if screen.is_live() && screen.progress.is_some() => {
+                // What cannot be asked now is asked again at the next tick; that it is away is told by the events.
+                if let Ok(tracks) = client.all_tracks(id).await {
+                    screen.services = tracks;
+                }
+                let lines = screen.live_services();
+                screen.steps.lines(lines);
             }
         }
     }
@@ -236,11 +302,14 @@ struct Screen {
     output: Output,
     steps: Steps,
     noted: Option<String>,
+    /// Of a restart of services: how far it is, and each of them.
+    progress: Option<Box<ServicesProgress>>,
+    services: Vec<Track>,
 }
 
 impl Screen {
     fn new(output: Output) -> Self {
-        Self { output, steps: Steps::default(), noted: None }
+        Self { output, steps: Steps::default(), noted: None, progress: None, services: Vec::new() }
     }
 
     /// Somebody looks at a terminal.
@@ -248,23 +317,22 @@ impl Screen {
         self.output == Output::Text && console::Term::stderr().is_term()
     }
 
-    fn show(&mut self, progress: &Progress, running: Option<&[Track]>) -> Result<(), CliError> {
+    fn show(&mut self, progress: &Progress, lines: Option<Vec<String>>) -> Result<(), CliError> {
         self.noted = None;
         if self.output == Output::Json {
             return Ok(());
         }
-        let lines: String = progress.lines.iter().map(|line| format!("{}\n", text::journal_line(line))).collect();
-        self.steps.above(|| terminal::print(&lines))?;
-        match (&progress.orchestration.summary.rollout, running) {
-            (None, _) => self.steps.show(&progress.orchestration),
-            (Some(rolling), Some(running)) => {
-                let mut lines = vec![rollout::counters(rolling)];
-                lines.extend(running.iter().map(rollout::running));
-                self.steps.lines(lines);
-            }
-            (Some(_), None) => {}
+        let journal: String = progress.lines.iter().map(|line| format!("{}\n", text::journal_line(line))).collect();
+        self.steps.above(|| terminal::print(&journal))?;
+        if let Some(lines) = lines {
+            self.steps.lines(lines);
         }
         Ok(())
+    }
+
+    fn live_services(&self) -> Vec<String> {
+        let counters = self.progress.as_deref().map(services::counters);
+        counters.into_iter().chain(services::live(&self.services, agent::boot::wall(), SHOWN)).collect()
     }
 
     /// Says something once, however often it happens.

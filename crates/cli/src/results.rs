@@ -1,6 +1,9 @@
 //! What was found and done on hosts, as documents: printed as JSON, kept, and made into text for people.
 
-use model::{CheckResult, OrchestrationId};
+use std::path::PathBuf;
+
+use model::{CheckResult, InvocationId, OrchestrationId, UnitSeen};
+use protocol::rest::orchestrations::Outcome;
 use serde::Serialize;
 
 use crate::exit::{self, Exit};
@@ -121,4 +124,128 @@ pub(crate) struct SyncedHost {
     pub(crate) done: Vec<String>,
     /// Why it is not good.
     pub(crate) error: Option<String>,
+}
+
+/// What is printed with `--output json` when services were restarted (S3-38 to S3-40).
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Restarted {
+    /// All of them run anew, and are proven to be well.
+    pub(crate) success: bool,
+    /// Names, in the order of the plan; with `NAME on HOST` where there are several hosts.
+    pub(crate) services_restarted: Vec<String>,
+    /// Rolled back, or not, or nobody knows: the rows say which.
+    pub(crate) services_failed: Vec<String>,
+    /// Not begun, or taken back because it was cancelled.
+    pub(crate) services_skipped: Vec<String>,
+    pub(crate) orchestration_id: OrchestrationId,
+    /// Null while it is not over.
+    pub(crate) outcome: Option<Outcome>,
+    /// Why it ended so.
+    pub(crate) error: Option<String>,
+    /// Nothing new starts until a person says so, and why.
+    pub(crate) paused: Option<String>,
+    pub(crate) services: Vec<RestartedService>,
+}
+
+/// How one service stands.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RestartedService {
+    pub(crate) name: String,
+    pub(crate) unit: String,
+    pub(crate) host: String,
+    pub(crate) outcome: Option<Outcome>,
+    /// In words: `restarted`, `reloaded`, `rolled back`, …
+    pub(crate) result: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) reloaded: bool,
+    pub(crate) deployed: bool,
+    pub(crate) migrated: bool,
+    /// Null where nothing was to be rolled back.
+    pub(crate) rolled_back: Option<bool>,
+    /// The runs of its unit: another one after than before is the proof of a restart.
+    pub(crate) invocation_before: Option<InvocationId>,
+    pub(crate) invocation_after: Option<InvocationId>,
+    /// From its begin to its end.
+    pub(crate) seconds: Option<f64>,
+    /// Of one that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<Help>,
+}
+
+/// What helps a person with a service that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Help {
+    /// The host was asked.
+    pub(crate) read: bool,
+    /// What could not be read, with why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unread: Vec<String>,
+    /// The end of the journal of its unit.
+    pub(crate) journal: Vec<String>,
+    /// The port of its health check.
+    pub(crate) port: Option<u16>,
+    /// Who listens there; null where no port is known.
+    pub(crate) listening: Option<Vec<String>>,
+    /// What it needs and what is not up.
+    pub(crate) failed_dependencies: Vec<String>,
+    /// Names of variables in its environment.
+    pub(crate) environment: Vec<String>,
+    pub(crate) environment_files: Vec<String>,
+    /// The backup of its unit file; null: there is none, or it was not looked for.
+    pub(crate) backup: Option<String>,
+    /// How its migration is run by hand; null where none was run.
+    pub(crate) migration: Option<String>,
+    /// What to look at by hand, where it was not read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) look: Vec<String>,
+    /// How to roll it back by hand, on its host.
+    pub(crate) rollback: Vec<String>,
+}
+
+/// What is printed with `--output json` when services are looked at (S3-94).
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ServicesSeen {
+    /// All that are listed are up and healthy.
+    pub(crate) healthy: bool,
+    pub(crate) services: Vec<SeenService>,
+}
+
+/// How one service was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct SeenService {
+    /// Its name in the manifest; of one that is not listed null.
+    pub(crate) service: Option<String>,
+    pub(crate) unit: String,
+    pub(crate) host: String,
+    /// It is up, and its check passes.
+    pub(crate) healthy: bool,
+    /// What systemd says; null where it could not be asked.
+    pub(crate) seen: Option<UnitSeen>,
+    /// What its check gave; null without one.
+    pub(crate) check: Option<CheckResult>,
+    /// Why it could not be looked at.
+    pub(crate) error: Option<String>,
+}
+
+/// What is printed with `--output json` by `reveille check`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Checked {
+    /// Nothing is wrong.
+    pub(crate) good: bool,
+    pub(crate) manifest: PathBuf,
+    /// In the order in which they would be restarted; empty when there is none.
+    pub(crate) order: Vec<String>,
+    /// Hosts that were looked at.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) problems: Vec<Trouble>,
+}
+
+/// One thing that would go wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Trouble {
+    /// Where it is written: a file with its line, and a key.
+    pub(crate) place: String,
+    /// Where it was seen; null for the file itself.
+    pub(crate) host: Option<String>,
+    pub(crate) problem: String,
 }

@@ -12,11 +12,13 @@ use inventory::Inventory;
 use model::{Millis, OrchestrationId, TargetId};
 
 use crate::aim::Aim;
-use crate::args::{ClientCommand as Command, Global, Reboot, Resume, Retry, Shutdown};
+use crate::args::{ClientCommand as Command, Global, Reboot, Restart, Resume, Retry, Shutdown};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::runs::Runs;
+use crate::far::Near;
+use crate::fleet::Hosts;
+use crate::runs::{Begun, Runs};
 use crate::session::{self, Session};
 use crate::{again, far, fleet};
 
@@ -27,6 +29,7 @@ const RESEND: Millis = Millis::secs(2);
 pub(crate) struct Way {
     client: Client,
     local: Option<Local>,
+    near: Option<Near>,
 }
 
 impl Way {
@@ -34,7 +37,7 @@ impl Way {
     /// server and `fleet.toml` is found.
     pub(crate) async fn open(global: &Global, command: &Command, aim: Aim) -> Result<Self, CliError> {
         if aim == Aim::Server {
-            return Ok(Self { client: Client::new(&Session::find(global)?)?, local: None });
+            return Ok(Self { client: Client::new(&Session::find(global)?)?, local: None, near: None });
         }
         let dir = global.here.state_dir.clone().map_or_else(session::state_dir, Ok)?;
         let dir = std::path::absolute(&dir).unwrap_or(dir);
@@ -56,11 +59,17 @@ impl Way {
             About::None => None,
         };
         let mut runs = Runs::of(dir);
-        let files = runs.files(about, &global.here.inventory, fleet::found())?;
-        let inventory = fleet::load(&files)?;
+        let hosts = match command {
+            Command::Restart(restart) if global.here.inventory.is_empty() && restart.listed.names_this_machine() => {
+                Hosts::ThisMachine
+            }
+            _ => runs.hosts(about, &global.here.inventory, fleet::found())?,
+        };
+        let inventory = hosts.load()?;
         // Told before anything is opened.
         let meant = match command {
             Command::Reboot(reboot) => fleet::select(&inventory, &reboot.targets)?,
+            Command::Restart(restart) => fleet::select(&inventory, &restart.listed.hosts)?,
             Command::Shutdown(shutdown) => fleet::select(&inventory, std::slice::from_ref(&shutdown.target)).unwrap_or_default(),
             Command::Remove { host, .. } => listed(&inventory, host)?,
             _ => Vec::new(),
@@ -71,9 +80,12 @@ impl Way {
             eprintln!("note: the limit groups are other ones than when {id} was begun; it goes on under those of now");
         }
         if begins(command) {
-            runs.begins_with(files, limits)?;
+            let manifest = if let Command::Restart(restart) = command { restart.listed.manifest.clone() } else { None };
+            runs.begins_with(Begun { manifest, ..Begun::with(&hosts, limits) })?;
         }
-        let performer = Arc::new(Hands::new(far::access(&global.here, &inventory)?, far::own_site()?));
+        let access = far::access(&global.here, &inventory)?;
+        let near = Near::new(access.clone(), &inventory);
+        let performer = Arc::new(Hands::new(access, far::own_site()?));
         let options = LocalOptions { engine: inventory.config.clone(), performer, resend: RESEND, user: user() };
         let mut local = state.start(options).await.map_err(|error| trouble(&error))?;
         let inside = Inside::new(local.control().clone(), local.who().clone());
@@ -82,7 +94,7 @@ impl Way {
         {
             tracing::warn!("other commands cannot ask this process: {error}");
         }
-        let mut way = Self { client: Client::here(inside, runs), local: Some(local) };
+        let mut way = Self { client: Client::here(inside, runs), local: Some(local), near: Some(near) };
         match way.prepare(&inventory, meant, command, about).await {
             Ok(()) => Ok(way),
             Err(error) => {
@@ -116,7 +128,7 @@ impl Way {
         for host in &kept {
             eprintln!("note: {} is not in this inventory, and counts still: {}", host.name, why_kept(host));
         }
-        if matches!(command, Command::Reboot(_)) && !kept.is_empty() {
+        if matches!(command, Command::Reboot(_) | Command::Restart(_)) && !kept.is_empty() {
             self.client.only(meant.clone());
         }
         if let Some(id) = about {
@@ -125,6 +137,8 @@ impl Way {
         let all = || inventory.hosts.keys().map(|name| TargetId::of_ssh(name)).collect();
         let mut read: BTreeSet<TargetId> = match command {
             Command::Explain { .. } | Command::Hosts { .. } => all(),
+            // They stay up: nobody else counts against them.
+            Command::Restart(_) => meant.iter().copied().collect(),
             // A dry run too: what blocks a host is known of those alone that were read.
             Command::Reboot(_) | Command::Shutdown(_) | Command::Retry(_) => concerned(inventory, &meant),
             command if stays(command) => concerned(inventory, &meant),
@@ -151,6 +165,11 @@ impl Way {
     /// Whom to ask.
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The hosts that are reached from here, if any are.
+    pub(crate) fn near(&self) -> Option<&Near> {
+        self.near.as_ref()
     }
 
     /// Lets go of it.
@@ -185,7 +204,7 @@ fn about(command: &Command) -> About {
 
 /// Whether a command is a person's word that what was interrupted goes on.
 fn goes_on(command: &Command) -> bool {
-    matches!(command, Command::Resume(_) | Command::Agree { .. })
+    matches!(command, Command::Resume(Resume { unwind: false, .. }) | Command::Agree { .. })
 }
 
 /// Whether something may begin by it.
@@ -194,6 +213,7 @@ fn begins(command: &Command) -> bool {
         Command::Reboot(Reboot { run, .. }) | Command::Shutdown(Shutdown { run, .. }) | Command::Retry(Retry { run, .. }) => {
             !run.dry_run
         }
+        Command::Restart(Restart { dry_run, .. }) => !dry_run,
         _ => false,
     }
 }
@@ -208,7 +228,7 @@ fn stays(command: &Command) -> bool {
 fn beside(command: &Command, dir: &Path, error: &LocalError) -> Result<Way, CliError> {
     let socket = State::socket(dir);
     let listens = std::os::unix::net::UnixStream::connect(&socket).is_ok();
-    if !listens || begins(command) || matches!(command, Command::Reboot(_) | Command::Retry(_)) {
+    if !listens || begins(command) || matches!(command, Command::Reboot(_) | Command::Restart(_) | Command::Retry(_)) {
         let error = CliError::new(Exit::Refused, error.to_string());
         return Err(error.hint(match listens {
             true => again::hint(
@@ -218,7 +238,7 @@ fn beside(command: &Command, dir: &Path, error: &LocalError) -> Result<Way, CliE
             false => "wait until it is done, or give another --state-dir for other hosts".to_owned(),
         }));
     }
-    Ok(Way { client: Client::beside(&socket)?, local: None })
+    Ok(Way { client: Client::beside(&socket)?, local: None, near: None })
 }
 
 /// Who is listed comes back with the next command.

@@ -376,6 +376,7 @@ impl Orchestration {
     pub(crate) fn name(&self) -> String {
         match (self.tracks.len(), self.plan.tracks().next()) {
             (1, Some(track)) => track.name.clone(),
+            (count, _) if self.request.services.is_some() => format!("{count} services"),
             (count, _) => format!("{count} hosts"),
         }
     }

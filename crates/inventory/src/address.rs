@@ -23,6 +23,11 @@ pub struct AddressError {
 }
 
 impl Address {
+    /// This very machine, which is reached without SSH. No file can say so.
+    pub fn this_machine() -> Self {
+        Self { user: None, host: model::LOCAL_ADDRESS.to_owned(), port: None }
+    }
+
     /// From its parts, checked as a written one is.
     ///
     /// # Errors

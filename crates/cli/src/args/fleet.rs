@@ -140,8 +140,11 @@ pub(crate) struct Resume {
     /// Its id (default: the only one that is not over)
     pub(crate) id: Option<OrchestrationId>,
     /// Do not follow it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "unwind")]
     pub(crate) detach: bool,
+    /// Do not go on, but take back what is half done: nothing new starts, and it ends as cancelled
+    #[arg(long)]
+    pub(crate) unwind: bool,
 }
 
 /// Of `reveille retry`.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod fleet;
+mod services;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use model::OrchestrationId;
 use protocol::rest::orchestrations::OnTimeout;
 
 pub(crate) use fleet::{Adopt, HealthCheck, Reboot, Resume, Retry, RunCommand, Sync};
+pub(crate) use services::{Check, Init, Listed, Restart, Services};
 
 const GLOBAL: &str = "Server and output";
 const HERE: &str = "Without a server";
@@ -199,6 +201,16 @@ pub(crate) enum ClientCommand {
     },
     /// Reboot hosts safely, one or a whole fleet: drain, stop, reboot, prove it, start, check, undrain
     Reboot(Reboot),
+    /// Restart systemd services in the order of their dependencies; what does not come back well is rolled back
+    Restart(Restart),
+    /// Show how services are: their units, and their health as their manifest says
+    Services(Services),
+    /// Look for everything that would go wrong with a restart of services, and do nothing
+    Check(Check),
+    /// Write a first reveille.toml from the units of this machine
+    Init(Init),
+    /// Print the JSON Schema of reveille.toml, for editors
+    Schema,
     /// Shut down a host that has no running children
     Shutdown(Shutdown),
     /// List orchestrations
@@ -220,7 +232,7 @@ pub(crate) enum ClientCommand {
         /// Its id
         id: OrchestrationId,
     },
-    /// Start nothing new in a rollout; what has begun is finished
+    /// Start nothing new in a rollout or a restart of services; what has begun is finished
     Pause {
         /// Its id
         id: OrchestrationId,
@@ -228,7 +240,7 @@ pub(crate) enum ClientCommand {
         #[arg(long, default_value = "paused by hand")]
         reason: String,
     },
-    /// Go on with a rollout that was paused or interrupted, the failures so far accepted
+    /// Go on with what was paused or interrupted, the failures so far accepted; or unwind it
     Resume(Resume),
     /// Agree that the waiting wave of a rollout starts
     Agree {

@@ -3,6 +3,7 @@
 use protocol::rest::access::EnrolmentTokenRequest;
 use protocol::rest::hosts::Host;
 use protocol::rest::orchestrations::RebootOptions;
+use protocol::rest::rollouts::TrackState;
 
 use crate::args::{OperationArg, Output};
 use crate::client::Client;
@@ -98,12 +99,14 @@ pub(super) async fn explain(
 /// Why a host does not start in the rollout that it waits in: the list that the scheduler goes by (pain 13).
 async fn in_rollout(client: &Client, output: Output, host: &Host) -> Result<Option<Exit>, CliError> {
     let open = client.orchestrations(None, true).await?.orchestrations;
-    for one in open.iter().filter(|one| one.rollout.is_some()) {
+    for one in open.iter().filter(|one| one.rollout.is_some() || one.services.is_some()) {
         let tracks = client.tracks(one.id, "open", ROLLOUT_MAX).await?;
-        let Some(track) = tracks.iter().find(|track| track.target == host.id) else { continue };
+        // Of several services of a host the one that is worked on, else the next one.
+        let own = || tracks.iter().filter(|track| track.target == host.id);
+        let Some(track) = own().find(|track| track.state != TrackState::Waiting).or_else(|| own().next()) else { continue };
         let details = client.track(one.id, track.index).await?;
         terminal::answer(output, &details, || {
-            let (name, id) = (&host.name, one.id);
+            let (name, id) = (if track.service.is_some() { &track.name } else { &host.name }, one.id);
             match (details.waiting_for.is_empty(), &details.track.step) {
                 (true, Some(step)) => format!("{name} is worked on by {id}: {step}\n"),
                 (true, None) => format!("Nothing keeps {name} waiting in {id}.\n"),

@@ -7,6 +7,7 @@ use crate::args::Output;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::far::Near;
 use crate::{again, follow, render, terminal};
 
 pub(super) async fn list(client: &Client, output: Output, host: Option<&str>, active: bool) -> Result<Exit, CliError> {
@@ -19,7 +20,7 @@ pub(super) async fn list(client: &Client, output: Output, host: Option<&str>, ac
     Ok(Exit::Done)
 }
 
-pub(super) async fn cancel(client: &Client, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
+pub(super) async fn cancel(client: &Client, near: Option<&Near>, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
     let cancelled = client.cancel(id).await.map_err(|error| {
         if error.code.as_deref() == Some("reboot_already_issued") {
             let watch = again::command(&format!("watch {id}"));
@@ -28,7 +29,7 @@ pub(super) async fn cancel(client: &Client, output: Output, id: OrchestrationId)
         error
     })?;
     if client.is_here() {
-        return put_back(client, output, id).await;
+        return put_back(client, near, output, id).await;
     }
     terminal::answer(output, &cancelled, || {
         let watch = again::command(&format!("watch {id}"));
@@ -38,11 +39,16 @@ pub(super) async fn cancel(client: &Client, output: Output, id: OrchestrationId)
 }
 
 /// The engine ends with this process: it stays until everything is as it was (G7). Done, unless that could not be.
-async fn put_back(client: &Client, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
+pub(super) async fn put_back(
+    client: &Client,
+    near: Option<&Near>,
+    output: Output,
+    id: OrchestrationId,
+) -> Result<Exit, CliError> {
     if output == Output::Text {
-        terminal::print("Being cancelled: what was drained or stopped is put back.\n")?;
+        terminal::print("Being cancelled: what is half done is taken back, and nothing new starts.\n")?;
     }
-    let exit = follow::follow(client, id, output).await?;
+    let exit = follow::follow(client, near, id, output).await?;
     if exit == Exit::Detached {
         return Ok(exit);
     }

@@ -93,7 +93,7 @@ async fn run(
     if output == Output::Text {
         terminal::print(&format!("\nOrchestration {id}; Ctrl-C detaches and does not cancel it.\n"))?;
     }
-    follow::follow(client, id, output).await
+    follow::follow(client, None, id, output).await
 }
 
 /// The refusal, with what can be done about it.

@@ -8,6 +8,7 @@ use crate::args::{OnTimeoutArg, Output, Reboot, Resume, Retry};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::far::Near;
 use crate::render::rollout as text;
 use crate::{again, follow, terminal};
 
@@ -48,10 +49,16 @@ pub(super) async fn reboot(client: &Client, output: Output, args: &Reboot) -> Re
         tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
     }
     let started = client.rollout(&request).await?;
-    started_now(client, output, &started, args.run.detach).await
+    started_now(client, None, output, &started, args.run.detach).await
 }
 
-async fn started_now(client: &Client, output: Output, started: &RolloutStarted, detach: bool) -> Result<Exit, CliError> {
+pub(super) async fn started_now(
+    client: &Client,
+    near: Option<&Near>,
+    output: Output,
+    started: &RolloutStarted,
+    detach: bool,
+) -> Result<Exit, CliError> {
     let id = started.id;
     if detach {
         terminal::answer(output, started, || crate::render::orchestration::detached(id))?;
@@ -61,7 +68,7 @@ async fn started_now(client: &Client, output: Output, started: &RolloutStarted, 
         let hint = if client.is_here() { "lets nothing new start" } else { "detaches and does not cancel it" };
         terminal::print(&format!("\nOrchestration {id}; Ctrl-C {hint}.\n"))?;
     }
-    follow::follow(client, id, output).await
+    follow::follow(client, near, id, output).await
 }
 
 pub(super) async fn retry(client: &Client, output: Output, args: &Retry) -> Result<Exit, CliError> {
@@ -85,11 +92,11 @@ pub(super) async fn retry(client: &Client, output: Output, args: &Retry) -> Resu
         tokio::task::block_in_place(|| terminal::confirm(&question, "give --yes if nobody is there to be asked"))?;
     }
     let started = client.retry(args.id, &request).await?;
-    started_now(client, output, &started, args.run.detach).await
+    started_now(client, None, output, &started, args.run.detach).await
 }
 
 /// Goes on: with one that was paused, and, where the engine is in this process, with one that was interrupted.
-pub(super) async fn resume(client: &Client, output: Output, args: Resume) -> Result<Exit, CliError> {
+pub(super) async fn resume(client: &Client, near: Option<&Near>, output: Output, args: Resume) -> Result<Exit, CliError> {
     attached(client, args.detach)?;
     let id = match args.id {
         Some(id) => id,
@@ -100,7 +107,15 @@ pub(super) async fn resume(client: &Client, output: Output, args: Resume) -> Res
     if over && output == Output::Text {
         eprintln!("{id} is over already; nothing is done again.");
     }
-    if !over && stands.summary.rollout.as_ref().is_some_and(|progress| progress.paused.is_some()) {
+    if args.unwind && !over {
+        if stands.unwinding.is_some() {
+            return super::watch(client, near, output, id).await;
+        }
+        return super::orchestrations::cancel(client, near, output, id).await;
+    }
+    let rolling = stands.summary.rollout.as_ref().is_some_and(|progress| progress.paused.is_some());
+    let restarting = stands.summary.services.as_ref().is_some_and(|progress| progress.paused.is_some());
+    if !over && (rolling || restarting) {
         client.resume(id).await?;
     } else if !over && !client.is_here() {
         return Err(CliError::new(Exit::Refused, "it is not paused")
@@ -110,7 +125,7 @@ pub(super) async fn resume(client: &Client, output: Output, args: Resume) -> Res
         terminal::answer(output, &stands, || crate::render::orchestration::detached(id))?;
         return Ok(Exit::Done);
     }
-    super::watch(client, output, id).await
+    super::watch(client, near, output, id).await
 }
 
 async fn only_active(client: &Client) -> Result<OrchestrationId, CliError> {
@@ -136,8 +151,8 @@ pub(super) async fn pause(client: &Client, output: Output, id: OrchestrationId, 
     Ok(Exit::Done)
 }
 
-pub(super) async fn agree(client: &Client, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
+pub(super) async fn agree(client: &Client, near: Option<&Near>, output: Output, id: OrchestrationId) -> Result<Exit, CliError> {
     let agreed = client.agree(id).await?;
     terminal::answer(output, &agreed, || format!("Agreed. Follow it with `{}`\n", again::command(&format!("watch {id}"))))?;
-    if client.is_here() { follow::follow(client, id, output).await } else { Ok(Exit::Done) }
+    if client.is_here() { follow::follow(client, near, id, output).await } else { Ok(Exit::Done) }
 }

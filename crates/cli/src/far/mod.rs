@@ -3,18 +3,26 @@
 
 mod checks;
 mod health;
+mod help;
+mod init;
 mod kept;
 mod reach;
 mod run;
 mod said;
+mod seen;
 mod served;
+mod sound;
 mod sync;
 
 pub(crate) use checks::own_site;
 pub(crate) use health::{health_check, health_check_served};
+pub(crate) use help::{Near, help};
+pub(crate) use init::init;
 pub(crate) use reach::access;
 pub(crate) use run::run;
+pub(crate) use seen::services;
 pub(crate) use served::{run_served, watch};
+pub(crate) use sound::check;
 pub(crate) use sync::sync;
 
 use std::path::PathBuf;

@@ -12,7 +12,19 @@ use crate::terminal;
 
 /// Configuration, keys, known hosts and the password for sudo, each read once.
 pub(crate) fn access(here: &Here, inventory: &Inventory) -> Result<Arc<Access>, CliError> {
-    let mut options = Options { accept_new: here.accept_new_keys, sudo: sudo(here)?, ..Options::usual() };
+    access_by(here, inventory, sudo(here)?)
+}
+
+/// The same for who only looks at this machine: his own rights do, unless he says whose password it takes to have more.
+pub(super) fn access_to_look(here: &Here, inventory: &Inventory) -> Result<Arc<Access>, CliError> {
+    match sudo(here)? {
+        Sudo::Plain => access_by(here, inventory, Sudo::Never),
+        given => access_by(here, inventory, given),
+    }
+}
+
+fn access_by(here: &Here, inventory: &Inventory, sudo: Sudo) -> Result<Arc<Access>, CliError> {
+    let mut options = Options { accept_new: here.accept_new_keys, sudo, ..Options::usual() };
     if let Some(file) = &here.ssh_config {
         options.config = ConfigFiles::Only(file.clone());
     }

@@ -4,6 +4,7 @@ pub(crate) mod checks;
 pub(crate) mod orchestration;
 pub(crate) mod plan;
 pub(crate) mod rollout;
+pub(crate) mod services;
 pub(crate) mod tables;
 
 use model::Timestamp;

@@ -57,11 +57,13 @@ pub(crate) fn journal_line(line: &JournalLine) -> String {
 pub(crate) fn verdict(orchestration: &Orchestration) -> String {
     let summary = &orchestration.summary;
     let mut text = String::new();
-    let state = match summary.outcome {
-        Some(outcome) => outcome.to_string(),
-        None => super::words(&summary.status),
+    let state = match (summary.outcome, &summary.services) {
+        (Some(outcome), _) => outcome.to_string(),
+        (None, Some(progress)) => super::services::state(progress),
+        (None, None) => super::words(&summary.status),
     };
-    let _ = writeln!(text, "{} of {}: {state}", capital(&summary.operation.to_string()), summary.host_name);
+    let what = if summary.services.is_some() { "rolling restart".to_owned() } else { summary.operation.to_string() };
+    let _ = writeln!(text, "{} of {}: {state}", capital(&what), summary.host_name);
     if let Some(error) = &summary.error_message {
         let _ = writeln!(text, "  {error}");
     }

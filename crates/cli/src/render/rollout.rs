@@ -102,7 +102,7 @@ fn hosts(many: u32) -> String {
 }
 
 /// A time for people: `90 s` is `1 min 30 s`.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, _) => Millis::secs(seconds).to_string(),
         (0, minutes, 0) => format!("{minutes} min"),

@@ -75,7 +75,11 @@ pub(crate) fn orchestrations(list: &OrchestrationList) -> String {
         return "No orchestrations.\n".to_owned();
     }
     let rows = list.orchestrations.iter().map(|one| {
-        let state = one.outcome.map_or_else(|| super::words(&one.status), |outcome| outcome.to_string());
+        let state = match (&one.outcome, &one.services) {
+            (Some(outcome), _) => outcome.to_string(),
+            (None, Some(progress)) => super::services::state(progress),
+            (None, None) => super::words(&one.status),
+        };
         vec![
             super::time(one.initiated_at),
             one.host_name.clone(),

@@ -73,6 +73,14 @@ pub fn manual_rollback(unit: &str) -> Vec<String> {
     ]
 }
 
+/// What to look at by hand, where nobody can look from here (S3-95, S3-96).
+pub fn manual_look(unit: &str, port: Option<u16>) -> Vec<String> {
+    let name = crate::far::quoted(unit);
+    let port = port.map(|port| format!("sudo ss -tlnp 'sport = :{port}'"));
+    let usual = ["systemctl status", "journalctl -n 50 -u", "systemctl list-dependencies"];
+    usual.iter().map(|words| format!("sudo {words} {name}")).chain(port).collect()
+}
+
 #[derive(Clone, Copy)]
 enum At {
     Start,
