@@ -11,6 +11,7 @@ mod rolling_faults;
 mod rolling_fleet;
 mod rolling_people;
 mod safe_reboot;
+mod service_faults;
 mod services;
 
 use crate::world::Scenario;
@@ -20,6 +21,7 @@ use crate::world::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         services::SCENARIOS,
+        service_faults::SCENARIOS,
         rolling_fleet::SCENARIOS,
         control_host::SCENARIOS,
         kills::SCENARIOS,
