@@ -158,7 +158,7 @@ fn is_over(view: &View<'_>, step: &Step, track: &TrackState, place: Place, run: 
             None => false,
         },
         Standing::Done(_) => match step.action {
-            StepAction::Inspect { attempts, .. } => flow::is_answered(subject, attempts),
+            StepAction::Inspect { attempts, .. } => flow::is_answered(track, place, subject, attempts),
             _ => !is_probe,
         },
     }
@@ -180,21 +180,15 @@ fn tries_max(config: &Config, step: &Step, place: Place) -> Option<u32> {
             _,
         ) => Some(config.attempts),
         (StepAction::Inspect { attempts, .. }, _) => Some(*attempts),
+        // It only looks: one that could not look is asked again.
+        (StepAction::Watch { .. }, _) => Some(config.attempts),
         // What did not work is taken back, and that as often as it takes.
         (
-            StepAction::BackUp { .. }
-            | StepAction::Deploy { .. }
-            | StepAction::Migrate { .. }
-            | StepAction::Restart { .. }
-            | StepAction::Watch { .. },
+            StepAction::BackUp { .. } | StepAction::Deploy { .. } | StepAction::Migrate { .. } | StepAction::Restart { .. },
             Direction::Do,
         ) => Some(1),
         (
-            StepAction::BackUp { .. }
-            | StepAction::Deploy { .. }
-            | StepAction::Migrate { .. }
-            | StepAction::Restart { .. }
-            | StepAction::Watch { .. },
+            StepAction::BackUp { .. } | StepAction::Deploy { .. } | StepAction::Migrate { .. } | StepAction::Restart { .. },
             Direction::Undo,
         ) => Some(config.attempts),
     }
@@ -420,7 +414,8 @@ fn verb_of(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackStat
             ServiceVerb::Migrate { migrate: migrate.clone(), key, expect_boot, limit: *limit }
         }
         (StepAction::Restart { reload, grace }, Direction::Do) => {
-            let is_stale = it.before.as_ref().is_none_or(|unit| unit.needs_daemon_reload);
+            let looks = [it.before.as_ref(), it.seen.as_ref().map(|seen| &seen.unit)];
+            let is_stale = it.before.is_none() || looks.into_iter().flatten().any(|unit| unit.needs_daemon_reload);
             let reload = services::reload_is_enough(*reload, it.tree_changed) && !is_stale && it.was_up();
             ServiceVerb::Restart { expect: it.expect(), reload, grace: *grace }
         }

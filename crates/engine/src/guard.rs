@@ -126,7 +126,11 @@ impl Guard<'_> {
         if let Some(other) = self.fleet.same_machine(target) {
             list.push(hard(Why::SameMachine { other: other.name.clone() }));
         }
-        let locked = if asks_only { self.lock_on(target, asks.own) } else { self.lock(target, asks.own) };
+        let services = request.operation == Operation::RestartServices;
+        let locked = match asks.own.filter(|_| services) {
+            _ if asks_only => self.lock_on(target, asks.own),
+            own => self.lock_on(target, asks.own).or_else(|| self.lock_beside(target, own)),
+        };
         locked.into_iter().for_each(|b| list.push(b));
         if !asks_only {
             self.slot_of(target, None).into_iter().for_each(|b| list.push(b));
@@ -175,10 +179,6 @@ impl Guard<'_> {
         self.now < self.fleet.settle_until && !broken::is(Rule::NoSettling)
     }
 
-    fn lock(&self, target: TargetId, own: Option<OrchestrationId>) -> Option<Blocker> {
-        self.lock_on(target, own).or_else(|| self.lock_beside(target))
-    }
-
     /// Another is at work on the host itself, or about to be.
     fn lock_on(&self, target: TargetId, own: Option<OrchestrationId>) -> Option<Blocker> {
         let held = self.fleet.locks.get(&target).map(|l| (l.orchestration, l.since));
@@ -189,17 +189,21 @@ impl Guard<'_> {
 
     /// A lock on a host that stands on this one, or that this one stands on: they go down together, and nobody begins in the
     /// middle of another's work (E14). Also of the same orchestration, whose plan knew only what stood where at that time. No
-    /// track waits while it has a lock, so nobody waits for ever.
-    fn lock_beside(&self, target: TargetId) -> Option<Blocker> {
+    /// track waits while it has a lock, so nobody waits for ever. `services`: of this orchestration no host goes down, and the
+    /// locks of its services wait for each other: they are not asked.
+    fn lock_beside(&self, target: TargetId, services: Option<OrchestrationId>) -> Option<Blocker> {
         if broken::is(Rule::NoLock) {
             return None;
         }
         let locks = &self.fleet.locks;
+        let is_own = |host: &TargetId| services.is_some() && locks.get(host).map(|l| l.orchestration) == services;
         let is_above = |host: &&TargetId| self.stands_on(**host).contains(&target);
         let is_on_locked = self.usage.stands_on_locked(target, || self.hosts_on_locked());
-        let below = self.stands_on(target).into_iter().find(|host| locks.get(host).is_some_and(|lock| !lock.asks_only));
+        let is_busy = |host: &TargetId| locks.get(host).is_some_and(|lock| !lock.asks_only) && !is_own(host);
+        let below = self.stands_on(target).into_iter().find(is_busy);
         // Services are worked on where nothing goes down: no count has them.
-        let on_busy = || self.worked_on().filter(|host| locks.get(host).is_some_and(|l| l.stays_up)).find(is_above).copied();
+        let stays_up = |host: &&TargetId| locks.get(host).is_some_and(|l| l.stays_up) && !is_own(host);
+        let on_busy = || self.worked_on().filter(stays_up).find(is_above).copied();
         let above = || is_on_locked.then(|| self.worked_on().find(is_above).copied()).flatten().or_else(on_busy);
         let host = below.or_else(above)?;
         let lock = locks.get(&host)?;
@@ -414,7 +418,7 @@ impl Guard<'_> {
             list.push(hard(Why::LimitGroup { group: group.name.clone(), unavailable, adds: 1, limit: group.limit }));
         }
         if let Some(host) = host {
-            list.extend(self.lock(host, None));
+            list.extend(self.lock_on(host, None).or_else(|| self.lock_beside(host, None)));
             list.extend(self.slot_of(host, Some(host)));
             list.extend(self.limit_groups(host, None));
         }

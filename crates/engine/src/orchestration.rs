@@ -383,6 +383,10 @@ impl Orchestration {
 
     /// The name of a target of it, or of a child of one.
     pub(crate) fn name_of(&self, id: TargetId) -> Option<&str> {
+        let mut of_services = self.plan.tracks().filter(|_| self.request.services.is_some());
+        if let Some(track) = of_services.find(|track| track.service.as_ref().is_some_and(|service| service.id == id)) {
+            return Some(&track.name);
+        }
         if let Some(track) = self.tracks_on(id).first() {
             let (wave, index) = self.wave_of(*track as usize)?;
             return self.plan.waves.get(wave)?.tracks.get(index).map(|t| t.name.as_str());

@@ -1,6 +1,8 @@
 //! Which track starts next: the first unstarted one whose list of blockers is empty. The list is the same that people are told
 //! (pain 13).
 
+use std::collections::BTreeSet;
+
 use model::broken::{self, Rule};
 use model::{Actor, Millis, TargetId, Timestamp};
 
@@ -164,11 +166,11 @@ impl<'a> Scheduler<'a> {
         let first = *it.waiting.first()?;
         if let Some(by) = &it.cancelled_by {
             let reason = format!("cancelled by {by} before it started");
-            return Some(it.waiting.iter().map(|track| ended(*track, Outcome::Cancelled, reason.clone())).collect());
+            return Some(self.never_start(&it.waiting, Outcome::Cancelled, &reason));
         }
         if it.is_given_up() && !broken::is(Rule::DependentsStarted) {
             let reason = format!("not restarted: {}", self.first_failed());
-            return Some(it.waiting.iter().map(|track| ended(*track, Outcome::Skipped, reason.clone())).collect());
+            return Some(self.never_start(&it.waiting, Outcome::Skipped, &reason));
         }
         if let Some((failed, may)) = it.overspent().filter(|_| it.paused.is_none()) {
             let reason = format!("failure budget spent: {failed} failed, {may} may fail");
@@ -208,7 +210,7 @@ impl<'a> Scheduler<'a> {
                 || "an earlier track did not end well".to_owned(),
                 |on| format!("it depends on {on}, which did not end well"),
             );
-            return Some(vec![ended(track, Outcome::Skipped, reason)]);
+            return Some(self.never_start(&BTreeSet::from([track]), Outcome::Skipped, &reason));
         }
         let plan = it.track_plan(track as usize)?;
         let mut list = List::first(&it.request);
@@ -220,7 +222,18 @@ impl<'a> Scheduler<'a> {
             return None;
         };
         let verb = if outcome == Outcome::Skipped { "left alone" } else { "cannot start" };
-        Some(vec![ended(track, outcome, format!("{verb}: {}", blocker.why))])
+        Some(self.never_start(&BTreeSet::from([track]), outcome, &format!("{verb}: {}", blocker.why)))
+    }
+
+    /// These end without a start. A host that is locked for others of its tracks, and on which none is left, is let go of.
+    fn never_start(&self, tracks: &BTreeSet<u32>, outcome: Outcome, reason: &str) -> Vec<Out> {
+        let it = self.view.orchestration;
+        let mut out: Vec<Out> = tracks.iter().map(|track| ended(*track, outcome, reason.to_owned())).collect();
+        let is_left = |track: &u32| it.running.contains(track) || it.waiting.contains(track) && !tracks.contains(track);
+        let held = self.view.fleet.locks.iter().filter(|(_, lock)| lock.orchestration == it.id).map(|(host, _)| *host);
+        let over = held.filter(|host| !it.tracks_on(*host).iter().any(is_left) && !broken::is(Rule::LockKept));
+        out.extend(over.map(|host| unlocked(self.view, host)));
+        out
     }
 
     /// When what keeps a track from starting may come to an end, or it is given up, although nothing happens.
@@ -283,7 +296,7 @@ impl<'a> Scheduler<'a> {
         }
         let why: Vec<String> = blockers(self.view, first).iter().map(|b| b.why.to_string()).collect();
         let reason = format!("waited too long: {}", why.join("; "));
-        Some(it.waiting.iter().map(|track| ended(*track, Outcome::Cancelled, reason.clone())).collect())
+        Some(self.never_start(&it.waiting, Outcome::Cancelled, &reason))
     }
 
     /// What must be over before the track's turn comes.

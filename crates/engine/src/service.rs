@@ -83,12 +83,19 @@ impl ServiceState {
     /// Whether this is the run of it that the restart began, or the reload left (G3).
     pub(crate) fn is_proven(&self, now: &UnitSeen) -> bool {
         let (Some(after), Some(invocation)) = (&self.after, now.invocation) else { return false };
-        let is_new = if self.reloaded { self.expect() == Some(invocation) } else { self.expect() != Some(invocation) };
+        // Of one that was not up, too: an id that it had before proves no start.
+        let before = self.before.as_ref().and_then(|unit| unit.invocation);
+        let is_new = if self.reloaded { self.expect() == Some(invocation) } else { before != Some(invocation) };
         is_new && after.invocation == Some(invocation) && after.restarts == now.restarts
     }
 
     /// A cancel takes nothing back: its migration runs, or it was restarted with what it had before.
     pub(crate) fn goes_on(&self) -> bool {
-        self.migrating || self.restart_issued && !self.tree_changed
+        self.migrating || self.is_past_return()
+    }
+
+    /// It was restarted, and taking it back would be another restart with the same.
+    pub(crate) fn is_past_return(&self) -> bool {
+        self.restart_issued && !self.tree_changed
     }
 }

@@ -306,7 +306,8 @@ fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, st
         if id == TargetId::CONTROLLER {
             return "the controller".to_owned();
         }
-        if let Some(plan) = it.track_plan(of).filter(|plan| plan.target == id) {
+        let is_it = |plan: &TrackPlan<'_>| plan.target == id || plan.service.as_ref().is_some_and(|service| service.id == id);
+        if let Some(plan) = it.track_plan(of).filter(is_it) {
             return plan.name.clone();
         }
         track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())

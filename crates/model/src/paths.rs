@@ -25,6 +25,9 @@ pub fn relative(path: &str) -> Result<String, String> {
 }
 
 fn parts(path: &str) -> Result<Vec<&str>, String> {
+    if path.contains(char::is_control) {
+        return Err(format!("{path:?} holds a control character"));
+    }
     let up = |part: &&str| *part == ".." || *part == ".";
     match path.split('/').find(up) {
         Some(part) => Err(format!("{path:?} holds {part:?}: write the path without it")),
@@ -55,8 +58,9 @@ const SYSTEMS: [&str; 18] = [
 ];
 
 /// Folders that hold what is several people's; what lies in them can be one application's own.
-const SHARED: [&str; 25] = [
+const SHARED: [&str; 26] = [
     "/",
+    "/dev/shm",
     "/etc",
     "/home",
     "/media",
@@ -88,10 +92,13 @@ const SHARED: [&str; 25] = [
 /// # Errors
 /// Why not.
 pub fn replaceable(path: &str) -> Result<(), String> {
-    let of_system = SYSTEMS.iter().any(|tree| within(path, tree));
+    // What lies at the top is the system's own, and beside it no stage can lie.
+    let at_the_top = path.matches('/').count() < 2;
+    // Below /dev, but memory and no device.
+    let of_system = SYSTEMS.iter().any(|tree| within(path, tree)) && !within(path, "/dev/shm");
     let home = path.strip_prefix("/home/").is_some_and(|rest| !rest.contains('/'));
     let of_all = SHARED.contains(&path) || path.strip_prefix("/var/").is_some_and(|rest| !rest.contains('/'));
-    if of_system || of_all || home {
+    if of_system || of_all || home || at_the_top {
         return Err(format!(
             "{path:?} holds more than one service, and a deploy replaces all of it: name the service's own folder, as in \"/srv/sso-api\""
         ));
@@ -115,7 +122,11 @@ pub fn pattern(pattern: &str) -> Result<String, String> {
     if pattern.split('/').any(|part| part == "..") {
         return Err(format!("{pattern:?} leads out of the source: write it without \"..\""));
     }
-    if pattern.starts_with(['!', ';', '#']) || pattern.starts_with("+ ") || pattern.starts_with("- ") {
+    if pattern.is_empty() || pattern.contains(char::is_control) {
+        return Err(format!("{pattern:?} is no pattern"));
+    }
+    // In rsync's own lists these begin rules of another kind.
+    if pattern.starts_with(['!', ';', '#']) || ["+ ", "- ", "+_", "-_"].iter().any(|rule| pattern.starts_with(rule)) {
         return Err(format!("{pattern:?} would be a rule to rsync, and no pattern: write ? for its first character"));
     }
     Ok(pattern.to_owned())
@@ -127,13 +138,12 @@ mod tests {
 
     #[test]
     fn only_a_folder_of_its_own_can_be_replaced() {
-        for path in ["/", "/etc", "/usr/bin/x", "/var/lib", "/var/anything", "/home/ann", "/run/x", "/etc/systemd/system", "/opt"]
+        for path in
+            ["/", "/etc", "/usr/bin/x", "/var/lib", "/var/anything", "/home/ann", "/run/x", "/etc/systemd/system", "/opt", "/app"]
         {
             assert!(replaceable(path).is_err(), "{path}");
         }
-        for path in
-            ["/srv/x", "/opt/x", "/var/www/x", "/var/lib/x", "/home/ann/x", "/app", "/usr/local/lib/x", "/runner", "/etc/x"]
-        {
+        for path in ["/srv/x", "/opt/x", "/var/www/x", "/var/lib/x", "/home/ann/x", "/usr/local/lib/x", "/runner/x", "/etc/x"] {
             assert_eq!(replaceable(path), Ok(()), "{path}");
         }
     }

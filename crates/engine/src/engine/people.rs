@@ -270,7 +270,7 @@ impl Engine {
         if left.iter().all(|t| past(t)) {
             return Reply::Refused(Refusal::RebootAlreadyIssued);
         }
-        if left.iter().all(|t| t.run_issued) {
+        if left.iter().all(|t| t.run_issued || t.service.is_past_return()) {
             return Reply::Refused(Refusal::CommandAlreadyIssued);
         }
         self.own_fact(id, Entry::CancelRequested, by, now, facts);

@@ -223,5 +223,6 @@ pub(crate) fn left_behind(track: &TrackState) -> String {
     let stopped = track.children.values().filter(|c| c.stop_asked && c.before.is_up());
     let stopped: Vec<&str> = stopped.map(|c| c.child.name.as_str()).collect();
     let stopped = if stopped.is_empty() { String::new() } else { format!("; it had stopped: {}", stopped.join(", ")) };
-    still_out(&track.drains.left()) + &stopped
+    let service = if track.service.has_begun() { "; its service may not be as it was" } else { "" };
+    still_out(&track.drains.left()) + &stopped + service
 }

@@ -455,6 +455,8 @@ impl Cursor<'_> {
                 Millis(plan.limit.0 + self.turns(place, &subjects, self.view.config.start_limit).0)
             }
             (StepAction::Start, _) => self.turns(place, &subjects, plan.limit),
+            // Put back, read anew and started, or seen not to start.
+            (StepAction::BackUp { grace }, Direction::Undo) => Millis(plan.limit.0.saturating_add(grace.0.saturating_mul(2))),
             _ => plan.limit,
         };
         Some(vec![Out::Own(Entry::StepStarted {

@@ -6,7 +6,7 @@ use model::{Direction, ErrorCode, Moment, Observed, Place, ServiceRef, ServiceSe
 use super::Cursor;
 use crate::decision::{Out, ended, unwind};
 use crate::journal::{Entry, FleetEntry, Outcome};
-use crate::track::{Standing, StepRun, SubjectRun};
+use crate::track::{Standing, StepRun, SubjectRun, TrackState};
 
 impl Cursor<'_> {
     fn service(&self) -> Option<&ServiceRef> {
@@ -69,7 +69,7 @@ impl Cursor<'_> {
         if let Some(why) = not_done("the restart failed", subject) {
             return Some(why);
         }
-        let seen = seen(subject)?;
+        let Some(seen) = seen(subject) else { return Some("the restart is not proven: nothing was seen of the unit".to_owned()) };
         (!self.track.service.is_proven(&seen.unit) && !broken::is(Rule::ServiceProofIgnored))
             .then(|| "the restart is not proven: the unit shows no other invocation id than before".to_owned())
     }
@@ -90,12 +90,13 @@ impl Cursor<'_> {
         let undone = self.track.last.filter(|p| p.direction == Direction::Undo);
         let below = undone.map_or(self.plan.steps.len(), |last| last.step as usize);
         let it = &self.track.service;
+        let is_restarted = it.restart_issued && !self.is_restart_refused();
         let subject = self.service()?.id;
         for (index, step) in self.plan.steps.iter().enumerate().take(below).rev() {
             let is_due = match &step.action {
-                StepAction::Restart { .. } => it.restart_issued,
+                StepAction::Restart { .. } => is_restarted,
                 StepAction::Deploy { .. } => it.deploy_issued && !broken::is(Rule::TreeNotReverted),
-                StepAction::BackUp { .. } => it.restart_issued || it.deploy_issued,
+                StepAction::BackUp { .. } => is_restarted || it.deploy_issued,
                 StepAction::Inspect { moment: Moment::Before, .. } => undone.is_some(),
                 _ => false,
             };
@@ -107,16 +108,28 @@ impl Cursor<'_> {
         Some(self.finish_rolled_back(undone.is_some()))
     }
 
+    /// Whether its only restart was not even begun: what runs is what ran, and is left alone.
+    fn is_restart_refused(&self) -> bool {
+        let mut runs = self.plan.steps.iter().zip(&self.track.steps);
+        let restart = runs.find(|(step, _)| matches!(step.action, StepAction::Restart { .. }));
+        let subject = restart.and_then(|(_, run)| self.subject_of(run));
+        subject.is_some_and(|s| s.attempt == 1 && matches!(s.standing(), Standing::Failed(error, _) if is_refusal(error.code)))
+    }
+
     fn finish_rolled_back(&self, undone: bool) -> Vec<Out> {
         let mut reason = self.track.unwinding.clone().unwrap_or_default();
         let troubles = if undone { self.not_rolled_back() } else { Vec::new() };
         let mut out = Vec::new();
-        if self.track.service.migrate_issued {
+        if let Some(migration) = self.migration() {
+            // A cancel that waited for its end says nothing of it.
+            let failed = after_migrate(migration).filter(|why| !reason.contains(why.as_str()));
+            reason.extend(failed.into_iter().flat_map(|why| ["; ".to_owned(), why]));
             reason.push_str("; its migration is not undone");
         }
-        let cancelled = self.view.orchestration.cancelled_by.is_some();
+        // What it was past taking back, and failed by itself, no cancel has ended.
+        let cancelled = self.view.orchestration.cancelled_by.is_some() && !self.track.service.is_past_return();
         let outcome = match (troubles.is_empty(), cancelled) {
-            _ if self.is_migration_unknown() => Outcome::Unknown,
+            _ if self.migration().is_some_and(is_unknown) => Outcome::Unknown,
             (true, true) => Outcome::Cancelled,
             _ => Outcome::Failed,
         };
@@ -136,16 +149,11 @@ impl Cursor<'_> {
         rollback_troubles(&self.plan, self.track)
     }
 
-    fn is_migration_unknown(&self) -> bool {
-        let runs = self.plan.steps.iter().zip(&self.track.steps);
-        let mut migrations = runs.filter(|(step, _)| matches!(step.action, StepAction::Migrate { .. }));
-        migrations.any(|(_, run)| {
-            self.subject_of(run).is_some_and(|subject| match subject.standing() {
-                Standing::Failed(error, _) => error.code == ErrorCode::OutcomeUnknown,
-                Standing::TimedOut | Standing::Open => subject.command.is_some(),
-                Standing::Idle | Standing::Done(_) => false,
-            })
-        })
+    /// Its migration, where it was handed over.
+    fn migration(&self) -> Option<&SubjectRun> {
+        let mut runs = self.plan.steps.iter().zip(&self.track.steps);
+        let (_, run) = runs.find(|(step, _)| matches!(step.action, StepAction::Migrate { .. }))?;
+        self.subject_of(run).filter(|_| self.track.service.migrate_issued)
     }
 
     fn strand_service(&self, reason: &str) -> Option<Out> {
@@ -202,6 +210,20 @@ pub(crate) fn rollback_troubles(plan: &crate::track::TrackPlan<'_>, track: &crat
     troubles
 }
 
+/// Errors that say that nothing was begun.
+fn is_refusal(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Expired
+            | ErrorCode::UnderFence
+            | ErrorCode::ClockUnset
+            | ErrorCode::LedgerFailed
+            | ErrorCode::Unsupported
+            | ErrorCode::WrongTarget
+            | ErrorCode::InvocationDiffers
+    )
+}
+
 /// What an answered command has seen.
 fn seen(subject: &SubjectRun) -> Option<&ServiceSeen> {
     let ack = match subject.standing() {
@@ -223,12 +245,17 @@ fn not_done(what: &str, subject: &SubjectRun) -> Option<String> {
     Some(format!("{what}: {}", why.unwrap_or_else(|| "no answer".to_owned())))
 }
 
+/// Why not to go on after a migration; also when nobody knows how it ended.
 fn after_migrate(subject: &SubjectRun) -> Option<String> {
     let ran = match subject.standing() {
         Standing::Done(ack) => match &ack.observed {
             Some(Observed::Ran(ran)) => ran,
-            _ => return Some("the migration was run, and how it ended cannot be read".to_owned()),
+            _ => return Some("the migration was run, and how it ended cannot be read: look at the host".to_owned()),
         },
+        _ if is_unknown(subject) => {
+            return not_done("whether the migration was run, and how it ended, is not known", subject)
+                .map(|why| format!("{why}: look at the host"));
+        }
         _ => return not_done("the migration failed", subject),
     };
     if ran.is_good() {
@@ -239,10 +266,21 @@ fn after_migrate(subject: &SubjectRun) -> Option<String> {
     Some(format!("the migration failed: {ran}{}", word.map(|word| format!(": {}", super::run::short(word))).unwrap_or_default()))
 }
 
-/// Whether this answer to a look ends it: it is healthy, or what was found stays so.
-pub(crate) fn is_answered(subject: &SubjectRun, attempts: u32) -> bool {
-    let enough = subject.tries >= attempts;
-    seen(subject).is_some_and(ServiceSeen::is_healthy) || enough
+/// Whether nobody knows how a migration that was handed over has ended.
+fn is_unknown(subject: &SubjectRun) -> bool {
+    match subject.standing() {
+        Standing::Done(ack) => !matches!(ack.observed, Some(Observed::Ran(_))),
+        Standing::Failed(error, _) => error.code == ErrorCode::OutcomeUnknown,
+        Standing::TimedOut | Standing::Open => subject.command.is_some(),
+        Standing::Idle => false,
+    }
+}
+
+/// Whether this answer to a look ends it: it is healthy, or down as before, or what was found stays so.
+pub(crate) fn is_answered(track: &TrackState, place: Place, subject: &SubjectRun, attempts: u32) -> bool {
+    let down_before = place.direction == Direction::Undo && !track.service.was_up();
+    let is_good = |seen: &ServiceSeen| if down_before { !seen.unit.is_up() } else { seen.is_healthy() };
+    subject.tries >= attempts || seen(subject).is_some_and(is_good)
 }
 
 /// The subject of a service's steps.

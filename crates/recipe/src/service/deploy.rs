@@ -14,36 +14,9 @@ use crate::{Output, Script, Verdict};
 
 const DEPLOY: &str = concat!(include_str!("put.sh"), include_str!("deploy.sh"));
 
-/// Whether nothing in it leads elsewhere than it says.
+/// Whether nothing in it leads elsewhere than it says: the performer asks, too, whoever has asked before.
 pub(super) fn check(deploy: &Deploy) -> Result<(), Trouble> {
-    let malformed = |why: String| Err(Trouble::new(ErrorCode::Malformed, why));
-    let is_plain = |path: &str| !path.is_empty() && !path.contains(char::is_control) && path.split('/').all(|part| part != "..");
-    for (what, path) in [("source", &deploy.source), ("destination", &deploy.destination)] {
-        if !path.starts_with('/') || !is_plain(path) {
-            return malformed(format!("the {what} {path:?} is no absolute path without \"..\""));
-        }
-    }
-    let (source, destination) = (trimmed(&deploy.source), trimmed(&deploy.destination));
-    // The folders at the top are the system itself.
-    if destination.matches('/').count() < 2 {
-        return malformed(format!("the destination {destination:?} is the system's own folder"));
-    }
-    let inside = |one: &str, other: &str| format!("{one}/").starts_with(&format!("{other}/"));
-    if inside(&source, &destination) || inside(&destination, &source) {
-        return malformed(format!("the source {source} and the destination {destination} lie in each other"));
-    }
-    for pattern in &deploy.exclude {
-        // In rsync's own list these begin rules of another kind.
-        if !is_plain(pattern) || ["+ ", "- ", "+_", "-_", "!"].iter().any(|rule| pattern.starts_with(rule)) {
-            return malformed(format!("{pattern:?} is no pattern for what is excluded"));
-        }
-    }
-    for path in deploy.keep.iter().chain(&deploy.unit_file) {
-        if path.starts_with('/') || !is_plain(path) {
-            return malformed(format!("{path:?} is no relative path without \"..\""));
-        }
-    }
-    Ok(())
+    deploy.check().map_err(|why| Trouble::new(ErrorCode::Malformed, why))
 }
 
 /// Without what makes two texts of one path.

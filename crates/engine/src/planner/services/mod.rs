@@ -305,7 +305,8 @@ impl<'a> Services<'a> {
         if hold.0 > 0 {
             let every = times.health_check_interval;
             let answers = times_of(2 * checks.len() as u64, times.health_check_timeout);
-            let limit = sum(&[hold, answers, slack]);
+            // One whose performer was lost is begun anew, whole.
+            let limit = sum(&[times_of(2, hold), answers, slack]);
             steps.push(on_service(StepAction::Watch { checks: checks.clone(), hold, every }, limit));
         }
         steps.push(inspect(Moment::Final, checks));
