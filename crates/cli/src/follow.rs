@@ -118,6 +118,11 @@ async fn tell(client: &Client, near: Option<&Near>, last: &Orchestration, output
     }
 }
 
+/// Follows without a word, and whatever is pressed, until it is over or nothing goes on without a person.
+pub(crate) async fn quietly(client: &Client, id: OrchestrationId) -> Result<Orchestration, CliError> {
+    until_end(client, id, &mut Screen::new(Output::Json)).await
+}
+
 /// What it is, as soon as anybody says so.
 pub(crate) async fn operation(client: &Client, id: OrchestrationId) -> Result<Operation, CliError> {
     let (mut events, mut told) = (Events::new(client, id, None), None);

@@ -26,8 +26,8 @@ pub(crate) fn find(given: Option<&Path>) -> Result<PathBuf, CliError> {
     Ok(std::path::absolute(&found).unwrap_or(found))
 }
 
-/// What it says. What may surprise is told on standard error.
-pub(crate) fn read(path: &Path) -> Result<Manifest, CliError> {
+/// What it says. What may surprise is told on standard error; what agents do not do only where there may be agents.
+pub(crate) fn read(path: &Path, may_be_agents: bool) -> Result<Manifest, CliError> {
     let manifest = parse(path)?.map_err(|error| {
         let problems = match &error {
             ServicesError::Problems(problems) => problems.len(),
@@ -36,8 +36,8 @@ pub(crate) fn read(path: &Path) -> Result<Manifest, CliError> {
         let many = if problems == 1 { String::new() } else { format!("{problems} problems in {}:\n", path.display()) };
         CliError::usage(format!("{many}{error}")).hint("`reveille check` looks at the file and at what it names")
     })?;
-    for note in &manifest.notes {
-        eprintln!("note: {note}");
+    if may_be_agents || manifest.services.is_empty() {
+        manifest.notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
     Ok(manifest)
 }
@@ -87,10 +87,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         std::fs::write(&path, "[service.\"a.api\"]\nkind = \"apii\"\n[service.\"b.api\"]\ndependencies = [\"c.api\"]\n").unwrap();
-        let error = read(&path).unwrap_err();
+        let error = read(&path, false).unwrap_err();
         assert!(error.exit == crate::exit::Exit::Usage && error.message.starts_with("2 problems in "), "{error}");
         assert!(error.message.contains("reveille.toml:2: ") && error.message.contains("reveille.toml:4: "), "{error}");
-        assert!(read(&dir.path().join("none.toml")).unwrap_err().hint.unwrap().contains("--manifest"));
+        assert!(read(&dir.path().join("none.toml"), false).unwrap_err().hint.unwrap().contains("--manifest"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod hosts;
 mod orchestrations;
 mod people;
 mod reboot;
-mod restart;
+pub(crate) mod restart;
 mod rollout;
 
 use model::{Operation, OrchestrationId};

@@ -26,7 +26,7 @@ pub(crate) fn request(args: &mut Restart, aim: Aim, listed: bool) -> Result<NewS
         return Err(CliError::usage("--force needs a reason: it is written down").hint("say why, as in --force 'sso.api is down'"));
     }
     let path = manifest::find(args.listed.manifest.as_deref())?;
-    let mut services = manifest::read(&path)?.services;
+    let mut services = manifest::read(&path, aim == Aim::Server)?.services;
     args.listed.manifest = Some(path);
     if args.listed.hosts.is_empty() {
         let here = aim == Aim::Here && !listed;
@@ -84,17 +84,18 @@ pub(super) async fn restart(
     super::rollout::attached(client, args.detach)?;
     let preview = client.preview_services(request).await?;
     let shown = || text::preview(&preview, &request.services, args.force.as_deref());
+    let blocked = blocked(&preview, output);
     if args.dry_run {
         terminal::answer(output, &preview, shown)?;
-        return Ok(if blockers(&preview) == 0 { Exit::Done } else { Exit::Refused });
+        return Ok(if blocked.is_none() { Exit::Done } else { Exit::Refused });
     }
     match (output, &args.force) {
         (Output::Text, _) => terminal::print(&shown())?,
         (Output::Json, Some(reason)) => eprintln!("{}", text::warning(reason)),
         (Output::Json, None) => {}
     }
-    if blockers(&preview) > 0 {
-        return Err(blocked(&preview, output));
+    if let Some(blocked) = blocked {
+        return Err(blocked);
     }
     if !args.yes {
         let question = format!("\nRestart {} like this?", text::services(preview.services.len()));
@@ -104,13 +105,10 @@ pub(super) async fn restart(
     super::rollout::started_now(client, near, output, &started, args.detach).await
 }
 
-fn blockers(preview: &ServiceRestartPreview) -> usize {
-    preview.services.iter().map(|service| service.blockers.len()).sum()
-}
-
-/// The refusal, with what can be done about it.
-fn blocked(preview: &ServiceRestartPreview, output: Output) -> CliError {
+/// The refusal, if something blocks it, with what can be done about it.
+pub(crate) fn blocked(preview: &ServiceRestartPreview, output: Output) -> Option<CliError> {
     let all = || preview.services.iter().flat_map(|service| &service.blockers);
+    all().next()?;
     let mut error = CliError::new(Exit::Refused, "something blocks it: nothing was done");
     let active = all().find_map(|blocker| blocker.details.get("orchestration")?.as_str());
     let hint = match (active, all().all(|blocker| blocker.forceable)) {
@@ -126,7 +124,7 @@ fn blocked(preview: &ServiceRestartPreview, output: Output) -> CliError {
             }
         }
     }
-    error.hint(hint)
+    Some(error.hint(hint))
 }
 
 #[cfg(test)]

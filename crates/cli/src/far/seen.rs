@@ -76,7 +76,7 @@ pub(crate) async fn services(global: &Global, args: &Services) -> Result<Exit, C
     if args.all {
         return all(global, args).await;
     }
-    let listed = manifest::read(&manifest::find(args.listed.manifest.as_deref())?)?.services;
+    let listed = manifest::read(&manifest::find(args.listed.manifest.as_deref())?, false)?.services;
     let machines = Machines::of(global, "services", &args.listed)?;
     let places = machines.places(listed);
     let looks = stream::iter(&places).map(|(machine, service)| look(&machines.access, machine, service));

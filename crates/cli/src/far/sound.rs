@@ -28,8 +28,8 @@ pub(crate) async fn check(global: &Global, args: &Check) -> Result<Exit, CliErro
     match manifest::parse(&path)? {
         Ok(read) => {
             order(&read.services, &mut checked);
-            for note in &read.notes {
-                eprintln!("note: {note}");
+            if read.services.is_empty() {
+                read.notes.iter().for_each(|note| eprintln!("note: {note}"));
             }
             if !args.offline && !read.services.is_empty() {
                 on_hosts(global, args, read, &mut checked).await?;
@@ -77,9 +77,11 @@ async fn on_hosts(global: &Global, args: &Check, read: Manifest, checked: &mut C
     for (machine, service, problems) in looked {
         let place = read.places.get(&service.name).map(ToString::to_string).unwrap_or_default();
         for (key, problem) in problems {
-            let key = if key.is_empty() { String::new() } else { format!(".{key}") };
-            let place = format!("{place}: service.\"{}\"{key}", service.name);
-            checked.problems.push(Trouble { place, host: Some(machine.name.clone()), problem });
+            let place = if key.is_empty() { String::new() } else { format!("{place}: service.\"{}\".{key}", service.name) };
+            let trouble = Trouble { place, host: Some(machine.name.clone()), problem };
+            if !checked.problems.contains(&trouble) {
+                checked.problems.push(trouble);
+            }
         }
     }
     Ok(())
@@ -104,9 +106,8 @@ async fn on_host<'a>(
         }
         Ok(seen) => wanted.push(("unit", There::File(seen.unit.fragment))),
         Err(error) => {
-            found("unit", format!("{} could not be looked at: {error}", service.unit));
-            // Nothing else can be looked at either.
-            return problems;
+            // Nothing else can be looked at either; and it is the host's fault, not that of the service.
+            return vec![(String::new(), error)];
         }
     }
     for dependency in needs {

@@ -46,9 +46,12 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
     }
     text.push_str(&steps(&preview.services, name));
     if !preview.irreversible.is_empty() {
-        let _ = writeln!(text, "\nCannot be taken back: {}.", preview.irreversible.join("; "));
+        text.push_str("\nCannot be taken back:\n");
+        for one in &preview.irreversible {
+            let _ = writeln!(text, "  - {one}");
+        }
     }
-    text.push_str("Anything else that goes wrong is rolled back: unit file, tree, and the service started as it was.\n");
+    text.push_str("\nAnything else that goes wrong is rolled back: unit file, tree, and the service started as it was.\n");
     let _ = writeln!(text, "Soaks take {} in all; checks and restarts come on top.", span(preview.soak_seconds));
     if let Some(reason) = force {
         let _ = writeln!(text, "\n{}", warning(reason));
@@ -60,24 +63,38 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
     text
 }
 
-/// The steps, once for all services that have the same.
+/// The steps, once for all services that have the same; what differs stands below its step.
 fn steps(planned: &[PlannedService], name: impl Fn(&PlannedService) -> String) -> String {
-    let mut lists: Vec<(&[String], Vec<String>)> = Vec::new();
+    let mut lists: Vec<(Vec<&str>, Vec<&PlannedService>)> = Vec::new();
     for one in planned {
-        match lists.iter_mut().find(|(steps, _)| *steps == one.steps.as_slice()) {
-            Some((_, of)) => of.push(name(one)),
-            None => lists.push((&one.steps, vec![name(one)])),
+        let steps: Vec<&str> = one.steps.iter().map(|step| own(step).0).collect();
+        match lists.iter_mut().find(|(known, _)| *known == steps) {
+            Some((_, of)) => of.push(one),
+            None => lists.push((steps, vec![one])),
         }
     }
     let (alone, mut text) = (lists.len() == 1, String::new());
     for (steps, of) in lists {
-        let whom = if alone { "each service".to_owned() } else { of.join(", ") };
-        let _ = writeln!(text, "\nWhat is done to {whom}:");
-        for (number, step) in (1..).zip(steps) {
-            let _ = writeln!(text, "  {number}. {step}");
+        let names: Vec<String> = of.iter().map(|one| name(one)).collect();
+        let _ = writeln!(text, "\nWhat is done to {}:", if alone { "each service".to_owned() } else { names.join(", ") });
+        for (place, step) in steps.iter().enumerate() {
+            let _ = writeln!(text, "  {}. {step}", place + 1);
+            let details = of.iter().filter_map(|one| Some((name(one), own(one.steps.get(place)?).1?)));
+            for (name, detail) in details {
+                let _ = writeln!(text, "     {name}: {detail}");
+            }
         }
     }
     text
+}
+
+/// A step, and what of it is a service's own.
+fn own(step: &str) -> (&str, Option<&str>) {
+    match (step.strip_prefix("run the migration: "), step.strip_prefix("deploy ")) {
+        (Some(migration), _) => ("run the migration", Some(migration)),
+        (None, Some(tree)) => ("deploy the new tree", Some(tree)),
+        (None, None) => (step, None),
+    }
 }
 
 /// What `--force` means, whoever reads it (S3-111).
@@ -346,7 +363,7 @@ pub(crate) fn seen(seen: &ServicesSeen) -> String {
         row.extend(listed.then(|| one.service.clone().unwrap_or_else(|| "-".to_owned())));
         let unit = one.seen.as_ref();
         let health = match (&one.error, &one.check) {
-            (Some(error), _) => plain(error),
+            (Some(_), _) => "?".to_owned(),
             (None, Some(check)) if check.passed => "healthy".to_owned(),
             (None, Some(check)) => format!("NOT HEALTHY: {}", plain(&check.detail)),
             (None, None) if !listed => "-".to_owned(),
@@ -361,7 +378,16 @@ pub(crate) fn seen(seen: &ServicesSeen) -> String {
         row.push(run.unwrap_or_else(|| "-".to_owned()));
         row
     });
-    super::tables::table(&head, rows)
+    let mut text = super::tables::table(&head, rows);
+    let mut told: Vec<String> = Vec::new();
+    for one in &seen.services {
+        let line = one.error.as_ref().map(|error| format!("! {} could not be asked: {}\n", one.host, plain(error)));
+        told.extend(line.filter(|line| !told.contains(line)));
+    }
+    if !told.is_empty() {
+        text.push_str(&format!("\n{}", told.concat()));
+    }
+    text
 }
 
 /// What would go wrong.

@@ -17,8 +17,11 @@ use super::append::Change;
 use super::lock::{self, Holder, Lock, LockError};
 
 /// The schema, step by step. Append only: a step that was ever shipped is never changed.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_tracks.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_tracks.sql"),
+    include_str!("../../migrations/0004_services.sql"),
+];
 
 /// Below it SQLite can damage a WAL that two connections checkpoint.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);

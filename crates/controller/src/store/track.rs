@@ -48,7 +48,8 @@ pub(super) async fn put(connection: &mut SqliteConnection, id: OrchestrationId, 
         .bind(json);
     match upsert.execute(&mut *connection).await {
         Ok(_) => Ok(()),
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+        // As the trigger says.
+        Err(sqlx::Error::Database(error)) if error.message().contains("another orchestration has an open track") => {
             Err(StoreError::Conflict(format!("host {} has a track in another open orchestration", track.name)))
         }
         Err(error) => Err(store_error(error)),
