@@ -11,14 +11,17 @@ use model::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, Sqlite, SqliteConnection};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::append::Change;
 use super::lock::{self, Holder, Lock, LockError};
 
 /// The schema, step by step. Append only: a step that was ever shipped is never changed.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_tracks.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_tracks.sql"),
+    include_str!("../../migrations/0003_events.sql"),
+];
 
 /// Below it SQLite can damage a WAL that two connections checkpoint.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -116,6 +119,8 @@ pub(super) struct Inner {
     writer: SqlitePool,
     pub(super) readers: SqlitePool,
     pub(super) changes: broadcast::Sender<Change>,
+    /// The highest position of an event of a service.
+    pub(super) told: watch::Sender<i64>,
     pub(super) opened_at: Timestamp,
     #[cfg(feature = "pause-points")]
     pub(super) pause_dir: PathBuf,
@@ -157,6 +162,7 @@ impl Database {
             writer,
             readers,
             changes,
+            told: watch::Sender::new(0),
             opened_at: options.now,
             #[cfg(feature = "pause-points")]
             pause_dir: options.pause_dir,
@@ -291,6 +297,6 @@ mod tests {
     fn shipped_migrations_are_as_they_were() {
         let hex = |text: &str| super::super::sha256(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>();
         let found: Vec<String> = MIGRATIONS.iter().map(|step| hex(step)[..16].to_owned()).collect();
-        assert_eq!(found, ["6d847e4b5f0f502c", "2a527b04b3e176a5"]);
+        assert_eq!(found, ["6d847e4b5f0f502c", "2a527b04b3e176a5", "20e9e92ab5c2e249"]);
     }
 }
