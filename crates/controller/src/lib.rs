@@ -6,5 +6,6 @@ pub mod config;
 pub mod control;
 pub mod hands;
 pub mod local;
+pub mod notify;
 pub mod store;
 pub mod transport;

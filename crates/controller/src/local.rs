@@ -21,12 +21,16 @@ use crate::control::{
     self, Adopt, Clock, Control, ControlConfig, ControlError, ControlTask, Licensing, OrchestrationFilter, Performer, Principal,
     ReachConfig, Watchful,
 };
+use crate::notify::{self, FileSettings, FileSink, Notifier, Sink};
 use crate::store::{Database, Holder, OpenError, OpenOptions};
 
 const DATABASE: &str = "reveille.db";
 
 /// More orchestrations than this are not looked through.
 const LISTED: u32 = 500;
+
+/// Events that were not given on yet have so long at the end.
+const NOTIFY_LIMIT: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Where another process can ask the engine of this one, in the state directory.
 const SOCKET: &str = "reveille.sock";
@@ -42,6 +46,8 @@ pub struct LocalOptions {
     pub resend: Millis,
     /// Who this is, for the journals.
     pub user: String,
+    /// The file to which events of services are added, if any.
+    pub events: Option<PathBuf>,
 }
 
 /// Why it does not run.
@@ -117,7 +123,7 @@ impl State {
     /// # Errors
     /// [`LocalError::Start`], [`LocalError::Control`], [`LocalError::Key`].
     pub async fn start(self, options: LocalOptions) -> Result<Local, LocalError> {
-        let LocalOptions { mut engine, performer, resend, user } = options;
+        let LocalOptions { mut engine, performer, resend, user, events } = options;
         let database = self.database;
         // Settling gives hosts time to be heard before deadlines are judged: without a deadline there is nothing to wait for.
         if !database.has_open().await.map_err(driver::StartError::Store)? {
@@ -133,8 +139,12 @@ impl State {
             one_time_password_file: None,
             reach: Some(reach),
         };
+        let sinks: Vec<Box<dyn Sink>> = events.into_iter().map(|path| Box::new(FileSink::new(FileSettings::new(path))) as _).collect();
+        let names: Vec<String> = sinks.iter().map(|sink| sink.name()).collect();
+        notify::prepare(&database, &names).await.map_err(driver::StartError::Store)?;
         let (control, task) = Control::start(config, database.clone()).await?;
-        Ok(Local { control, task, database, who: Principal::local(user), socket: self.dir.join(SOCKET), served: None })
+        let notifier = Notifier::start(&database, sinks);
+        Ok(Local { control, task, notifier, database, who: Principal::local(user), socket: self.dir.join(SOCKET), served: None })
     }
 
     /// Lets go of it.
@@ -152,6 +162,7 @@ impl State {
 pub struct Local {
     control: Control,
     task: ControlTask,
+    notifier: Notifier,
     database: Database,
     who: Principal,
     socket: PathBuf,
@@ -264,6 +275,7 @@ impl Local {
         }
         drop(self.control);
         let ended = self.task.stop().await;
+        self.notifier.finish(NOTIFY_LIMIT).await;
         self.task.finish().await;
         self.database.close().await;
         ended.map_err(|_| LocalError::Failed)

@@ -1,6 +1,6 @@
 //! What one turn writes, in one transaction.
 
-use engine::{Fact, FleetEntry, JournalId, OpenJournal, Record, TrackView, View};
+use engine::{Fact, FleetEntry, JournalId, OpenJournal, Record, ServiceEvent, TrackView, View};
 use model::{OrchestrationId, TargetId, Timestamp};
 
 /// One transaction: every journal that the turn touches, the rows that the API reads, and the audit.
@@ -17,6 +17,8 @@ pub struct Batch {
     pub tracks: Vec<(OrchestrationId, TrackView)>,
     /// One row per fact.
     pub audit: Vec<AuditRow>,
+    /// What the facts tell of services, in order.
+    pub events: Vec<ServiceEvent>,
 }
 
 /// Records for one journal.

@@ -159,6 +159,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
     /// Nothing of the turn became durable, or nobody knows: the driver must not be used any more.
     pub async fn turn(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Reply>, TurnError> {
         let mut facts = Vec::new();
+        let mut events = Vec::new();
         let mut replies = Vec::with_capacity(inputs.len());
         let mut gone = BTreeMap::new();
         for input in inputs {
@@ -168,6 +169,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             }
             let turn = self.engine.handle(input, now);
             facts.extend(turn.facts);
+            events.extend(turn.events);
             replies.push(turn.reply);
         }
         // What a track wants changes with its own entries alone.
@@ -188,7 +190,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             }
         }
         if !facts.is_empty() {
-            let batch = self.batch(facts, &gone);
+            let batch = Batch { events, ..self.batch(facts, &gone) };
             match self.store.append(&batch).await {
                 Ok(()) => self.advance_heads(&batch),
                 Err(_) if broken::is(Rule::KeepAfterConflict) => self.advance_heads(&batch),
@@ -227,7 +229,7 @@ impl<S: Store, T: Transport> Driver<S, T> {
             .into_iter()
             .map(|(journal, facts)| Append { journal, follows: self.heads.get(&journal).copied().unwrap_or(0), facts })
             .collect();
-        Batch { lease: self.lease, appends, views, tracks, audit }
+        Batch { lease: self.lease, appends, views, tracks, audit, events: Vec::new() }
     }
 
     fn audit_row(&self, fact: &Fact, gone: &BTreeMap<TargetId, String>) -> AuditRow {

@@ -11,6 +11,7 @@ mod config;
 mod decision;
 mod drained;
 mod engine;
+mod event;
 mod explain;
 mod fleet;
 mod flow;
@@ -39,6 +40,7 @@ mod window;
 
 pub use config::{CheckRule, Config, ConfigError, DrainRule, Group, LimitGroup, Member, RolloutDefaults, RolloutError};
 pub use engine::{Engine, OpenJournal, RestoreError, Turn};
+pub use event::{EventKind, EventMetadata, Method, ServiceEvent, service_events};
 pub use explain::{Blocker, Why};
 pub use input::{Input, Refusal, Reply, TargetBlockers};
 pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot, Outcome, Record};

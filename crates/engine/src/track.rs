@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::broken::{self, Rule};
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Check, ChildReport, ChildStatus, Command, Direction, ErrorCode,
-    Place, Plan, Recheck, Report, Step, StepAction, TargetId, Timestamp, Track, Unfinished,
+    Place, Plan, Recheck, Report, ServiceRef, Step, StepAction, TargetId, Timestamp, Track, Unfinished,
 };
 
 use crate::child::ChildState;
@@ -25,6 +25,11 @@ impl<'a> TrackPlan<'a> {
     pub(crate) fn at(plan: &'a Plan, wave: u32, index: u32) -> Option<Self> {
         let track = plan.waves.get(wave as usize)?.tracks.get(index as usize)?;
         Some(Self { track, steps: plan.steps(track) })
+    }
+
+    /// The service that it is about.
+    pub(crate) fn service(&self) -> Option<&'a ServiceRef> {
+        self.track.service.as_deref()
     }
 }
 

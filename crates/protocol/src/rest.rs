@@ -2,6 +2,7 @@
 //! rulings 19 to 22 name: times in RFC 3339 UTC with milliseconds and `Z`, errors as problem JSON.
 
 pub mod access;
+pub mod events;
 pub mod hosts;
 pub mod orchestrations;
 pub mod rollouts;

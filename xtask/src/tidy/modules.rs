@@ -9,14 +9,15 @@ use super::{File, Tree};
 type Uses = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What the controller's modules may use of each other. What stands in no row uses nothing of them.
-const CONTROLLER: [(&str, &[&str]); 8] = [
+const CONTROLLER: [(&str, &[&str]); 9] = [
     ("app", &["api", "ui", "config", "control", "hands", "store", "transport", "notify"]),
-    ("local", &["api", "control", "store"]),
+    ("local", &["api", "control", "store", "notify"]),
     ("hands", &["control", "transport"]),
     ("api", &["control"]),
     ("ui", &["control"]),
     ("control", &["store", "transport", "notify"]),
     ("config", &["store", "transport", "notify", "control"]),
+    ("notify", &["store", "transport"]),
     ("store", &[]),
 ];
 

@@ -18,7 +18,7 @@ use super::{Api, documents};
 use crate::control::Followed;
 
 /// A silent stream says so often that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Follow an orchestration
 ///

@@ -20,6 +20,7 @@ mod rollout_documents;
 mod rollouts;
 mod runs;
 mod service_documents;
+mod service_events;
 mod services;
 mod system;
 
@@ -90,6 +91,8 @@ fn native() -> OpenApiRouter<Api> {
         .routes(routes!(orchestrations::show_orchestration))
         .routes(routes!(orchestrations::cancel_orchestration))
         .routes(routes!(events::events))
+        .routes(routes!(service_events::list_service_events))
+        .routes(routes!(service_events::follow_service_events))
         .routes(routes!(rollouts::list_tracks))
         .routes(routes!(rollouts::show_track))
         .routes(routes!(rollouts::show_rollout))

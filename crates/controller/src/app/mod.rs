@@ -3,6 +3,7 @@
 mod fleet;
 mod https;
 mod keys;
+mod notify;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::api;
 use crate::config::{ConfigError, ServerConfig};
 use crate::control::{self, Addresses, Clock, Control, ControlConfig, ControlError, ControlTask, License, Licensing};
+use crate::notify::{HttpSinkError, Notifier};
 use crate::store::{Database, OpenError, OpenOptions};
 use crate::transport::{Broker, BrokerConfig, BrokerError, Identity, TlsError, install_crypto_provider};
 
@@ -33,6 +35,8 @@ const ADMIN_PASSWORD: &str = "admin-password";
 
 /// Requests that are under way at the end have so long.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Events that were not given on yet have so long.
+const NOTIFY_LIMIT: Duration = Duration::from_secs(3);
 /// How often the certificate's age is looked at.
 const RENEWAL_CHECK: Duration = Duration::from_secs(12 * 3600);
 
@@ -57,6 +61,9 @@ pub enum AppError {
     /// Hosts without an agent.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// An address to which events are sent.
+    #[error("events.http: {0}")]
+    Events(#[from] HttpSinkError),
     /// The broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -80,6 +87,7 @@ pub enum AppError {
 pub struct Running {
     control: Control,
     task: ControlTask,
+    notifier: Notifier,
     broker: Arc<Broker>,
     api: JoinSet<()>,
     api_addresses: Vec<SocketAddr>,
@@ -166,6 +174,8 @@ impl Running {
             one_time_password_file: Some(password_file.clone()),
             reach: Some(fleet::reach(&config)?),
         };
+        let sinks = notify::sinks(&config.events)?;
+        notify::prepare(&config.events, &database, &sinks).await?;
         let (stop, _) = watch::channel(false);
         // Read before anything is started: a list that cannot be read must not take the fleet apart.
         let listed = config.fleet.as_deref().map(fleet::listed).transpose()?;
@@ -195,6 +205,9 @@ impl Running {
             ..BrokerConfig::default()
         };
         let broker = Arc::new(Broker::start(broker_config, identity.server_config(&[])?, control.hooks()).await?);
+
+        let sinks = notify::with_broker(&config.events, sinks, Arc::clone(&broker) as _);
+        let notifier = Notifier::start(&database, sinks);
 
         let certificate: Certificate = Arc::new(RwLock::new(identity.server_config(&[b"http/1.1"])?));
         let slots = Arc::new(Semaphore::new(config.api.max_connections));
@@ -234,6 +247,7 @@ impl Running {
         Ok(Self {
             control,
             task,
+            notifier,
             broker,
             api: serving,
             api_addresses,
@@ -294,6 +308,7 @@ impl Running {
             tracing::warn!("requests did not end in time and are cut");
             self.api.shutdown().await;
         }
+        self.notifier.finish(NOTIFY_LIMIT).await;
         self.broker.stop().await;
         drop(self.broker);
         self.task.finish().await;

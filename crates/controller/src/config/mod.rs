@@ -2,6 +2,7 @@
 //! errors. All durations are milliseconds.
 
 mod env;
+mod events;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,10 @@ use std::path::{Path, PathBuf};
 use model::Millis;
 use serde::{Deserialize, Serialize};
 
+use crate::notify::HttpSettings;
+
 pub use env::PREFIX;
+pub use events::{EventsConfig, EventsHttpConfig};
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub struct ServerConfig {
     pub licensing: LicensingConfig,
     /// How hosts without an agent are reached.
     pub ssh: SshConfig,
+    /// Where events of services are given on to.
+    pub events: EventsConfig,
     /// A list of hosts without an agent (`fleet.toml`, or an Ansible inventory): adopted at the start; those that it named before
     /// and does not name any more are removed.
     pub fleet: Option<PathBuf>,
@@ -118,6 +124,7 @@ impl Default for ServerConfig {
             engine: engine::Config::default(),
             licensing: LicensingConfig::default(),
             ssh: SshConfig::default(),
+            events: EventsConfig::default(),
             fleet: None,
             fleet_may_shrink: false,
         }
@@ -228,6 +235,17 @@ impl ServerConfig {
         must(survey >= Millis(100), "ssh.survey", "must be at least 100 ms")?;
         let detail = "must be shorter than engine.active_limit, or every host is silent between two surveys";
         must(survey < engine.active_limit, "ssh.survey", detail)?;
+        let events = &self.events;
+        let file = events.file.as_os_str().is_empty() || events.file.is_absolute() && events.file.file_name().is_some();
+        must(file, "events.file", "must be the absolute path of a file, or empty for none")?;
+        must(events.rotate_size >= 4096, "events.rotate_size", "must be at least 4096 bytes")?;
+        must((1..=1000).contains(&events.keep), "events.keep", "must be 1 to 1000")?;
+        let mut urls = std::collections::BTreeSet::new();
+        for http in &events.http {
+            let HttpSettings { url, .. } = http.settings();
+            http.settings().check().map_err(|error| ConfigError::Value { key: "events.http.url".to_owned(), detail: error.to_string() })?;
+            must(urls.insert(url), "events.http.url", "is there twice")?;
+        }
         let license = &self.licensing;
         let complete = !license.required || (license.license_file.is_some() && license.issuer_key.is_some());
         must(complete, "licensing.required", "needs licensing.license_file and licensing.issuer_key beside it")?;

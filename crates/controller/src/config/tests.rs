@@ -57,6 +57,12 @@ fn values_that_make_no_sense_name_their_key() {
         ("[[engine.limit_group]]\nname = \"a\"\nmax_unavailable = 1", "engine.limit_group"),
         ("ssh.survey = 10", "ssh.survey"),
         ("ssh.survey = \"2m\"", "ssh.survey"),
+        ("events.file = \"here\"", "events.file"),
+        ("events.rotate_size = 1", "events.rotate_size"),
+        ("events.keep = 0", "events.keep"),
+        ("[[events.http]]\nurl = \"http://example.org\"", "events.http.url"),
+        ("[[events.http]]\nurl = \"https://a:b@example.org\"", "events.http.url"),
+        ("[[events.http]]\nurl = \"https://a\"\n[[events.http]]\nurl = \"https://a\"", "events.http.url"),
         ("licensing.required = true", "licensing.required"),
         ("licensing.issuer_key = \"x\"", "licensing.issuer_key"),
     ];

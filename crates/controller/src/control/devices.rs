@@ -7,7 +7,7 @@ use engine::Input;
 use model::TargetId;
 use protocol::native::{ControllerBody, DeviceBody, open_device};
 
-use super::Control;
+use super::{Control, ControlError, Permission};
 use crate::transport::auth::secret_matches;
 use crate::transport::{
     Authenticator, BoxFuture, Hooks, Inbound, InboundMessage, InboundVerdict, Login, LoginVerdict, Refusal, Refused,
@@ -53,6 +53,16 @@ impl Control {
                 tracing::warn!("a login could not be checked: {error}");
                 LoginVerdict::Unavailable
             }
+        }
+    }
+
+    /// Who may see all hosts may hear of all services.
+    async fn judge_watcher(&self, token: &[u8]) -> LoginVerdict {
+        let Ok(token) = std::str::from_utf8(token) else { return LoginVerdict::Refuse };
+        match self.verify(token).await {
+            Ok(who) if who.has(Permission::ViewHosts) && who.scope.is_all() => LoginVerdict::Accept,
+            Err(ControlError::Unavailable(_)) => LoginVerdict::Unavailable,
+            _ => LoginVerdict::Refuse,
         }
     }
 
@@ -133,6 +143,10 @@ impl Control {
 impl Authenticator for Control {
     fn authenticate<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, LoginVerdict> {
         Box::pin(self.judge_login(login))
+    }
+
+    fn may_watch<'a>(&'a self, token: &'a [u8]) -> BoxFuture<'a, LoginVerdict> {
+        Box::pin(self.judge_watcher(token))
     }
 }
 

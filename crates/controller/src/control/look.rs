@@ -216,7 +216,7 @@ impl Control {
     }
 
     /// The hosts in scope; `None` is all of them.
-    fn hosts_of(&self, who: &Principal) -> Result<Option<Vec<TargetId>>, ControlError> {
+    pub(super) fn hosts_of(&self, who: &Principal) -> Result<Option<Vec<TargetId>>, ControlError> {
         if who.scope.is_all() {
             return Ok(None);
         }

@@ -24,6 +24,7 @@ mod run;
 mod secret;
 mod services;
 mod survey;
+mod told;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -56,7 +57,7 @@ pub use survey::{Unread, Watchful};
 pub(crate) use worker::own_boot;
 
 use crate::store::Database;
-pub use crate::store::{AuditFilter, AuditLine, OrchestrationFilter, Page, TrackFilter, TrackPage};
+pub use crate::store::{AuditFilter, AuditLine, EventFilter, OrchestrationFilter, StoredEvent, Page, TrackFilter, TrackPage};
 use accounts::Throttle;
 use courier::Courier;
 use directory::Directory;

@@ -137,10 +137,14 @@ impl Store for SqliteStore {
             super::track::put(&mut transaction, *id, track).await?;
         }
         super::audit::insert(&mut transaction, &batch.audit).await?;
+        let told = super::events::insert(&mut transaction, &batch.events).await?;
         transaction.commit().await.map_err(store_error)?;
         for change in changes {
             // Nobody watching is no error.
             drop(self.database.inner.changes.send(change));
+        }
+        if let Some(told) = told {
+            self.database.inner.told.send_replace(told);
         }
         #[cfg(feature = "pause-points")]
         super::pause::point(&self.database.inner.pause_dir, "after_append", batch).await;

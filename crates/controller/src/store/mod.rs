@@ -9,6 +9,7 @@ mod append;
 mod audit;
 mod codec;
 mod enrolment;
+mod events;
 mod lock;
 mod open;
 #[cfg(feature = "pause-points")]
@@ -21,6 +22,7 @@ pub use append::{Change, SqliteStore};
 pub use audit::{AuditFilter, AuditLine};
 pub use codec::{BadJournal, sha256};
 pub use enrolment::{ClaimRefused, Claimed, DeviceRow, NewEnrolmentRow};
+pub use events::{EVENTS_KEPT, EventFilter, StoredEvent};
 pub use lock::Holder;
 pub use open::{Database, OpenError, OpenOptions};
 pub use read::{OrchestrationFilter, Page};

@@ -11,7 +11,7 @@ use model::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, Sqlite, SqliteConnection};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::append::Change;
 use super::lock::{self, Holder, Lock, LockError};
@@ -20,6 +20,7 @@ use super::lock::{self, Holder, Lock, LockError};
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_tracks.sql"),
+    include_str!("../../migrations/0003_events.sql"),
     include_str!("../../migrations/0004_services.sql"),
 ];
 
@@ -119,6 +120,8 @@ pub(super) struct Inner {
     writer: SqlitePool,
     pub(super) readers: SqlitePool,
     pub(super) changes: broadcast::Sender<Change>,
+    /// The highest position of an event of a service.
+    pub(super) told: watch::Sender<i64>,
     pub(super) opened_at: Timestamp,
     #[cfg(feature = "pause-points")]
     pub(super) pause_dir: PathBuf,
@@ -160,6 +163,7 @@ impl Database {
             writer,
             readers,
             changes,
+            told: watch::Sender::new(0),
             opened_at: options.now,
             #[cfg(feature = "pause-points")]
             pause_dir: options.pause_dir,
@@ -294,6 +298,6 @@ mod tests {
     fn shipped_migrations_are_as_they_were() {
         let hex = |text: &str| super::super::sha256(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>();
         let found: Vec<String> = MIGRATIONS.iter().map(|step| hex(step)[..16].to_owned()).collect();
-        assert_eq!(found, ["6d847e4b5f0f502c", "2a527b04b3e176a5"]);
+        assert_eq!(found, ["6d847e4b5f0f502c", "2a527b04b3e176a5", "20e9e92ab5c2e249"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Who may use which topic (G10): a device speaks on its own topics and hears its own commands, nothing else.
 
 use model::TargetId;
+use protocol::cloud::{TOPIC, WATCHER_CLIENT};
 use protocol::native::{Topic, TopicKind};
 
 /// What the device would say on `topic`: its own ack, report, hello or gone. `None` if it may not publish there; commands
@@ -21,9 +22,29 @@ pub fn may_will(device: TargetId, topic: &str) -> bool {
     may_publish(device, topic) == Some(TopicKind::Gone)
 }
 
+/// Whether somebody who only listens to events may use this client id: none that could be a device's.
+pub fn may_watch_as(client_id: &str) -> bool {
+    client_id.starts_with(WATCHER_CLIENT) && client_id.len() <= 64
+}
+
+/// Whether they may subscribe to `filter`: the topic of events, to the letter. They publish nowhere and leave no will.
+pub fn may_watch(filter: &str) -> bool {
+    filter == TOPIC
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s3_73_who_listens_to_events_hears_nothing_else() {
+        assert!(may_watch(TOPIC) && may_watch_as("events-dashboard"));
+        for filter in ["#", "reveille/#", "reveille/events/+", "$share/g/reveille/events/service", &own("command"), &own("ack")] {
+            assert!(!may_watch(filter), "{filter}");
+        }
+        assert!(!may_watch_as(&a().to_string()) && !may_watch_as("") && !may_watch_as(&format!("events-{}", "x".repeat(64))));
+        assert!(!may_subscribe(a(), TOPIC), "nor does a device hear events");
+    }
 
     fn a() -> TargetId {
         "0a000000-0000-4000-8000-000000000001".parse().unwrap()

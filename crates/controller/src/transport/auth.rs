@@ -33,6 +33,8 @@ pub enum LoginVerdict {
 pub trait Authenticator: Send + Sync {
     /// Judges one login.
     fn authenticate<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, LoginVerdict>;
+    /// Whether whoever shows this token may listen to events of services, now. Asked at login, and before each event.
+    fn may_watch<'a>(&'a self, token: &'a [u8]) -> BoxFuture<'a, LoginVerdict>;
 }
 
 /// What is stored of a device secret. Secrets are 32 random bytes, so one fast hash suffices: a slow one protects only

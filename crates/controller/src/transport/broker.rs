@@ -31,7 +31,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::auth::Authenticator;
+use super::auth::{Authenticator, LoginVerdict};
 use super::connection::{CLOSE_LIMIT, Connection, Inbound, Refusal, Refused};
 
 /// Limits and addresses of the broker.
@@ -87,13 +87,16 @@ pub enum BrokerError {
     #[error("the broker has no address to listen on; configure at least one")]
     NoAddress,
     /// The payload does not fit into a packet.
-    #[error("a command of {size} bytes is above the broker's limit of {limit} bytes for a packet")]
+    #[error("a message of {size} bytes is above the broker's limit of {limit} bytes for a packet")]
     TooLarge {
         /// Size of the payload in bytes.
         size: usize,
         /// The limit in bytes.
         limit: usize,
     },
+    /// Nobody can say who may listen.
+    #[error("who may listen to events cannot be told just now")]
+    Unknown,
 }
 
 /// What became of a publish; neither answer says that the device has it.
@@ -175,6 +178,38 @@ impl Broker {
         self.shared.router.route_message(&PublishPacket::new(topic, payload, QoS::AtLeastOnce), None).await;
         self.shared.sent.fetch_add(1, Ordering::Relaxed);
         Ok(Delivery::Queued)
+    }
+
+    /// Publishes with QoS 1, never retained, to those who listen there; whether they may is asked anew. Who may not any more is gone
+    /// before anything is said.
+    ///
+    /// # Errors
+    /// If the payload is too large, or it cannot be said who may listen.
+    pub async fn announce(&self, topic: &str, content_type: &str, payload: impl Into<Bytes>) -> Result<(), BrokerError> {
+        let payload = payload.into();
+        let limit = self.shared.config.max_packet;
+        if payload.len() + topic.len() + content_type.len() + 256 > limit {
+            return Err(BrokerError::TooLarge { size: payload.len(), limit });
+        }
+        for connection in self.shared.watchers() {
+            let Some(token) = connection.watcher() else { continue };
+            match self.shared.hooks.authenticator.may_watch(token).await {
+                LoginVerdict::Accept => continue,
+                LoginVerdict::Refuse => connection.close(),
+                LoginVerdict::Unavailable => return Err(BrokerError::Unknown),
+            }
+            let gone = async {
+                while self.shared.registry().connections.contains_key(&connection.number) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            if timeout(CLOSE_LIMIT, gone).await.is_err() {
+                return Err(BrokerError::Unknown);
+            }
+        }
+        let packet = PublishPacket::new(topic, payload, QoS::AtLeastOnce).with_content_type(content_type.to_owned());
+        self.shared.router.route_message(&packet.with_payload_format_indicator(true), None).await;
+        Ok(())
     }
 
     /// Closes the connection of a device, if it has one; says whether it had. A device whose right was taken away must be
@@ -316,6 +351,10 @@ impl Shared {
         self.registry().devices.get(&device).is_some_and(|numbers| numbers.range(number + 1..).next().is_some())
     }
 
+    fn watchers(&self) -> Vec<Arc<Connection>> {
+        self.registry().connections.values().filter(|connection| connection.watcher().is_some()).cloned().collect()
+    }
+
     fn connections_of(&self, device: TargetId) -> Vec<Arc<Connection>> {
         let registry = self.registry();
         let numbers = registry.devices.get(&device).into_iter().flatten();
@@ -420,7 +459,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, _slot: 
     // The library hears the closing signal only after login; before it, nothing is lost by dropping the connection.
     let stopped_before_login = async {
         stopped(&mut stop).await;
-        if connection.device().is_some() {
+        if connection.is_logged_in() {
             std::future::pending::<()>().await;
         }
     };

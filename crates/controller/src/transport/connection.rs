@@ -15,6 +15,7 @@ use mqtt5::broker::{AuthProvider, AuthResult, BrokerEventHandler, ClientDisconne
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::packet::publish::PublishPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use protocol::cloud::WATCHER;
 use protocol::native::TopicKind;
 use tokio::sync::broadcast;
 
@@ -98,13 +99,16 @@ pub(super) struct Connection {
     close: broadcast::Sender<()>,
     closed_by_us: AtomicBool,
     device: OnceLock<TargetId>,
+    /// The token of somebody who only listens to events.
+    watcher: OnceLock<Vec<u8>>,
     will: OnceLock<Bytes>,
 }
 
 impl Connection {
     pub(super) fn new(number: u64, peer: SocketAddr, shared: Arc<Shared>) -> Self {
         let (close, _) = broadcast::channel(1);
-        Self { number, peer, shared, close, closed_by_us: AtomicBool::new(false), device: OnceLock::new(), will: OnceLock::new() }
+        let closed_by_us = AtomicBool::new(false);
+        Self { number, peer, shared, close, closed_by_us, device: OnceLock::new(), watcher: OnceLock::new(), will: OnceLock::new() }
     }
 
     /// Signals when [`Connection::close`] is called.
@@ -122,6 +126,16 @@ impl Connection {
     /// The device, once its login was accepted.
     pub(super) fn device(&self) -> Option<TargetId> {
         self.device.get().copied()
+    }
+
+    /// The token with which somebody listens to events, if that is what the connection is for.
+    pub(super) fn watcher(&self) -> Option<&[u8]> {
+        self.watcher.get().map(Vec::as_slice)
+    }
+
+    /// Whether it is in.
+    pub(super) fn is_logged_in(&self) -> bool {
+        self.device().is_some() || self.watcher().is_some()
     }
 
     fn is_closed_by_us(&self) -> bool {
@@ -143,6 +157,9 @@ impl Connection {
         let client_id = connect.client_id.as_str();
         let refuse = |what, topic: Option<&str>| self.refused(user, client_id, what, topic);
 
+        if user == WATCHER {
+            return self.login_watcher(connect).await;
+        }
         // The spelling counts: topics and client id are made from the name.
         let device = user.parse::<TargetId>().ok().filter(|device| device.to_string() == user);
         let (Some(device), Some(password)) = (device, &connect.password) else {
@@ -172,6 +189,33 @@ impl Connection {
         }
         self.device.get_or_init(|| device);
         self.shared.logged_in(device, self.number);
+        Ok(())
+    }
+
+    async fn login_watcher(&self, connect: &ConnectPacket) -> Result<(), ReasonCode> {
+        let client_id = connect.client_id.as_str();
+        let refuse = |what, topic: Option<&str>| self.refused(WATCHER, client_id, what, topic);
+        let Some(token) = &connect.password else {
+            refuse(Refused::Login, None);
+            return Err(ReasonCode::BadUsernameOrPassword);
+        };
+        match self.shared.hooks.authenticator.may_watch(token).await {
+            LoginVerdict::Accept => {}
+            LoginVerdict::Refuse => {
+                refuse(Refused::Login, None);
+                return Err(ReasonCode::BadUsernameOrPassword);
+            }
+            LoginVerdict::Unavailable => return Err(ReasonCode::ServerUnavailable),
+        }
+        if !acl::may_watch_as(client_id) {
+            refuse(Refused::ClientId, None);
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if let Some(will) = &connect.will {
+            refuse(Refused::Will, Some(&will.topic));
+            return Err(ReasonCode::NotAuthorized);
+        }
+        self.watcher.get_or_init(|| token.clone());
         Ok(())
     }
 
@@ -215,7 +259,10 @@ impl AuthProvider for Connection {
     }
 
     fn authorize_subscribe<'a>(&'a self, client_id: &str, user: Option<&'a str>, filter: &'a str) -> BoxFuture<'a, bool> {
-        let allowed = self.device().is_some_and(|device| acl::may_subscribe(device, filter));
+        let allowed = match self.device() {
+            Some(device) => acl::may_subscribe(device, filter),
+            None => self.watcher().is_some() && acl::may_watch(filter),
+        };
         if !allowed {
             self.refused(user.unwrap_or_default(), client_id, Refused::Subscribe, Some(filter));
         }

@@ -13,7 +13,7 @@ use crate::api_stage::{LIMIT, config};
 
 async fn open(dir: &std::path::Path, performer: Arc<Played>) -> Result<Local, LocalError> {
     let engine = engine::Config { probe_limit: Millis::secs(2), ..config() };
-    let options = LocalOptions { engine, performer, resend: Millis(200), user: "ann".to_owned() };
+    let options = LocalOptions { engine, performer, resend: Millis(200), user: "ann".to_owned(), events: None };
     State::open(dir.join("state")).await?.start(options).await
 }
 

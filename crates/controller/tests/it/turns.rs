@@ -98,7 +98,7 @@ async fn g7_an_undrain_waits_for_the_drain_that_is_still_at_work_on_the_host() {
     let rule = DrainRule { on: "*".parse().unwrap(), drain: Drain::Hook { name: "web".to_owned() } };
     let engine = engine::Config { drains: BTreeMap::from([("web".to_owned(), rule)]), probe_limit: Millis::secs(2), ..config() };
     let performer: Arc<dyn Performer> = Arc::clone(&slow) as _;
-    let options = LocalOptions { engine, performer, resend: Millis(200), user: "ann".to_owned() };
+    let options = LocalOptions { engine, performer, resend: Millis(200), user: "ann".to_owned(), events: None };
     let local = State::open(dir.path().join("state")).await.unwrap().start(options).await.unwrap();
     let adopt = Adopt { name: "a".to_owned(), address: "root@a".to_owned(), labels: Labels::new() };
     let (ids, _): (Vec<TargetId>, _) = local.adopt(&[adopt]).await.unwrap();

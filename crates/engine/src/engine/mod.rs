@@ -17,6 +17,7 @@ use model::{
 use crate::agenda::Agenda;
 use crate::config::Config;
 use crate::decision::Out;
+use crate::event::{self, ServiceEvent};
 use crate::fleet::{Fleet, Host};
 use crate::heard::Heard;
 use crate::input::{Input, Reply};
@@ -38,6 +39,8 @@ pub struct Turn {
     pub facts: Vec<Fact>,
     /// For whoever brought the input.
     pub reply: Reply,
+    /// What the facts tell of services; to be kept in the same transaction.
+    pub events: Vec<ServiceEvent>,
 }
 
 /// Why an engine could not be restored.
@@ -69,6 +72,8 @@ pub struct Engine {
     /// What changed since nothing followed any more.
     agenda: Agenda,
     tally: Tally,
+    /// What the facts of this input tell of services so far.
+    events: Vec<ServiceEvent>,
     /// One input led to so much that the rest waits for the next.
     unfinished: bool,
     /// `None`: to be looked up.
@@ -105,6 +110,7 @@ impl Engine {
             limits: OnceLock::new(),
             agenda: Agenda::default(),
             tally: Tally::default(),
+            events: Vec::new(),
             unfinished: false,
             silences: None,
             clock: Timestamp::default(),
@@ -140,7 +146,7 @@ impl Engine {
         let reply = self.take(input, now, &mut facts);
         self.judge_silence(now, &mut facts);
         self.advance(now, &mut facts);
-        Turn { facts, reply }
+        Turn { facts, reply, events: std::mem::take(&mut self.events) }
     }
 
     /// The time that entries, deadlines and expiries are written in, when the given clock shows `now`. Devices must be told
@@ -439,7 +445,7 @@ impl Engine {
     fn own_fact(&mut self, id: OrchestrationId, entry: Entry, by: Actor, at: Timestamp, facts: &mut Vec<Fact>) {
         let record = Record { at, by, entry };
         let applied = match self.open.get_mut(&id) {
-            Some(it) => it.apply(&record),
+            Some(it) => it.apply(&record).map(|()| self.events.extend(event::of(it, &record))),
             None => Orchestration::accept(id, &record).map(|it| {
                 self.open.insert(id, it);
             }),

@@ -21,7 +21,7 @@ use crate::journal::{Entry, Outcome};
 use crate::track::{Standing, StepRun, SubjectRun, TrackPlan, TrackState};
 
 pub(crate) use end::left_behind;
-pub(crate) use service::{is_answered, rollback_troubles};
+pub(crate) use service::{is_answered, rollback_troubles, without_output};
 
 /// A step is gone through again at most so often, for what an earlier round missed.
 const ROUNDS_MAX: u32 = 3;

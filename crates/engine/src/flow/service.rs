@@ -1,7 +1,7 @@
 //! What follows for a service: forwards as S3 says (S3-11 to S3-20), and backwards as its rollback does (S3-21 to S3-26).
 
 use model::broken::{self, Rule};
-use model::{Direction, ErrorCode, Moment, Observed, Place, ServiceRef, ServiceSeen, StepAction, TargetId};
+use model::{Direction, ErrorCode, Moment, Observed, Place, Ran, ServiceRef, ServiceSeen, StepAction, TargetId};
 
 use super::Cursor;
 use crate::decision::{Out, ended, unwind};
@@ -261,9 +261,27 @@ fn after_migrate(subject: &SubjectRun) -> Option<String> {
     if ran.is_good() {
         return None;
     }
+    Some(format!("the migration failed: {ran}{}", last_word(ran).unwrap_or_default()))
+}
+
+/// The last line that a command printed.
+fn last_word(ran: &Ran) -> Option<String> {
     let said = if ran.err.tail.trim().is_empty() { &ran.out.tail } else { &ran.err.tail };
     let word = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    Some(format!("the migration failed: {ran}{}", word.map(|word| format!(": {}", super::run::short(word))).unwrap_or_default()))
+    word.map(|word| format!(": {}", super::run::short(word)))
+}
+
+/// A reason without what a migration printed: that may hold secrets, and the reason is told outside.
+pub(crate) fn without_output(plan: &crate::track::TrackPlan<'_>, track: &crate::track::TrackState, reason: String) -> String {
+    let migrations = plan.steps.iter().zip(&track.steps).filter(|(step, _)| matches!(step.action, StepAction::Migrate { .. }));
+    let printed = migrations.flat_map(|(_, run)| run.subjects.values()).filter_map(|subject| match subject.standing() {
+        Standing::Done(ack) => match &ack.observed {
+            Some(Observed::Ran(ran)) if !ran.is_good() => last_word(ran),
+            _ => None,
+        },
+        _ => None,
+    });
+    printed.fold(reason, |reason, printed| reason.replacen(&printed, "", 1))
 }
 
 /// Whether nobody knows how a migration that was handed over has ended.

@@ -15,5 +15,6 @@ mod returns;
 mod runs;
 mod samples;
 mod script;
+mod service_events;
 mod unlisted;
 mod world;

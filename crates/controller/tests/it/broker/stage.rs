@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +33,8 @@ pub(crate) fn secret(device: &str) -> Vec<u8> {
     format!("secret of {device}").into_bytes()
 }
 
-struct Devices(HashMap<TargetId, [u8; 32]>);
+/// Devices with the hash of their secret, and whether the token of those who listen to events was revoked.
+struct Devices(HashMap<TargetId, [u8; 32]>, Arc<AtomicBool>);
 
 impl Authenticator for Devices {
     fn authenticate<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, LoginVerdict> {
@@ -41,6 +43,12 @@ impl Authenticator for Devices {
             Some(hash) if secret_matches(login.password, hash) => LoginVerdict::Accept,
             _ => LoginVerdict::Refuse,
         }))
+    }
+
+    fn may_watch<'a>(&'a self, token: &'a [u8]) -> BoxFuture<'a, LoginVerdict> {
+        let revoked = self.1.load(std::sync::atomic::Ordering::SeqCst);
+        let verdict = if token == b"good" && !revoked { LoginVerdict::Accept } else { LoginVerdict::Refuse };
+        Box::pin(std::future::ready(verdict))
     }
 }
 
@@ -67,6 +75,7 @@ pub(crate) struct Stage {
     pub(crate) ears: Arc<Ears>,
     pub(crate) hooks: Hooks,
     refusals: Arc<Mutex<Vec<Refusal>>>,
+    pub(crate) revoked: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
 }
 
@@ -92,15 +101,16 @@ impl Stage {
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             verdict: Mutex::new(InboundVerdict::Accept),
         });
+        let revoked = Arc::new(AtomicBool::new(false));
         let refusals = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::clone(&refusals);
         let hooks = Hooks {
-            authenticator: Arc::new(Devices([A, B].map(|d| (id(d), secret_hash(&secret(d)))).into())),
+            authenticator: Arc::new(Devices([A, B].map(|d| (id(d), secret_hash(&secret(d)))).into(), Arc::clone(&revoked))),
             inbound: Arc::clone(&ears) as _,
             on_refusal: Arc::new(move |refusal| written.lock().unwrap().push(refusal)),
         };
         let broker = Broker::start(config, identity.server_config(&[b"mqtt"]).unwrap(), hooks.clone()).await.unwrap();
-        Self { broker, identity, ears, hooks, refusals, _dir: dir }
+        Self { broker, identity, ears, hooks, refusals, revoked, _dir: dir }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -79,7 +79,7 @@ pub(crate) fn append(journal: JournalId, follows: u64, facts: Vec<Fact>) -> Appe
 
 pub(crate) fn batch(lease: u64, appends: Vec<Append>, views: Vec<View>) -> Batch {
     let tracks = views.iter().map(|view| (view.id, track(0, view.host, view.outcome))).collect();
-    Batch { lease, appends, views, tracks, audit: Vec::new() }
+    Batch { lease, appends, views, tracks, audit: Vec::new(), events: Vec::new() }
 }
 
 pub(crate) fn track(index: u32, target: TargetId, outcome: Option<Outcome>) -> TrackView {
