@@ -40,6 +40,17 @@ pub(crate) fn state_dir() -> Result<PathBuf, CliError> {
     user_dir("XDG_STATE_HOME", ".local/state")
 }
 
+/// Where an engine in this process, with its journal in `dir`, adds events of services: where a server does, for root who named no
+/// directory; else beside the journal.
+pub(crate) fn events_file(global: &Global, dir: &Path) -> PathBuf {
+    let usual = Path::new(controller::notify::EVENTS_FILE);
+    let is_usual = global.here.state_dir.is_none() && rustix::process::geteuid().is_root();
+    match usual.file_name().filter(|_| !is_usual) {
+        Some(name) => dir.join(name),
+        None => usual.to_owned(),
+    }
+}
+
 fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf, CliError> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set(variable)
