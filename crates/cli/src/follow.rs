@@ -1,6 +1,6 @@
 //! Following an orchestration live, also across a restart of the server.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -176,6 +176,7 @@ async fn until_end(client: &Client, id: OrchestrationId, screen: &mut Screen) ->
                     }
                     (None, Some(_)) if due => {
                         screen.services = client.all_tracks(id).await?;
+                        screen.progress = summary.services.clone();
                         Some(screen.live_services())
                     }
                     (None, None) => Some(text::step_lines(&progress.orchestration)),
@@ -185,6 +186,9 @@ async fn until_end(client: &Client, id: OrchestrationId, screen: &mut Screen) ->
                     looked = Some(Instant::now());
                 }
                 screen.progress = summary.services.clone();
+                if screen.wants_services(&progress) && !due {
+                    screen.services = client.all_tracks(id).await?;
+                }
                 screen.show(&progress, lines)?;
                 let rolling = summary.rollout.as_deref().filter(|rolling| rollout::needs_a_person(rolling));
                 let restarting = summary.services.as_deref().filter(|progress| services::needs_a_person(progress));
@@ -195,6 +199,9 @@ async fn until_end(client: &Client, id: OrchestrationId, screen: &mut Screen) ->
                 }
             }
             Heard::Ended(progress) => {
+                if screen.wants_services(&progress) {
+                    screen.services = client.all_tracks(id).await?;
+                }
                 screen.show(&progress, None)?;
                 return Ok(progress.orchestration);
             }
@@ -310,11 +317,13 @@ struct Screen {
     /// Of a restart of services: how far it is, and each of them.
     progress: Option<Box<ServicesProgress>>,
     services: Vec<Track>,
+    /// Those of which it was said that they are over.
+    told: BTreeSet<u32>,
 }
 
 impl Screen {
     fn new(output: Output) -> Self {
-        Self { output, steps: Steps::default(), noted: None, progress: None, services: Vec::new() }
+        Self { output, steps: Steps::default(), noted: None, progress: None, services: Vec::new(), told: BTreeSet::new() }
     }
 
     /// Somebody looks at a terminal.
@@ -327,12 +336,31 @@ impl Screen {
         if self.output == Output::Json {
             return Ok(());
         }
-        let journal: String = progress.lines.iter().map(|line| format!("{}\n", text::journal_line(line))).collect();
+        let of_services = progress.orchestration.summary.services.is_some();
+        let told = progress.lines.iter().filter(|line| !of_services || services::is_worth_a_line(line));
+        let mut journal: Vec<String> = told.map(|line| format!("{}\n", text::journal_line(line))).collect();
+        // The last word comes last: how all of it ended.
+        let last = if progress.orchestration.summary.outcome.is_some() { journal.pop() } else { None };
+        let journal: String = journal.into_iter().chain([self.newly_over()]).chain(last).collect();
         self.steps.above(|| terminal::print(&journal))?;
         if let Some(lines) = lines {
             self.steps.lines(lines);
         }
         Ok(())
+    }
+
+    /// Something ended that a line is due for.
+    fn wants_services(&self, progress: &Progress) -> bool {
+        let ended = || progress.lines.iter().any(|line| line.action == "track_ended");
+        self.output == Output::Text && progress.orchestration.summary.services.is_some() && ended()
+    }
+
+    /// A line for each service that was not over when this was asked last.
+    fn newly_over(&mut self) -> String {
+        let over = self.services.iter().filter(|track| track.outcome.is_some() && !self.told.contains(&track.index));
+        let lines: Vec<(u32, String)> = over.map(|track| (track.index, services::over(track))).collect();
+        self.told.extend(lines.iter().map(|(index, _)| *index));
+        lines.into_iter().map(|(_, line)| line).collect()
     }
 
     fn live_services(&self) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use model::{Service, TargetId, Timestamp};
-use protocol::rest::orchestrations::{Orchestration, Outcome};
+use protocol::rest::orchestrations::{JournalLine, Orchestration, Outcome};
 use protocol::rest::rollouts::{Track, TrackState};
 use protocol::rest::services::{PlannedService, ServiceRestartPreview, ServicesProgress};
 
@@ -57,7 +57,7 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
         let _ = writeln!(text, "\n{}", warning(reason));
     }
     match preview.services.iter().any(|one| !one.blockers.is_empty()) {
-        true => text.push_str("\nWhat blocks a service keeps it waiting; nothing of it is begun before that is over.\n"),
+        true => text.push_str("\nNothing is begun while something blocks it.\n"),
         false => text.push_str("\nNothing blocks it.\n"),
     }
     text
@@ -78,6 +78,10 @@ fn steps(planned: &[PlannedService], name: impl Fn(&PlannedService) -> String) -
         let names: Vec<String> = of.iter().map(|one| name(one)).collect();
         let _ = writeln!(text, "\nWhat is done to {}:", if alone { "each service".to_owned() } else { names.join(", ") });
         for (place, step) in steps.iter().enumerate() {
+            if let [one] = &of[..] {
+                let _ = writeln!(text, "  {}. {}", place + 1, one.steps.get(place).map_or(*step, String::as_str));
+                continue;
+            }
             let _ = writeln!(text, "  {}. {step}", place + 1);
             let details = of.iter().filter_map(|one| Some((name(one), own(one.steps.get(place)?).1?)));
             for (name, detail) in details {
@@ -122,6 +126,21 @@ pub(crate) fn live(tracks: &[Track], now: Timestamp, most: usize) -> Vec<String>
     let begun: Vec<&Track> = tracks.iter().filter(|track| track.state != TrackState::Waiting).collect();
     let lines = begun.iter().skip(begun.len().saturating_sub(most)).map(|track| live_line(track, now));
     lines.collect()
+}
+
+/// The line of one that is over, for whoever reads what was said.
+pub(crate) fn over(track: &Track) -> String {
+    let at = track.ended_at.map(|at| format!("{}  ", super::clock(at))).unwrap_or_default();
+    format!("{at}{}\n", live_line(track, track.ended_at.unwrap_or(Timestamp::from_millis(0))))
+}
+
+/// Whether a line of the journal tells more than that all goes as planned: what is done, and what goes wrong.
+pub(crate) fn is_worth_a_line(line: &JournalLine) -> bool {
+    match line.action.as_str() {
+        "track_started" | "step_started" | "step_ended" | "track_ended" => false,
+        "acked" => !line.good,
+        _ => true,
+    }
 }
 
 fn live_line(track: &Track, now: Timestamp) -> String {
@@ -330,7 +349,9 @@ pub(crate) fn next(orchestration: &Orchestration, progress: &ServicesProgress, h
     }
     let undo = if here { format!("resume {id} --unwind") } else { format!("cancel {id}") };
     let rows = [(format!("resume {id}"), "goes on with the next service"), (undo, "begins no further service and ends")];
-    rows.iter().fold("\n".to_owned(), |text, (words, what)| format!("{text}  {}   {what}\n", crate::again::command(words)))
+    let rows = rows.map(|(words, what)| (crate::again::command(&words), what));
+    let wide = rows.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    rows.iter().fold("\n".to_owned(), |text, (command, what)| format!("{text}  {command:<wide$}   {what}\n"))
 }
 
 /// Nothing goes on until a person says so.

@@ -11,4 +11,5 @@ mod run;
 mod run_over_agents;
 mod sandbox;
 mod server;
+mod services;
 mod sync;

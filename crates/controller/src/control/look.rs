@@ -241,7 +241,9 @@ impl Names {
             Entry::Accepted { plan, host_name, report, request, .. } => {
                 self.targets.insert(request.target(), host_name.clone());
                 self.hosts = plan.tracks().map(|track| track.target).collect();
-                self.targets.extend(plan.tracks().map(|track| (track.target, track.name.clone())));
+                // Of a restart of services the host is nobody's name: each service has its own.
+                let service = |track: &model::Track| track.service.as_ref().map(|service| service.id);
+                self.targets.extend(plan.tracks().map(|track| (service(track).unwrap_or(track.target), track.name.clone())));
                 report.as_deref()
             }
             Entry::Acked { ack, .. } => ack.report.as_ref(),

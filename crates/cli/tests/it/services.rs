@@ -1,0 +1,123 @@
+//! Services of this machine, with a systemd that is played: nothing real is ever restarted, and nothing needs root. Real restarts are
+//! shown by the lab.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::farm::told;
+
+const MANIFEST: &str = "unit_prefix = \"lilith-\"\n[service.\"sso.redis\"]\nkind = \"infrastructure\"\n\
+    health_check = { command = \"sh -c true\" }\n[service.\"sso.api\"]\nkind = \"api\"\ndependencies = [\"sso.redis\", \"network.target\"]\n";
+
+/// Answers what recipes ask; a unit whose name stands in `gone` is none, one in `down` is not up.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+here=$(dirname "$0")/..
+[ "$1" = is-system-running ] && { echo running; exit; }
+[ "$1" = show ] || { echo "$*" >> $here/orders; exit; }
+while [ "$1" != -- ]; do shift; done; shift
+[ "$1" = '*.service' ] && set -- lilith-sso-api.service lilith-sso-redis.service
+between=
+for unit; do
+  load=loaded active=active sub=running fragment=$here/unit
+  grep -qs "$unit" $here/gone && load=not-found active=inactive sub=dead fragment=
+  grep -qs "$unit" $here/down && active=failed sub=failed
+  printf '%s' "$between"; between='
+'
+  echo "Id=$unit
+Names=$unit
+Description=$unit
+LoadState=$load
+ActiveState=$active
+SubState=$sub
+InvocationID=0d4f3a525c1d4a398ad55e0f5f1f9a11
+NRestarts=0
+Result=success
+CanReload=no
+NeedDaemonReload=no
+FragmentPath=$fragment
+DropInPaths=
+After=basic.target
+Requires="
+done
+"#;
+
+struct Here(tempfile::TempDir);
+
+impl Here {
+    fn new() -> Self {
+        let here = Self(tempfile::tempdir().unwrap());
+        std::fs::create_dir(here.0.path().join("bin")).unwrap();
+        here.put("bin/systemctl", SYSTEMCTL);
+        std::fs::set_permissions(here.0.path().join("bin/systemctl"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        here.put("unit", "[Service]\n");
+        here.put("reveille.toml", MANIFEST);
+        here
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn says(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reveille"));
+        let path = format!("{}:{}", self.0.path().join("bin").display(), std::env::var("PATH").unwrap());
+        command.args(args).current_dir(self.0.path()).env("HOME", self.0.path()).env("PATH", path).stdin(Stdio::null());
+        for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "REVEILLE_SERVER", "REVEILLE_CA", "REVEILLE_TOKEN", "SSH_AUTH_SOCK"] {
+            command.env_remove(name);
+        }
+        told(command.output().unwrap())
+    }
+
+    fn nothing_was_done(&self) {
+        assert!(!self.0.path().join("orders").exists());
+    }
+}
+
+#[test]
+fn s3_94_services_are_shown_as_they_are() {
+    let here = Here::new();
+    let (code, out, err) = here.says(&["services"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("sso.redis") && out.contains("healthy") && out.contains("active (running)"), "{out}");
+    here.put("down", "lilith-sso-api.service\n");
+    let (code, out, err) = here.says(&["services", "--output", "json"]);
+    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+    assert_eq!((code, &seen["healthy"], &seen["services"][1]["healthy"]), (1, &false.into(), &false.into()));
+    let (code, out, err) = here.says(&["services", "--all"]);
+    assert!(code == 1 && out.contains("lilith-sso-redis.service"), "{out}{err}");
+    here.nothing_was_done();
+}
+
+#[test]
+fn everything_that_would_go_wrong_is_told_before_anything_is_done() {
+    let here = Here::new();
+    let (code, out, err) = here.says(&["check"]);
+    assert!(code == 0 && out.contains("order     sso.redis, sso.api"), "{out}{err}");
+    here.put("gone", "lilith-sso-redis.service\n");
+    here.put("down", "network.target\n");
+    here.put("reveille.toml", &format!("{MANIFEST}migrate = {{ command = \"./no-such up\", directory = \"/no/such\" }}\n"));
+    let (code, out, err) = here.says(&["check"]);
+    assert_eq!(code, 2, "{out}{err}");
+    for problem in ["not-found", "network.target must be up", "there is no folder /no/such", "no program ./no-such in /no/such"] {
+        assert!(out.contains(problem), "{problem}: {out}{err}");
+    }
+    // A circle is named, and no host is needed for that.
+    here.put("reveille.toml", "[service.a]\ndependencies = [\"b\"]\n[service.b]\ndependencies = [\"a\"]\n");
+    let (code, out, _) = here.says(&["check", "--offline"]);
+    assert!(code == 2 && out.contains("a -> b") || out.contains("b -> a"), "{out}");
+}
+
+#[test]
+fn a_first_manifest_is_written_and_never_over_another_one() {
+    let here = Here::new();
+    let (code, _, err) = here.says(&["init", "--unit", "lilith-sso-api", "--unit", "lilith-sso-redis"]);
+    assert!(code == 3 && err.contains("--force"), "{err}");
+    let (code, out, err) = here.says(&["init", "--unit", "lilith-sso-api", "--unit", "lilith-sso-redis", "--to", "new.toml"]);
+    assert!(code == 0 && out.contains("check --manifest new.toml"), "{out}{err}");
+    let (code, out, err) = here.says(&["check", "--offline", "--manifest", "new.toml"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, out, _) = here.says(&["schema"]);
+    assert!(code == 0 && serde_json::from_str::<Value>(&out).unwrap()["properties"].is_object());
+}
