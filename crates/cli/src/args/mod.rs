@@ -1,6 +1,8 @@
 //! The command line.
 
 mod fleet;
+#[cfg(test)]
+mod guide_tests;
 mod services;
 
 use std::ffi::OsString;
