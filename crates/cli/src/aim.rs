@@ -77,10 +77,8 @@ fn idle(global: &Global, command: &ClientCommand, aim: Aim) -> Option<CliError> 
         let text = format!("--server and {option} do not go together: one engine decides about a host, there or in this process");
         return Some(CliError::usage(text).hint("give the one that is meant"));
     }
-    let looks = matches!(
-        command,
-        ClientCommand::Services(_) | ClientCommand::Check(_) | ClientCommand::Init(_) | ClientCommand::Schema
-    );
+    let looks =
+        matches!(command, ClientCommand::Services(_) | ClientCommand::Check(_) | ClientCommand::Init(_) | ClientCommand::Schema);
     if looks && typed(&"--server") {
         let text = "--server means nothing here: this looks at this machine, or at hosts over SSH, from here";
         return Some(CliError::usage(text).hint("leave it away"));

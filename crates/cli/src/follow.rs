@@ -193,7 +193,7 @@ async fn until_end(client: &Client, id: OrchestrationId, screen: &mut Screen) ->
                 let rolling = summary.rollout.as_deref().filter(|rolling| rollout::needs_a_person(rolling));
                 let restarting = summary.services.as_deref().filter(|progress| services::needs_a_person(progress));
                 let standing = rolling.map(rollout::standing).or(restarting.map(services::standing));
-                if let Some(standing) = standing {
+                if let Some(standing) = standing.filter(|_| summary.outcome.is_none()) {
                     screen.note(&standing.unwrap_or_default());
                     return Ok(progress.orchestration);
                 }

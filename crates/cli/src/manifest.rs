@@ -72,7 +72,9 @@ pub(crate) fn port(service: &Service) -> Option<u16> {
             url.port_or_known_default()
         }
         // `pg_isready -h localhost -p 5432`.
-        CheckKind::Command { argv } => argv.windows(2).find(|pair| matches!(pair.first().map(String::as_str), Some("-p" | "--port")))
+        CheckKind::Command { argv } => argv
+            .windows(2)
+            .find(|pair| matches!(pair.first().map(String::as_str), Some("-p" | "--port")))
             .and_then(|pair| pair.get(1)?.parse().ok()),
         _ => None,
     }

@@ -21,7 +21,8 @@ const HELPED: usize = 5;
 pub(crate) async fn of(client: &Client, near: Option<&Near>, last: &Orchestration) -> Result<Restarted, CliError> {
     let id = last.summary.id;
     let tracks = client.all_tracks(id).await?;
-    let names: BTreeMap<TargetId, String> = client.hosts(None).await?.hosts.into_iter().map(|host| (host.id, host.name)).collect();
+    let names: BTreeMap<TargetId, String> =
+        client.hosts(None).await?.hosts.into_iter().map(|host| (host.id, host.name)).collect();
     let name = |host: TargetId| names.get(&host).cloned().unwrap_or_else(|| host.to_string());
     let mut restarted = services::result(last, &tracks, name);
     // Where it was begun from here it is known where its services are listed; that the file is gone is no matter here.

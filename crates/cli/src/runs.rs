@@ -87,12 +87,7 @@ impl Runs {
     ///
     /// # Errors
     /// There are none; or others are given than the run was begun with, whose limit groups might be other ones (G1).
-    pub(crate) fn hosts(
-        &self,
-        run: Option<OrchestrationId>,
-        given: &[PathBuf],
-        found: Vec<PathBuf>,
-    ) -> Result<Hosts, CliError> {
+    pub(crate) fn hosts(&self, run: Option<OrchestrationId>, given: &[PathBuf], found: Vec<PathBuf>) -> Result<Hosts, CliError> {
         let document = self.document.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((id, begun)) = run.and_then(|id| Some((id, document.runs.get(&id)?))) {
             let there = begun.files.iter().all(|file| file.exists());

@@ -139,7 +139,8 @@ fn tell_own(entry: &Entry, named: &dyn Fn(&TargetId) -> String) -> String {
             let Some(report) = report else {
                 let (targets, waves) = (plan.tracks().count(), plan.waves.len());
                 if request.services.is_some() {
-                    return format!("{} accepted: {targets} services{forced}", request.operation);
+                    let many = if targets == 1 { "" } else { "s" };
+                    return format!("{} accepted: {targets} service{many}{forced}", request.operation);
                 }
                 let run = request.run.as_ref().map(|r| format!(" of {}", r.run)).unwrap_or_default();
                 return format!("{}{run} accepted: {targets} targets in {waves} waves{forced}", request.operation);

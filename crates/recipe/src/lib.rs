@@ -25,9 +25,9 @@ mod sandbox;
 mod script;
 mod service;
 mod sync;
-mod there;
 #[cfg(test)]
 mod testing;
+mod there;
 mod words;
 
 pub use catalog::{HOOKS_DIR, HostKind, perform, supported_actions};

@@ -23,7 +23,9 @@ pub(crate) fn request(args: &mut Restart, aim: Aim, listed: bool) -> Result<NewS
             .hint("add --deploy, or leave --deploy-path away to restart what is there"));
     }
     if args.force.as_deref().is_some_and(|reason| reason.trim().is_empty()) {
-        return Err(CliError::usage("--force needs a reason: it is written down").hint("say why, as in --force 'sso.api is down'"));
+        return Err(
+            CliError::usage("--force needs a reason: it is written down").hint("say why, as in --force 'sso.api is down'")
+        );
     }
     let path = manifest::find(args.listed.manifest.as_deref())?;
     let mut services = manifest::read(&path, aim == Aim::Server)?.services;

@@ -24,7 +24,8 @@ pub(crate) struct Near {
 impl Near {
     /// Those of an inventory.
     pub(crate) fn new(access: Arc<Access>, inventory: &Inventory) -> Self {
-        let at = |(name, host): (&String, &inventory::Host)| Some((TargetId::of_ssh(name), host.address.to_string().parse().ok()?));
+        let at =
+            |(name, host): (&String, &inventory::Host)| Some((TargetId::of_ssh(name), host.address.to_string().parse().ok()?));
         let hosts = inventory.hosts.iter().filter_map(at).collect();
         Self { access, hosts }
     }

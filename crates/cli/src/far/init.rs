@@ -41,7 +41,8 @@ pub(crate) async fn init(global: &Global, args: &Init) -> Result<Exit, CliError>
         } else {
             "no unit is called so".to_owned()
         };
-        return Err(CliError::new(Exit::NotFound, text).hint("name units with --unit, as in --unit 'lilith-*'; `reveille services --all` lists them"));
+        return Err(CliError::new(Exit::NotFound, text)
+            .hint("name units with --unit, as in --unit 'lilith-*'; `reveille services --all` lists them"));
     }
     let found: Vec<FoundUnit> = chosen.into_iter().map(found).collect();
     write(args, &shown, &first_file(&found))?;

@@ -192,7 +192,8 @@ async fn all(global: &Global, args: &Services) -> Result<Exit, CliError> {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer in time".to_owned()),
         };
-        units.map_err(|why| CliError::new(Exit::Failed, format!("the services of {} cannot be listed: {why}", machine.name)))
+        units
+            .map_err(|why| CliError::new(Exit::Failed, format!("the services of {} cannot be listed: {why}", machine.name)))
             .map(|units| (machine.name.clone(), units))
     });
     let listed: Vec<Result<(String, Vec<recipe::ListedUnit>), CliError>> = listed.buffered(AT_ONCE).collect().await;

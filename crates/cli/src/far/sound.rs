@@ -23,8 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn check(global: &Global, args: &Check) -> Result<Exit, CliError> {
     let path = manifest::find(args.listed.manifest.as_deref())?;
-    let mut checked =
-        Checked { good: false, manifest: path.clone(), order: Vec::new(), hosts: Vec::new(), problems: Vec::new() };
+    let mut checked = Checked { good: false, manifest: path.clone(), order: Vec::new(), hosts: Vec::new(), problems: Vec::new() };
     match manifest::parse(&path)? {
         Ok(read) => {
             order(&read.services, &mut checked);
@@ -37,7 +36,11 @@ pub(crate) async fn check(global: &Global, args: &Check) -> Result<Exit, CliErro
         }
         Err(ServicesError::Problems(problems)) => {
             let trouble = |problem: &inventory::services::Problem| Trouble {
-                place: if problem.key.is_empty() { problem.place.to_string() } else { format!("{}: {}", problem.place, problem.key) },
+                place: if problem.key.is_empty() {
+                    problem.place.to_string()
+                } else {
+                    format!("{}: {}", problem.place, problem.key)
+                },
                 host: None,
                 problem: problem.wrong.to_string(),
             };

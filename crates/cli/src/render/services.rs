@@ -76,7 +76,11 @@ fn steps(planned: &[PlannedService], name: impl Fn(&PlannedService) -> String) -
     let (alone, mut text) = (lists.len() == 1, String::new());
     for (steps, of) in lists {
         let names: Vec<String> = of.iter().map(|one| name(one)).collect();
-        let _ = writeln!(text, "\nWhat is done to {}:", if alone { "each service".to_owned() } else { names.join(", ") });
+        let _ = writeln!(
+            text,
+            "\nWhat is done to {}:",
+            if alone && planned.len() > 1 { "each service".to_owned() } else { names.join(", ") }
+        );
         for (place, step) in steps.iter().enumerate() {
             if let [one] = &of[..] {
                 let _ = writeln!(text, "  {}. {}", place + 1, one.steps.get(place).map_or(*step, String::as_str));
@@ -246,6 +250,7 @@ pub(crate) fn verdict(result: &Restarted) -> String {
             (Some(before), Some(after)) if before == after => format!("{} kept", short(after)),
             (Some(before), Some(after)) => format!("{} -> {}", short(before), short(after)),
             (None, Some(after)) => format!("down -> {}", short(after)),
+            (Some(before), None) if row.rolled_back == Some(false) => format!("{} -> not up", short(before)),
             (_, None) => "-".to_owned(),
         };
         let mut done = row.result.clone();
@@ -312,7 +317,10 @@ fn helped(row: &RestartedService, help: &Help) -> String {
         list(format!("could not be read: {}", plain(why)), &[]);
     }
     if let Some(migration) = &help.migration {
-        list("its migration is not undone; look at what it did before you run it again by hand:".to_owned(), std::slice::from_ref(migration));
+        list(
+            "its migration is not undone; look at what it did before you run it again by hand:".to_owned(),
+            std::slice::from_ref(migration),
+        );
     }
     if !help.look.is_empty() {
         list(format!("look at it on {}:", row.host), &help.look);

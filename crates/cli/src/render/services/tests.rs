@@ -23,9 +23,18 @@ fn planned(index: u32, name: &str, after: &[u32], steps: &[&str], blockers: &Val
 }
 
 fn sample(parallel: u32, blockers: &Value) -> ServiceRestartPreview {
-    let plain = ["check the service and what it depends on", "back up the unit file", "restart the service", "watch the service for 30 s"];
-    let migrates =
-        ["check the service and what it depends on", "back up the unit file", "run the migration: ./migrate up in /srv/api", "reload the service, else restart it"];
+    let plain = [
+        "check the service and what it depends on",
+        "back up the unit file",
+        "restart the service",
+        "watch the service for 30 s",
+    ];
+    let migrates = [
+        "check the service and what it depends on",
+        "back up the unit file",
+        "run the migration: ./migrate up in /srv/api",
+        "reload the service, else restart it",
+    ];
     serde_json::from_value(json!({
         "parallel": parallel, "soak_seconds": 90, "irreversible": ["a migration is not undone: ./migrate up in /srv/api"],
         "services": [
@@ -126,7 +135,8 @@ fn s3_85_95_to_98_what_failed_comes_with_what_helps() {
 
 #[test]
 fn live_progress_counts_attempts_and_the_soak_down() {
-    let soaks = json!({ "step": "watch the service for 30 s", "service": { "soaks_until": samples::at(42), "invocation_after": AFTER } });
+    let soaks =
+        json!({ "step": "watch the service for 30 s", "service": { "soaks_until": samples::at(42), "invocation_after": AFTER } });
     let looks = json!({ "step": "check the service after the restart", "service": { "attempt": 2, "attempts": 3 } });
     let mut all = tracks();
     all.extend([
@@ -159,15 +169,20 @@ fn s3_94_services_are_shown_with_unit_health_and_run() {
         json!({ "load": "loaded", "active": active, "sub": sub, "invocation": BEFORE, "restarts": 2, "result": "success",
             "can_reload": false, "needs_daemon_reload": false, "fragment": "/etc/systemd/system/a.service" })
     };
-    let one = |name: &str, healthy: bool, unit: Value, check: Option<(bool, &str)>, error: Option<&str>| crate::results::SeenService {
-        service: Some(name.to_owned()),
-        unit: format!("{name}.service"),
-        host: "localhost".to_owned(),
-        healthy,
-        seen: serde_json::from_value(unit).unwrap(),
-        check: check.map(|(passed, detail)| model::CheckResult { name: "health".to_owned(), passed, detail: detail.to_owned() }),
-        error: error.map(str::to_owned),
-    };
+    let one =
+        |name: &str, healthy: bool, unit: Value, check: Option<(bool, &str)>, error: Option<&str>| crate::results::SeenService {
+            service: Some(name.to_owned()),
+            unit: format!("{name}.service"),
+            host: "localhost".to_owned(),
+            healthy,
+            seen: serde_json::from_value(unit).unwrap(),
+            check: check.map(|(passed, detail)| model::CheckResult {
+                name: "health".to_owned(),
+                passed,
+                detail: detail.to_owned(),
+            }),
+            error: error.map(str::to_owned),
+        };
     let services = vec![
         one("a", true, unit("active", "running"), Some((true, "well")), None),
         one("b", false, unit("active", "running"), Some((false, "connection refused")), None),
