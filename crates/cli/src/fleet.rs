@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use inventory::{Address, Host, Inventory, Place, Source};
 use model::{SelectionError, Selector, TargetId};
 
-use crate::args::Here;
+use crate::args::{Here, THIS_MACHINE};
 use crate::error::CliError;
 use crate::exit::Exit;
 
@@ -14,9 +14,6 @@ use crate::exit::Exit;
 const NAME: &str = "fleet.toml";
 /// More names than this are not listed in an error.
 const LISTED: usize = 12;
-
-/// What this very machine is called where no inventory names it.
-pub(crate) const THIS_MACHINE: &str = "localhost";
 
 /// From where it is known which hosts there are.
 #[derive(Clone, Debug, PartialEq, Eq)]

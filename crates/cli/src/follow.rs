@@ -16,7 +16,7 @@ use crate::args::Output;
 use crate::client::{Client, Pieces};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::far::Near;
+use crate::near::Near;
 use crate::render::{orchestration as text, rollout, services};
 use crate::restarted;
 use crate::sse::{Event, Parser};

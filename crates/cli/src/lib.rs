@@ -14,6 +14,7 @@ mod far;
 mod fleet;
 mod follow;
 mod manifest;
+mod near;
 mod programs;
 mod render;
 mod restarted;

@@ -6,11 +6,9 @@ use inventory::Source;
 use inventory::services::{self, Manifest, ServicesError};
 use model::{CheckKind, Service};
 
+use crate::args::{MANIFEST, THIS_MACHINE};
 use crate::error::CliError;
-use crate::fleet::THIS_MACHINE;
 
-/// Its usual name.
-pub(crate) const NAME: &str = "reveille.toml";
 /// Where it is looked for beside the current folder.
 const USUAL: &str = "/etc/reveille/reveille.toml";
 
@@ -18,8 +16,8 @@ const USUAL: &str = "/etc/reveille/reveille.toml";
 pub(crate) fn find(given: Option<&Path>) -> Result<PathBuf, CliError> {
     let found = match given {
         Some(path) => path.to_owned(),
-        None => [NAME, USUAL].into_iter().map(PathBuf::from).find(|path| path.is_file()).ok_or_else(|| {
-            CliError::usage(format!("services are listed nowhere: there is neither ./{NAME} nor {USUAL}"))
+        None => [MANIFEST, USUAL].into_iter().map(PathBuf::from).find(|path| path.is_file()).ok_or_else(|| {
+            CliError::usage(format!("services are listed nowhere: there is neither ./{MANIFEST} nor {USUAL}"))
                 .hint("`reveille init` writes a first one from the units of this machine; or give --manifest FILE")
         })?,
     };
@@ -87,7 +85,7 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_told_at_once_with_its_place() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(NAME);
+        let path = dir.path().join(MANIFEST);
         std::fs::write(&path, "[service.\"a.api\"]\nkind = \"apii\"\n[service.\"b.api\"]\ndependencies = [\"c.api\"]\n").unwrap();
         let error = read(&path, false).unwrap_err();
         assert!(error.exit == crate::exit::Exit::Usage && error.message.starts_with("2 problems in "), "{error}");
@@ -99,7 +97,7 @@ mod tests {
     fn s3_96_the_port_of_a_service_is_that_of_its_check() {
         let text = "[service.a]\nhealth_check = { url = \"http://localhost:3001/health\" }\n[service.b]\nhealth_check = { command = \
                     \"pg_isready -h localhost -p 5432\" }\n[service.c]\nhealth_check = { tcp = \"localhost:6379\" }\n[service.d]\n";
-        let manifest = services::read(&Source { name: NAME.to_owned(), text: text.to_owned() }).unwrap();
+        let manifest = services::read(&Source { name: MANIFEST.to_owned(), text: text.to_owned() }).unwrap();
         let ports: Vec<_> = manifest.services.iter().map(port).collect();
         assert_eq!(ports, [Some(3001), Some(5432), Some(6379), None]);
     }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use protocol::rest::services::NewServiceRestart;
 
 use crate::aim::Aim;
+use crate::args::THIS_MACHINE;
 use crate::args::{ClientCommand, Global, Here, Listed, Output, Restart};
 use crate::commands::restart;
 use crate::error::CliError;
-use crate::fleet::THIS_MACHINE;
 use crate::way::Way;
 use crate::{follow, restarted};
 

@@ -9,8 +9,8 @@ use protocol::rest::rollouts::Track;
 
 use crate::client::Client;
 use crate::error::CliError;
-use crate::far::{self, Near};
 use crate::manifest;
+use crate::near::{self, Near};
 use crate::render::services;
 use crate::results::{Help, Restarted, RestartedService};
 
@@ -35,7 +35,7 @@ pub(crate) async fn of(client: &Client, near: Option<&Near>, last: &Orchestratio
     let bad = restarted.services.iter_mut().zip(&tracks).filter(bad).take(HELPED);
     let helped = bad.map(|(row, track)| async {
         let service = listed.iter().find(|service| service.name == row.name);
-        let mut help = far::help(near, track.target, &row.unit, service.and_then(manifest::port)).await;
+        let mut help = near::help(near, track.target, &row.unit, service.and_then(manifest::port)).await;
         help.migration = migration(row, service);
         (row, help)
     });

@@ -16,8 +16,8 @@ use crate::args::{ClientCommand as Command, Global, Reboot, Restart, Resume, Ret
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::far::Near;
 use crate::fleet::Hosts;
+use crate::near::Near;
 use crate::runs::{Begun, Runs};
 use crate::session::{self, Session};
 use crate::{again, far, fleet};

@@ -14,7 +14,7 @@ use model::OrchestrationId;
 use protocol::rest::orchestrations::OnTimeout;
 
 pub(crate) use fleet::{Adopt, HealthCheck, Reboot, Resume, Retry, RunCommand, Sync};
-pub(crate) use services::{Check, Init, Listed, Restart, Services};
+pub(crate) use services::{Check, Init, Listed, MANIFEST, Restart, Services, THIS_MACHINE};
 
 const GLOBAL: &str = "Server and output";
 const HERE: &str = "Without a server";

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// The name of the machine that it is typed on.
+pub(crate) const THIS_MACHINE: &str = "localhost";
+/// Where services are listed, in the folder that one stands in.
+pub(crate) const MANIFEST: &str = "reveille.toml";
+
 /// Which services, and where they run.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Listed {
@@ -19,7 +24,7 @@ pub(crate) struct Listed {
 impl Listed {
     /// This machine is meant by its name, whatever else is known.
     pub(crate) fn names_this_machine(&self) -> bool {
-        matches!(&self.hosts[..], [one] if one == crate::fleet::THIS_MACHINE)
+        matches!(&self.hosts[..], [one] if one == THIS_MACHINE)
     }
 }
 
@@ -88,7 +93,7 @@ pub(crate) struct Check {
 #[derive(Debug, Args)]
 pub(crate) struct Init {
     /// Write it here
-    #[arg(long, value_name = "FILE", default_value = crate::manifest::NAME)]
+    #[arg(long, value_name = "FILE", default_value = MANIFEST)]
     pub(crate) to: PathBuf,
     /// Only units that are called so (lilith-*); may be repeated (default: units of this machine that its administrator made)
     #[arg(long = "unit", value_name = "PATTERN")]

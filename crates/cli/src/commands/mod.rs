@@ -15,7 +15,7 @@ use crate::args::{ClientCommand as Command, Global, Locks, Output};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::far::Near;
+use crate::near::Near;
 use crate::way::Way;
 use crate::{again, far, follow, terminal};
 

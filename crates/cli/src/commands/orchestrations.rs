@@ -7,7 +7,7 @@ use crate::args::Output;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::far::Near;
+use crate::near::Near;
 use crate::{again, follow, render, terminal};
 
 pub(super) async fn list(client: &Client, output: Output, host: Option<&str>, active: bool) -> Result<Exit, CliError> {

@@ -7,12 +7,12 @@ use protocol::rest::orchestrations::ForceOption;
 use protocol::rest::services::{NewServiceRestart, ServiceRestartPreview};
 
 use crate::aim::Aim;
+use crate::args::THIS_MACHINE;
 use crate::args::{Output, Restart};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::far::Near;
-use crate::fleet::THIS_MACHINE;
+use crate::near::Near;
 use crate::render::services as text;
 use crate::{again, manifest, terminal};
 

@@ -8,7 +8,7 @@ use crate::args::{OnTimeoutArg, Output, Reboot, Resume, Retry};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::far::Near;
+use crate::near::Near;
 use crate::render::rollout as text;
 use crate::{again, follow, terminal};
 

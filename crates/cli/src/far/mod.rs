@@ -3,7 +3,6 @@
 
 mod checks;
 mod health;
-mod help;
 mod init;
 mod kept;
 mod reach;
@@ -16,7 +15,6 @@ mod sync;
 
 pub(crate) use checks::own_site;
 pub(crate) use health::{health_check, health_check_served};
-pub(crate) use help::{Near, help};
 pub(crate) use init::init;
 pub(crate) use reach::access;
 pub(crate) use run::run;

@@ -63,7 +63,11 @@ fn fails(platform: &Platform, small: &Small, word: &str, touched: bool) -> anyho
     ensure!(reason.contains(word), "no {word:?} in {result:#}");
     let after = stands(platform, small)?;
     ensure!(after.tree == before.tree && after.version == before.version, "{word}: not the old tree");
-    ensure!((after.invocation != before.invocation) == touched, "{word}: the service was {}touched", if touched { "not " } else { "" });
+    ensure!(
+        (after.invocation != before.invocation) == touched,
+        "{word}: the service was {}touched",
+        if touched { "not " } else { "" }
+    );
     ensure!(result["services"][0]["rolled_back"] == touched || !touched, "{result:#}");
     Ok(reason)
 }
@@ -115,7 +119,10 @@ fn bad_deploys(world: &World, platform: &Platform) -> anyhow::Result<()> {
     platform.host.sh("umount /etc")?;
     refused?;
     // What a crashed run of somebody else left.
-    platform.host.sh(&format!("cp /etc/systemd/system/{0} /etc/systemd/system/{0}.backup && echo '# older' >> /etc/systemd/system/{0}.backup", LAST.unit))?;
+    platform.host.sh(&format!(
+        "cp /etc/systemd/system/{0} /etc/systemd/system/{0}.backup && echo '# older' >> /etc/systemd/system/{0}.backup",
+        LAST.unit
+    ))?;
     let (result, code) = platform.json(&format!("restart --yes --service {}", LAST.name))?;
     ensure!(code == Some(0), "with a backup that was there: {result:#}");
     let kept = platform.host.sh(&format!("cat /etc/systemd/system/{0}.backup.previous", LAST.unit))?;
@@ -198,9 +205,9 @@ fn killed(world: &World) -> anyhow::Result<()> {
         for number in 1.. {
             version += 1;
             let unwind = (number + version) % 2 == 0;
-            match kill_at(&platform, &sso, version, (point, action, number), unwind)
-                .with_context(|| format!("killed {point} {action} {number}, then {}", if unwind { "unwound" } else { "resumed" }))?
-            {
+            match kill_at(&platform, &sso, version, (point, action, number), unwind).with_context(|| {
+                format!("killed {point} {action} {number}, then {}", if unwind { "unwound" } else { "resumed" })
+            })? {
                 Some(true) => finished += 1,
                 Some(false) => unwound += 1,
                 None => break,
@@ -209,7 +216,9 @@ fn killed(world: &World) -> anyhow::Result<()> {
         }
     }
     ensure!(kills >= 16 && finished > 0 && unwound > 0, "{kills} kills, {finished} finished, {unwound} unwound");
-    world.shown(format!("{kills} kills at {kills} places: {finished} finished, {unwound} taken back; every tree whole, old or new"));
+    world.shown(format!(
+        "{kills} kills at {kills} places: {finished} finished, {unwound} taken back; every tree whole, old or new"
+    ));
     Ok(())
 }
 
@@ -231,7 +240,8 @@ fn kill_at(
     platform.host.sh(&format!("cd / && (setsid sh -c '{REVEILLE} {run} > /tmp/run.log 2>&1; echo over >> /tmp/run.log' &)"))?;
     let mark = format!("{STATE}/paused-{point}");
     wait::until_true("the pause, or the end", Duration::from_secs(120), || {
-        Ok(platform.host.read_file(&mark).is_ok() || platform.host.read_file("/tmp/run.log").is_ok_and(|log| log.contains("over")))
+        Ok(platform.host.read_file(&mark).is_ok()
+            || platform.host.read_file("/tmp/run.log").is_ok_and(|log| log.contains("over")))
     })?;
     let paused = platform.host.read_file(&mark).is_ok();
     if paused {
@@ -248,7 +258,12 @@ fn kill_at(
     let is_new = hash == new_hash;
     ensure!(is_new || hash == old_hash, "a mixture: {}{}", said.out, said.err);
     let serves = platform.version(small)?;
-    ensure!(serves == if is_new { new } else { old }, "version {serves} serves, the tree is new: {is_new}: {}{}", said.out, said.err);
+    ensure!(
+        serves == if is_new { new } else { old },
+        "version {serves} serves, the tree is new: {is_new}: {}{}",
+        said.out,
+        said.err
+    );
     ensure!(unwind || is_new, "resumed, and not finished: {}{}", said.out, said.err);
     let open = platform.reveille("orchestrations --active --output json")?;
     let open: serde_json::Value = serde_json::from_str(&open.out).context("orchestrations")?;
