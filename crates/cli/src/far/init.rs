@@ -11,7 +11,7 @@ use super::seen::Machines;
 use crate::args::{Global, Init, Listed};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::{manifest, terminal};
+use crate::terminal;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,7 +49,8 @@ pub(crate) async fn init(global: &Global, args: &Init) -> Result<Exit, CliError>
     let units: Vec<&String> = found.iter().map(|unit| &unit.unit).collect();
     let document = serde_json::json!({ "manifest": shown, "units": units });
     terminal::answer(global.output, &document, || {
-        let option = if args.to == std::path::Path::new(crate::args::MANIFEST) { String::new() } else { format!(" --manifest {shown}") };
+        let option =
+            if args.to == std::path::Path::new(crate::args::MANIFEST) { String::new() } else { format!(" --manifest {shown}") };
         format!(
             "{shown} lists {}. Look through it: what it is for and how its health is asked is a guess.\n  {}   looks for what is wrong with it\n  {}   shows the order, and does nothing\n",
             crate::render::services::services(found.len()),

@@ -285,7 +285,7 @@ fn unit(small: &Small) -> String {
     let Small { port, .. } = small;
     let reload = if small.reloads { format!("ExecReload={PROGRAM} lab-inner reload {port}\n") } else { String::new() };
     format!(
-        "[Unit]\nAfter=network.target\n[Service]\nType=exec\nExecStart={PROGRAM} lab-inner service {port} {}\n{reload}\
+        "[Unit]\nAfter=network.target\nWants=network.target\n[Service]\nType=exec\nExecStart={PROGRAM} lab-inner service {port} {}\n{reload}\
          Restart=on-failure\nRestartSec=1\n[Install]\nWantedBy=multi-user.target\n",
         small.tree()
     )
