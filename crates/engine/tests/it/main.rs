@@ -15,5 +15,7 @@ mod returns;
 mod runs;
 mod samples;
 mod script;
+mod service_world;
+mod services;
 mod unlisted;
 mod world;
