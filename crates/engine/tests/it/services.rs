@@ -783,6 +783,19 @@ fn a_rolling_reboot_waits_for_the_services_of_a_host() {
     assert_eq!(world.outcome(FIRST), Some(Outcome::Completed));
 }
 
+/// All that is written down of services: one is stranded, and is well the second time.
+pub(crate) fn sample() -> Vec<Fact> {
+    let mut world = Services::of("box", "db reload\napi needs=db deploys migrates\nweb needs=api");
+    world.unit("api").sick = Sick::Restarted;
+    world.unit("api").fails = [(ActionKind::Revert, ErrorCode::ToolFailed)].into();
+    world.run("deploy");
+    world.unit("api").sick = Sick::Never;
+    let request = world.request("");
+    world.shell.input(Input::Submit { id: SECOND, request });
+    world.rest();
+    world.shell.all
+}
+
 /// What may go wrong, with the same end wherever the controller restarts (G8).
 struct Story {
     text: &'static str,
