@@ -12,7 +12,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 
 /// The version that new records are written in.
-pub const JOURNAL_VERSION: u32 = 3;
+pub const JOURNAL_VERSION: u32 = 4;
 
 /// Which journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -450,8 +450,9 @@ impl TrackState {
 
     pub(crate) fn deadline_passed(&mut self, place: Place) -> Result<(), String> {
         for subject in self.open_run(place)?.subjects.values_mut() {
-            let is_probe = subject.command.as_ref().is_some_and(|c| checks_of(&c.action).is_some());
-            // A probe that was answered and did not show what it must has timed out too.
+            let looks = |action: &Action| checks_of(action).is_some() || action.kind() == ActionKind::Inspect;
+            let is_probe = subject.command.as_ref().is_some_and(|c| looks(&c.action));
+            // A look that was answered and did not show what it must has timed out too.
             subject.timed_out |= is_probe || !matches!(subject.standing(), Standing::Done(_));
         }
         Ok(())

@@ -16,5 +16,7 @@ mod runs;
 mod samples;
 mod script;
 mod service_events;
+mod service_world;
+mod services;
 mod unlisted;
 mod world;

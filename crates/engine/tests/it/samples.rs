@@ -13,7 +13,7 @@ use model::OrchestrationId;
 use crate::script::{Shell, config_of};
 
 /// Together they have every kind of entry that any script leads to; each with the version that had it first.
-const SAMPLED: [(&str, u32); 9] = [
+const SAMPLED: [(&str, u32); 10] = [
     ("off_and_still_on", 1),
     ("host_reboots", 1),
     ("never_returns", 1),
@@ -23,13 +23,20 @@ const SAMPLED: [(&str, u32); 9] = [
     ("shutdown", 1),
     ("rollout_budget_is_spent_before_the_drain", 2),
     ("rollout_never_returns", 2),
+    (SERVICES, 4),
 ];
+
+/// No script: services that are restarted, taken back and stranded.
+const SERVICES: &str = "services";
 
 fn folder(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", name].iter().collect()
 }
 
 fn play(script: &str) -> Vec<Fact> {
+    if script == format!("{SERVICES}.txt") {
+        return crate::services::sample();
+    }
     let text = std::fs::read_to_string(folder("scripts").join(script)).expect("a script");
     let mut shell = Shell::new(config_of(&text));
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['|', '>', '=', '#'])) {
@@ -101,6 +108,7 @@ fn samples_of_the_present_version_have_every_kind_of_entry() {
         let name = script.expect("an entry").file_name().to_string_lossy().into_owned();
         missing.extend(play(&name).iter().map(action_of));
     }
+    missing.extend(play(&format!("{SERVICES}.txt")).iter().map(action_of));
     for (name, _) in SAMPLED {
         let path = folder("samples").join(JOURNAL_VERSION.to_string()).join(format!("{name}.journal"));
         for fact in std::fs::read_to_string(&path).expect("a sample").lines().map(read) {
@@ -108,4 +116,17 @@ fn samples_of_the_present_version_have_every_kind_of_entry() {
         }
     }
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn samples_of_services_have_every_step_forwards_and_backwards_and_every_answer() {
+    let path = folder("samples").join(JOURNAL_VERSION.to_string()).join(format!("{SERVICES}.journal"));
+    let text = std::fs::read_to_string(path).expect("a sample");
+    let verbs = ["inspect", "watch", "back_up", "deploy", "migrate", "restart", "stop", "revert", "restore"];
+    let words = verbs.iter().map(|verb| format!("\"verb\":\"{verb}\""));
+    let others = ["services", "restart_services", "ran"].iter().map(|word| format!("\"{word}\""));
+    let flags = ["\"stays_up\":true", "\"service\":true", "\"reloaded\":true", "\"moment\":\"final\""];
+    for word in words.chain(others).chain(flags.iter().map(|flag| (*flag).to_owned())) {
+        assert!(text.contains(&word), "{word}");
+    }
 }

@@ -99,6 +99,7 @@ impl Shell {
     }
 
     pub(crate) fn keep(&mut self, fact: Fact) {
+        assert!(self.all.len() < 200_000, "it writes for ever: {fact:?}");
         self.all.push(fact.clone());
         match fact {
             Fact::Fleet(r) => self.fleet.push(r),

@@ -34,7 +34,22 @@ pub(crate) struct Host {
     pub(crate) runs: u32,
     /// An older agent, which knows no commands.
     pub(crate) no_runs: bool,
+    /// An older agent, which knows no services.
+    pub(crate) no_services: bool,
 }
+
+/// What is done to services.
+const OF_SERVICES: [ActionKind; 9] = [
+    ActionKind::Inspect,
+    ActionKind::Watch,
+    ActionKind::BackUp,
+    ActionKind::Deploy,
+    ActionKind::Migrate,
+    ActionKind::Restart,
+    ActionKind::StopUnit,
+    ActionKind::Revert,
+    ActionKind::Restore,
+];
 
 pub(crate) fn host_id(name: &str) -> TargetId {
     TargetId(Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()))
@@ -61,6 +76,7 @@ impl Host {
             exit: 0,
             runs: 0,
             no_runs: false,
+            no_services: false,
         }
     }
 
@@ -113,6 +129,7 @@ impl Host {
             rate: RateState { counted: 0, limit: 3, opens_in_ms: self.rate_opens_in_ms },
             reboot_required: self.reboot_required.clone(),
         };
+        report.actions.extend(OF_SERVICES.iter().filter(|_| !self.no_services));
         if self.cannot_check {
             report.actions.remove(&ActionKind::Check);
         }
