@@ -39,6 +39,7 @@ fn aimed(global: &Global, command: &ClientCommand) -> Result<Aim, CliError> {
         ClientCommand::Run(_) if !listed && known()? => Aim::Server,
         ClientCommand::HealthCheck(_) if !listed && global.here.state_dir.is_none() && known()? => Aim::Server,
         ClientCommand::Run(_) | ClientCommand::HealthCheck(_) | ClientCommand::Sync(_) => Aim::Ssh,
+        ClientCommand::Events(events) if events.file.is_some() => Aim::Here,
         command if for_a_server(command).is_some() => Aim::Server,
         // One is known, and no hosts or journal of one's own were named.
         _ if !listed && global.here.state_dir.is_none() && known()? => Aim::Server,

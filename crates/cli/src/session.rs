@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::Global;
+use crate::args::{Global, Here};
 use crate::error::CliError;
 use crate::exit::Exit;
 
@@ -38,6 +38,16 @@ pub(crate) fn config_dir() -> Result<PathBuf, CliError> {
 /// `$XDG_STATE_HOME/reveille`, else `~/.local/state/reveille`.
 pub(crate) fn state_dir() -> Result<PathBuf, CliError> {
     user_dir("XDG_STATE_HOME", ".local/state")
+}
+
+/// The file to which an engine in this process adds events of services.
+pub(crate) fn events_file(here: &Here) -> Result<PathBuf, CliError> {
+    const NAME: &str = "orchestrator-events.jsonl";
+    match &here.state_dir {
+        Some(dir) => Ok(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).join(NAME)),
+        None if rustix::process::geteuid().is_root() => Ok(PathBuf::from(controller::notify::EVENTS_FILE)),
+        None => Ok(state_dir()?.join(NAME)),
+    }
 }
 
 fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf, CliError> {

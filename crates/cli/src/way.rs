@@ -74,7 +74,8 @@ impl Way {
             runs.begins_with(files, limits)?;
         }
         let performer = Arc::new(Hands::new(far::access(&global.here, &inventory)?, far::own_site()?));
-        let options = LocalOptions { engine: inventory.config.clone(), performer, resend: RESEND, user: user() };
+        let events = Some(session::events_file(&global.here)?);
+        let options = LocalOptions { engine: inventory.config.clone(), performer, resend: RESEND, user: user(), events };
         let mut local = state.start(options).await.map_err(|error| trouble(&error))?;
         let inside = Inside::new(local.control().clone(), local.who().clone());
         if stays(command)

@@ -139,7 +139,8 @@ impl State {
             one_time_password_file: None,
             reach: Some(reach),
         };
-        let sinks: Vec<Box<dyn Sink>> = events.into_iter().map(|path| Box::new(FileSink::new(FileSettings::new(path))) as _).collect();
+        let sinks: Vec<Box<dyn Sink>> =
+            events.into_iter().map(|path| Box::new(FileSink::new(FileSettings::new(path))) as _).collect();
         let names: Vec<String> = sinks.iter().map(|sink| sink.name()).collect();
         notify::prepare(&database, &names).await.map_err(driver::StartError::Store)?;
         let (control, task) = Control::start(config, database.clone()).await?;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod events;
 mod fleet;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use model::OrchestrationId;
 use protocol::rest::orchestrations::OnTimeout;
 
+pub(crate) use events::Events;
 pub(crate) use fleet::{Adopt, HealthCheck, Reboot, Resume, Retry, RunCommand, Sync};
 
 const GLOBAL: &str = "Server and output";
@@ -298,6 +300,8 @@ pub(crate) enum ClientCommand {
     HealthCheck(HealthCheck),
     /// Bring back what should run on hosts and does not, the configuration first
     Sync(Sync),
+    /// Show what happened to services, one JSON object per line
+    Events(Events),
     /// Manage API tokens
     #[command(subcommand)]
     Tokens(Tokens),

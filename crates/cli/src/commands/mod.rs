@@ -1,6 +1,7 @@
 //! The client's commands: each asks a server, or the engine in this process, and prints what is answered.
 
 mod access;
+mod events;
 mod hosts;
 mod orchestrations;
 mod people;
@@ -30,6 +31,7 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliEr
         Command::HealthCheck(args) if aim == Aim::Server => far::health_check_served(global, args).await,
         Command::HealthCheck(args) => far::health_check(global, args).await,
         Command::Sync(args) => far::sync(global, args).await,
+        Command::Events(args) if aim != Aim::Server => events::filed(global, args).await,
         command => {
             let way = Way::open(global, &command, aim).await?;
             let done = asked(way.client(), global, command).await;
@@ -44,6 +46,7 @@ async fn asked(client: &Client, global: &Global, command: Command) -> Result<Exi
     match command {
         // Answered above, without anybody to ask.
         Command::Login(_) | Command::Logout | Command::Run(_) | Command::HealthCheck(_) | Command::Sync(_) => Ok(Exit::Done),
+        Command::Events(args) => events::served(client, args).await,
         Command::Hosts { selector } => hosts::list(client, output, selector.as_deref()).await,
         Command::Approve { host, fingerprint } => hosts::approve(client, output, &host, fingerprint.as_deref()).await,
         Command::EnrolToken { name, labels, expires_in_secs } => {

@@ -27,7 +27,11 @@ pub(super) fn sinks(config: &EventsConfig) -> Result<Vec<Box<dyn Sink>>, AppErro
 }
 
 /// With the one that needs it.
-pub(super) fn with_broker(config: &EventsConfig, mut sinks: Vec<Box<dyn Sink>>, broker: Arc<dyn Announcer>) -> Vec<Box<dyn Sink>> {
+pub(super) fn with_broker(
+    config: &EventsConfig,
+    mut sinks: Vec<Box<dyn Sink>>,
+    broker: Arc<dyn Announcer>,
+) -> Vec<Box<dyn Sink>> {
     if config.mqtt {
         sinks.push(Box::new(MqttSink::new(broker)));
     }

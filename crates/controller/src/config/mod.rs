@@ -243,7 +243,9 @@ impl ServerConfig {
         let mut urls = std::collections::BTreeSet::new();
         for http in &events.http {
             let HttpSettings { url, .. } = http.settings();
-            http.settings().check().map_err(|error| ConfigError::Value { key: "events.http.url".to_owned(), detail: error.to_string() })?;
+            http.settings()
+                .check()
+                .map_err(|error| ConfigError::Value { key: "events.http.url".to_owned(), detail: error.to_string() })?;
             must(urls.insert(url), "events.http.url", "is there twice")?;
         }
         let license = &self.licensing;

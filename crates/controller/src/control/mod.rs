@@ -57,7 +57,7 @@ pub use survey::{Unread, Watchful};
 pub(crate) use worker::own_boot;
 
 use crate::store::Database;
-pub use crate::store::{AuditFilter, AuditLine, EventFilter, OrchestrationFilter, StoredEvent, Page, TrackFilter, TrackPage};
+pub use crate::store::{AuditFilter, AuditLine, EventFilter, OrchestrationFilter, Page, StoredEvent, TrackFilter, TrackPage};
 use accounts::Throttle;
 use courier::Courier;
 use directory::Directory;

@@ -8,7 +8,7 @@ use protocol::cloud::{CONTENT_TYPE, TOPIC};
 
 use super::{Sink, Taken, cloud};
 use crate::store::StoredEvent;
-use crate::transport::{Broker, BoxFuture};
+use crate::transport::{BoxFuture, Broker};
 
 /// Says something to all who may listen.
 pub trait Announcer: Send + Sync {

@@ -44,7 +44,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, events: &[ServiceE
             "INSERT INTO service_event (id, host, service, event) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING RETURNING position",
         );
         let insert = insert.bind(event.metadata.event_id.clone()).bind(event.metadata.host_id.to_string());
-        let position = insert.bind(event.service.clone()).bind(json).fetch_optional(&mut *connection).await.map_err(store_error)?;
+        let position =
+            insert.bind(event.service.clone()).bind(json).fetch_optional(&mut *connection).await.map_err(store_error)?;
         last = position.or(last);
     }
     if let Some(last) = last {
@@ -73,11 +74,7 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn service_events(
-        &self,
-        filter: &EventFilter,
-        hosts: Option<&[TargetId]>,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
+    pub async fn service_events(&self, filter: &EventFilter, hosts: Option<&[TargetId]>) -> Result<Vec<StoredEvent>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT position, event FROM service_event WHERE position > ");
         query.push_bind(filter.after.unwrap_or(0));
         if let Some(service) = &filter.service {
@@ -112,8 +109,7 @@ impl Database {
         let list = serde_json::to_string(names).map_err(|error| StoreError::Other(error.to_string()))?;
         let known = sqlx::query("SELECT name, position FROM event_sink");
         let known = known.try_map(|row: SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?)));
-        let known: BTreeMap<String, i64> =
-            known.fetch_all(&self.inner.readers).await.map_err(store_error)?.into_iter().collect();
+        let known: BTreeMap<String, i64> = known.fetch_all(&self.inner.readers).await.map_err(store_error)?.into_iter().collect();
         // Nothing is written when nothing changes: a full disk must not keep the controller from its start.
         if known.len() == names.len() && names.iter().all(|name| known.contains_key(name)) {
             return Ok(known);
@@ -140,7 +136,8 @@ impl Database {
     /// # Errors
     /// [`StoreError`].
     pub async fn event_sink(&self, name: &str) -> Result<i64, StoreError> {
-        let select = || sqlx::query_scalar::<Sqlite, i64>("SELECT position FROM event_sink WHERE name = $1").bind(name.to_owned());
+        let select =
+            || sqlx::query_scalar::<Sqlite, i64>("SELECT position FROM event_sink WHERE name = $1").bind(name.to_owned());
         if let Some(position) = select().fetch_optional(&self.inner.readers).await.map_err(store_error)? {
             return Ok(position);
         }

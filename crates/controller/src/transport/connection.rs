@@ -108,7 +108,16 @@ impl Connection {
     pub(super) fn new(number: u64, peer: SocketAddr, shared: Arc<Shared>) -> Self {
         let (close, _) = broadcast::channel(1);
         let closed_by_us = AtomicBool::new(false);
-        Self { number, peer, shared, close, closed_by_us, device: OnceLock::new(), watcher: OnceLock::new(), will: OnceLock::new() }
+        Self {
+            number,
+            peer,
+            shared,
+            close,
+            closed_by_us,
+            device: OnceLock::new(),
+            watcher: OnceLock::new(),
+            will: OnceLock::new(),
+        }
     }
 
     /// Signals when [`Connection::close`] is called.

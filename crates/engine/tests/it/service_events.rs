@@ -2,9 +2,8 @@
 
 use engine::{Config, EventKind, Fact, Input, JournalId, Method, Outcome, Reply, ServiceEvent, service_events};
 use model::{
-    Ack, AckStatus, Action, ActionKind, Command, Force, Labels, Migrate, Millis, Observed, Operation,
-    OrchestrationId, Ran, Reload, Request, Said, Service, ServiceKind, ServiceSeen, ServiceVerb, ServicesRequest, Timings,
-    UnitSeen,
+    Ack, AckStatus, Action, ActionKind, Command, Force, Labels, Migrate, Millis, Observed, Operation, OrchestrationId, Ran,
+    Reload, Request, Said, Service, ServiceKind, ServiceSeen, ServiceVerb, ServicesRequest, Timings, UnitSeen,
 };
 use uuid::Uuid;
 
@@ -149,7 +148,8 @@ impl World {
             _ => Observed::Service(Box::new(seen)),
         };
         let boot = self.shell.hosts[0].boot();
-        let ack = |status, observed| Ack { command: command.id, status, error: None, boot, observed, already: false, report: None };
+        let ack =
+            |status, observed| Ack { command: command.id, status, error: None, boot, observed, already: false, report: None };
         let host = command.target;
         for status in [AckStatus::Accepted, AckStatus::ExecutionStarted] {
             self.input(Input::Acked { host, ack: Box::new(ack(status, None)) });
@@ -200,13 +200,17 @@ fn s3_64_to_67_a_restart_tells_its_start_and_its_end() {
     use EventKind::{ServiceRestartStart as Start, ServiceRestartSuccess as Success};
     assert_eq!(kinds(&events), [("sso.api", Start), ("sso.api", Success), ("web.api", Start), ("web.api", Success)]);
     let end = &events[1].metadata;
-    assert_eq!((end.method, end.outcome, end.unit.as_str()), (Some(Method::Restart), Some(Outcome::Completed), "sso.api.service"));
+    assert_eq!(
+        (end.method, end.outcome, end.unit.as_str()),
+        (Some(Method::Restart), Some(Outcome::Completed), "sso.api.service")
+    );
     assert!(end.invocation_before.is_some() && end.invocation_after.is_some() && end.invocation_before != end.invocation_after);
     assert_eq!(end.duration_ms, Some(events[1].timestamp.since(events[0].timestamp)));
     assert!(end.duration_ms > Some(Millis(0)));
     assert_eq!(end.event_id, format!("{ID}/0/SERVICE_RESTART_SUCCESS"));
     let line = serde_json::to_string(&events[0]).expect("JSON");
-    let begin = format!("{{\"type\":\"SERVICE_RESTART_START\",\"serviceId\":\"sso.api\",\"timestamp\":\"{}\"", events[0].timestamp);
+    let begin =
+        format!("{{\"type\":\"SERVICE_RESTART_START\",\"serviceId\":\"sso.api\",\"timestamp\":\"{}\"", events[0].timestamp);
     assert!(line.starts_with(&begin) && line.contains("\"metadata\":{\"eventId\":"), "{line}");
 }
 
@@ -275,5 +279,8 @@ fn s3_64_what_a_migration_printed_is_told_to_nobody() {
 fn s3_16_and_66_a_reload_is_told_as_one() {
     let mut world = World::new();
     let events = world.play(vec![Service { reload: Reload::Config, ..service("sso.api", &[]) }], None);
-    assert_eq!(events.last().map(|event| (event.kind, event.metadata.method)), Some((EventKind::ServiceRestartSuccess, Some(Method::Reload))));
+    assert_eq!(
+        events.last().map(|event| (event.kind, event.metadata.method)),
+        Some((EventKind::ServiceRestartSuccess, Some(Method::Reload)))
+    );
 }

@@ -56,7 +56,10 @@ async fn s3_73_an_event_is_sent_as_a_cloudevent_with_the_token_of_the_file() {
     let heard = ears.0.lock().unwrap().0.clone();
     let (headers, first) = &heard[0];
     assert_eq!(headers["content-type"], "application/cloudevents+json");
-    assert_eq!((&headers["authorization"], &heard[1].0["authorization"]), (&"Bearer secret-1".parse().unwrap(), &"Bearer secret-2".parse().unwrap()));
+    assert_eq!(
+        (&headers["authorization"], &heard[1].0["authorization"]),
+        (&"Bearer secret-1".parse().unwrap(), &"Bearer secret-2".parse().unwrap())
+    );
     assert_eq!(*first, cloud_event(&event(1).event));
     let json = serde_json::to_value(first).unwrap();
     assert_eq!(json["specversion"], "1.0");
