@@ -42,6 +42,7 @@ fn aimed(global: &Global, command: &ClientCommand) -> Result<Aim, CliError> {
         ClientCommand::Services(_) | ClientCommand::Check(_) | ClientCommand::Init(_) | ClientCommand::Schema => Aim::Ssh,
         // Its own name means this machine, whoever else is known.
         ClientCommand::Restart(restart) if !listed && global.server.is_none() && restart.listed.names_this_machine() => Aim::Here,
+        ClientCommand::Events(events) if events.file.is_some() => Aim::Here,
         command if for_a_server(command).is_some() => Aim::Server,
         // One is known, and no hosts or journal of one's own were named.
         _ if !listed && global.here.state_dir.is_none() && known()? => Aim::Server,

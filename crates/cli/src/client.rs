@@ -10,6 +10,7 @@ use model::{Operation, OrchestrationId, TargetId};
 use protocol::rest::access::{
     AuditPage, EnrolmentTokenRequest, LoginRequest, NewEnrolmentToken, NewToken, Session as Opened, TokenList, TokenRequest,
 };
+use protocol::rest::events::ServiceEventList;
 use protocol::rest::hosts::{Acknowledge, Acknowledged, Approve, Explanation, Host, HostList};
 use protocol::rest::orchestrations::{Orchestration, OrchestrationList, RebootOptions};
 use protocol::rest::rollouts::{
@@ -496,6 +497,18 @@ impl Client {
     pub(crate) async fn events(&self, id: OrchestrationId, after: Option<&str>) -> Result<Pieces, CliError> {
         let ask = Ask::get(format!("/api/v1/orchestrations/{id}/events"));
         self.send(Ask { last_event_id: after.map(str::to_owned), ..ask }, None).await
+    }
+
+    /// The newest events of services, or of one.
+    pub(crate) async fn service_events(&self, service: Option<&str>, most: u32) -> Result<ServiceEventList, CliError> {
+        let ask = Ask::get("/api/v1/events/services").with("limit", most);
+        self.json(service.into_iter().fold(ask, |ask, service| ask.with("service", service))).await
+    }
+
+    /// Their stream, after the event with this id.
+    pub(crate) async fn live_service_events(&self, service: Option<&str>, after: &str) -> Result<Pieces, CliError> {
+        let ask = Ask { last_event_id: Some(after.to_owned()), ..Ask::get("/api/v1/events/services/live") };
+        self.send(service.into_iter().fold(ask, |ask, service| ask.with("service", service)), None).await
     }
 
     /// Approve a host with the key that has this fingerprint.

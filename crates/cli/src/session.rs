@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::Global;
+use crate::args::{Global, Here};
 use crate::error::CliError;
 use crate::exit::Exit;
 
@@ -40,14 +40,13 @@ pub(crate) fn state_dir() -> Result<PathBuf, CliError> {
     user_dir("XDG_STATE_HOME", ".local/state")
 }
 
-/// Where an engine in this process, with its journal in `dir`, adds events of services: where a server does, for root who named no
-/// directory; else beside the journal.
-pub(crate) fn events_file(global: &Global, dir: &Path) -> PathBuf {
-    let usual = Path::new(controller::notify::EVENTS_FILE);
-    let is_usual = global.here.state_dir.is_none() && rustix::process::geteuid().is_root();
-    match usual.file_name().filter(|_| !is_usual) {
-        Some(name) => dir.join(name),
-        None => usual.to_owned(),
+/// The file to which an engine in this process adds events of services.
+pub(crate) fn events_file(here: &Here) -> Result<PathBuf, CliError> {
+    const NAME: &str = "orchestrator-events.jsonl";
+    match &here.state_dir {
+        Some(dir) => Ok(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).join(NAME)),
+        None if rustix::process::geteuid().is_root() => Ok(PathBuf::from(controller::notify::EVENTS_FILE)),
+        None => Ok(state_dir()?.join(NAME)),
     }
 }
 

@@ -86,7 +86,7 @@ impl Way {
         let access = far::access(&global.here, &inventory)?;
         let near = Near::new(access.clone(), &inventory);
         let performer = Arc::new(Hands::new(access, far::own_site()?));
-        let events = Some(crate::session::events_file(global, dir));
+        let events = Some(session::events_file(&global.here)?);
         let options = LocalOptions { engine: inventory.config.clone(), performer, resend: RESEND, user: user(), events };
         let mut local = state.start(options).await.map_err(|error| trouble(&error))?;
         let inside = Inside::new(local.control().clone(), local.who().clone());

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod events;
 mod fleet;
 #[cfg(test)]
 mod guide_tests;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use model::OrchestrationId;
 use protocol::rest::orchestrations::OnTimeout;
 
+pub(crate) use events::Events;
 pub(crate) use fleet::{Adopt, HealthCheck, Reboot, Resume, Retry, RunCommand, Sync};
 pub(crate) use services::{Check, Init, Listed, MANIFEST, Restart, Services, THIS_MACHINE};
 
@@ -312,6 +314,8 @@ pub(crate) enum ClientCommand {
     HealthCheck(HealthCheck),
     /// Bring back what should run on hosts and does not, the configuration first
     Sync(Sync),
+    /// Show what happened to services, one JSON object per line
+    Events(Events),
     /// Manage API tokens
     #[command(subcommand)]
     Tokens(Tokens),

@@ -1,6 +1,7 @@
 //! The client's commands: each asks a server, or the engine in this process, and prints what is answered.
 
 mod access;
+mod events;
 mod hosts;
 mod orchestrations;
 mod people;
@@ -45,6 +46,7 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliEr
             let closed = way.close().await;
             done.and_then(|exit| closed.map(|()| exit))
         }
+        Command::Events(args) if aim != Aim::Server => events::filed(global, args).await,
         command => {
             let way = Way::open(global, &command, aim).await?;
             let done = asked(&way, global, command).await;
@@ -64,7 +66,7 @@ fn schema() -> Result<Exit, CliError> {
 async fn asked(way: &Way, global: &Global, command: Command) -> Result<Exit, CliError> {
     let (client, near, output) = (way.client(), way.near(), global.output);
     match command {
-        // Answered above.
+        // Answered above, without anybody to ask.
         Command::Login(_)
         | Command::Logout
         | Command::Run(_)
@@ -75,6 +77,7 @@ async fn asked(way: &Way, global: &Global, command: Command) -> Result<Exit, Cli
         | Command::Init(_)
         | Command::Schema
         | Command::Restart(_) => Ok(Exit::Done),
+        Command::Events(args) => events::served(client, args).await,
         Command::Hosts { selector } => hosts::list(client, output, selector.as_deref()).await,
         Command::Approve { host, fingerprint } => hosts::approve(client, output, &host, fingerprint.as_deref()).await,
         Command::EnrolToken { name, labels, expires_in_secs } => {

@@ -14,5 +14,6 @@ mod app;
 mod broker;
 mod control;
 mod local;
+mod notify;
 mod store;
 mod turns;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests stop the test, like the tests themselves")]
 
+mod events;
 mod link;
 mod rights;
 mod serving;
