@@ -25,6 +25,9 @@ use crate::{again, far, fleet};
 /// First pause before a command that was lost with a process before is handed over again.
 const RESEND: Millis = Millis::secs(2);
 
+/// After an interrupted run on this machine alone, until its deadlines are judged again.
+const SETTLING_HERE: Millis = Millis::secs(1);
+
 /// Open until [`Way::close`].
 pub(crate) struct Way {
     client: Client,
@@ -87,7 +90,12 @@ impl Way {
         let near = Near::new(access.clone(), &inventory);
         let performer = Arc::new(Hands::new(access, far::own_site()?));
         let events = Some(session::events_file(&global.here)?);
-        let options = LocalOptions { engine: inventory.config.clone(), performer, resend: RESEND, user: user(), events };
+        let mut engine = inventory.config.clone();
+        if hosts == Hosts::ThisMachine {
+            // It answers at once: there is nobody to be heard first.
+            engine.settling = SETTLING_HERE;
+        }
+        let options = LocalOptions { engine, performer, resend: RESEND, user: user(), events };
         let mut local = state.start(options).await.map_err(|error| trouble(&error))?;
         let inside = Inside::new(local.control().clone(), local.who().clone());
         if stays(command)
