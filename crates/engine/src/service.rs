@@ -89,6 +89,11 @@ impl ServiceState {
         is_new && after.invocation == Some(invocation) && after.restarts == now.restarts
     }
 
+    /// Whether this is another run of it than before anything was done.
+    pub(crate) fn is_another(&self, now: &UnitSeen) -> bool {
+        self.before.as_ref().is_none_or(|before| before.invocation != now.invocation)
+    }
+
     /// A cancel takes nothing back: its migration runs, or it was restarted with what it had before.
     pub(crate) fn goes_on(&self) -> bool {
         self.migrating || self.is_past_return()

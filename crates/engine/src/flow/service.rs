@@ -1,7 +1,7 @@
 //! What follows for a service: forwards as S3 says (S3-11 to S3-20), and backwards as its rollback does (S3-21 to S3-26).
 
 use model::broken::{self, Rule};
-use model::{Direction, ErrorCode, Moment, Observed, Place, Ran, ServiceRef, ServiceSeen, StepAction, TargetId};
+use model::{Direction, ErrorCode, Moment, Observed, Place, Ran, Route, ServiceRef, ServiceSeen, StepAction, TargetId};
 
 use super::Cursor;
 use crate::decision::{Out, ended, unwind};
@@ -113,7 +113,10 @@ impl Cursor<'_> {
         let mut runs = self.plan.steps.iter().zip(&self.track.steps);
         let restart = runs.find(|(step, _)| matches!(step.action, StepAction::Restart { .. }));
         let subject = restart.and_then(|(_, run)| self.subject_of(run));
-        subject.is_some_and(|s| s.attempt == 1 && matches!(s.standing(), Standing::Failed(error, _) if is_refusal(error.code)))
+        // Without an agent nobody remembers what an earlier copy did that is too old now.
+        let remembers = |code| code != ErrorCode::Expired || self.plan.route == Route::Agent;
+        let refuses = |code| is_refusal(code) && remembers(code);
+        subject.is_some_and(|s| s.attempt == 1 && matches!(s.standing(), Standing::Failed(error, _) if refuses(error.code)))
     }
 
     fn finish_rolled_back(&self, undone: bool) -> Vec<Out> {
@@ -185,11 +188,19 @@ impl Cursor<'_> {
 /// What of the rollback of a track did not work.
 pub(crate) fn rollback_troubles(plan: &crate::track::TrackPlan<'_>, track: &crate::track::TrackState) -> Vec<String> {
     let Some(service) = plan.service.as_deref() else { return Vec::new() };
+    let it = &track.service;
+    let is_new = it.deploy_issued && it.tree_changed && it.was_up();
     let mut troubles = Vec::new();
-    let mut proven = false;
+    let (mut proven, mut is_stopped) = (false, false);
     for (step, run) in plan.steps.iter().zip(&track.undo).rev() {
         let Some(subject) = run.subjects.get(&service.id) else { continue };
         match &step.action {
+            // Between the deploy and its end something else has started it, and with what was there then.
+            StepAction::Inspect { .. }
+                if is_new && !is_stopped && seen(subject).is_some_and(|seen| it.is_another(&seen.unit)) =>
+            {
+                troubles.push("it was started while the new tree was there, and may run from that".to_owned());
+            }
             StepAction::Inspect { .. } => match seen(subject) {
                 Some(seen) if track.service.was_up() && !seen.is_healthy() => troubles.extend(seen.wrong()),
                 Some(seen) if !track.service.was_up() && seen.unit.is_up() => {
@@ -198,7 +209,11 @@ pub(crate) fn rollback_troubles(plan: &crate::track::TrackPlan<'_>, track: &crat
                 Some(_) => proven = true,
                 None => {}
             },
-            StepAction::Restart { .. } => {} // what was not stopped is restarted with what is put back
+            StepAction::Restart { .. } => {
+                is_stopped = true;
+                // Where nothing was deployed, what was not stopped is what it was.
+                troubles.extend(not_done("it could not be stopped, and may run from the new tree", subject).filter(|_| is_new));
+            }
             StepAction::Deploy { .. } => troubles.extend(not_done("the old tree could not be put back", subject)),
             StepAction::BackUp { .. } => troubles.extend(not_done("the unit could not be put back", subject)),
             _ => {}
