@@ -235,7 +235,9 @@ fn kill_at(
     platform.host.sh(&format!("mkdir -p -m 700 {STATE} && rm -f {STATE}/pause-* {STATE}/paused-*"))?;
     platform.host.put_file(&format!("{STATE}/pause-{point}"), format!("{action} {number}"), 0o600)?;
     let run = format!("restart --yes --service {} --deploy --deploy-path /new", small.name);
-    platform.host.sh(&format!("cd / && (setsid sh -c '{REVEILLE} {run} > /tmp/run.log 2>&1; echo over >> /tmp/run.log' &)"))?;
+    platform.host.sh(&format!(
+        "cd / && (setsid sh -c '{REVEILLE} {run} > /tmp/run.log 2>&1; echo over >> /tmp/run.log' > /dev/null 2>&1 < /dev/null &)"
+    ))?;
     let mark = format!("{STATE}/paused-{point}");
     wait::until_true("the pause, or the end", Duration::from_secs(120), || {
         Ok(platform.host.read_file(&mark).is_ok()

@@ -11,6 +11,7 @@ use super::TopicKind;
 /// answered with `unsupported`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time is opened and handed on")]
 pub enum ControllerBody {
     /// Do something.
     Command {
