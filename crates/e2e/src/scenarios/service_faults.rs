@@ -173,16 +173,16 @@ fn bad_manifests(world: &World, platform: &Platform) -> anyhow::Result<()> {
     ];
     let before = platform.invocations(&platform.units())?;
     for (text, word) in table {
-        platform.host.put_file("/tmp/bad.toml", text, 0o644)?;
+        platform.host.put_file("/root/bad.toml", text, 0o644)?;
         for command in ["check", "restart --yes"] {
-            let said = platform.reveille(&format!("{command} --manifest /tmp/bad.toml"))?;
+            let said = platform.reveille(&format!("{command} --manifest /root/bad.toml"))?;
             ensure!(said.status.code() == Some(2), "{command} of {text:?} ended with {}: {}{}", said.status, said.out, said.err);
             let told = format!("{}{}", said.out, said.err);
             ensure!(told.contains(word), "no {word:?} in {told}");
         }
     }
-    platform.host.put_file("/tmp/bad.toml", "[service.a]\nunit = \"not-there.service\"\n", 0o644)?;
-    let said = platform.reveille("restart --yes --manifest /tmp/bad.toml")?;
+    platform.host.put_file("/root/bad.toml", "[service.a]\nunit = \"not-there.service\"\n", 0o644)?;
+    let said = platform.reveille("restart --yes --manifest /root/bad.toml")?;
     let told = format!("{}{}", said.out, said.err);
     ensure!(!said.ok() && told.contains("not-found"), "a unit that is not there: {told}");
     ensure!(platform.invocations(&platform.units())? == before, "something was touched");
@@ -236,12 +236,12 @@ fn kill_at(
     platform.host.put_file(&format!("{STATE}/pause-{point}"), format!("{action} {number}"), 0o600)?;
     let run = format!("restart --yes --service {} --deploy --deploy-path /new", small.name);
     platform.host.sh(&format!(
-        "cd / && (setsid sh -c '{REVEILLE} {run} > /tmp/run.log 2>&1; echo over >> /tmp/run.log' > /dev/null 2>&1 < /dev/null &)"
+        "cd / && (setsid sh -c '{REVEILLE} {run} > /root/run.log 2>&1; echo over >> /root/run.log' > /dev/null 2>&1 < /dev/null &)"
     ))?;
     let mark = format!("{STATE}/paused-{point}");
     wait::until_true("the pause, or the end", Duration::from_secs(120), || {
         Ok(platform.host.read_file(&mark).is_ok()
-            || platform.host.read_file("/tmp/run.log").is_ok_and(|log| log.contains("over")))
+            || platform.host.read_file("/root/run.log").is_ok_and(|log| log.contains("over")))
     })?;
     let paused = platform.host.read_file(&mark).is_ok();
     if paused {
@@ -250,7 +250,7 @@ fn kill_at(
     }
     platform.host.sh(&format!("rm -f {STATE}/pause-* {STATE}/paused-*"))?;
     if !paused {
-        let log = platform.host.read_file("/tmp/run.log")?;
+        let log = platform.host.read_file("/root/run.log")?;
         ensure!(platform.hash(&small.tree())? == new_hash, "it came to its end without the new tree: {log}");
         return Ok(None);
     }
