@@ -29,7 +29,8 @@ async fn every_operation_refuses_who_has_no_right() {
         stage.call(&method, &path, Some("rvlt_no_such_token"), None).await.expect(401);
         for (role, token) in [(Role::Viewer, &viewer), (Role::Operator, &operator)] {
             // Ending the token that is used for the rest would end the test.
-            if path.ends_with("/logout") {
+            // And a stream that has no end of its own has none here; both roles may see it.
+            if path.ends_with("/logout") || path.ends_with("/live") {
                 continue;
             }
             let status = stage.call(&method, &path, Some(token), None).await.status;

@@ -99,6 +99,26 @@ async fn s3_71_the_file_is_rotated_and_the_oldest_goes() {
     assert_eq!(read(&settings.path), expected(21..22));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_71_a_writer_that_waited_writes_to_the_file_that_is_there_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    FileSink::new(settings.clone()).take(&[event(1)], false).await;
+    let held = std::fs::File::open(&settings.path).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut waiting = FileSink::new(settings.clone());
+    let waiting = tokio::spawn(async move { waiting.take(&[event(2)], false).await.count });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(ids(&std::fs::read_to_string(&settings.path).unwrap()), expected(1..2), "it waits");
+    let moved = numbered(&settings.path, 1);
+    std::fs::rename(&settings.path, &moved).unwrap();
+    std::fs::write(&settings.path, "").unwrap();
+    drop(held);
+    assert_eq!(waiting.await.unwrap(), 1);
+    assert_eq!(ids(&std::fs::read_to_string(&settings.path).unwrap()), expected(2..3));
+    assert_eq!(ids(&std::fs::read_to_string(&moved).unwrap()), expected(1..2));
+}
+
 #[tokio::test]
 async fn s3_72_what_is_there_after_a_crash_is_not_written_again() {
     let dir = tempfile::tempdir().unwrap();
