@@ -95,12 +95,11 @@ impl Sink for FileSink {
             };
             let settings = self.settings.clone();
             let written = tokio::task::spawn_blocking(move || write(&settings, &lines, again)).await;
-            let taken = match written {
+            match written {
                 Ok((count, None)) => Taken::all(count),
                 Ok((count, Some(error))) => Taken::only(count, format!("{}: {error}", self.settings.path.display())),
                 Err(error) => Taken::only(0, format!("the writer failed: {error}")),
-            };
-            taken
+            }
         })
     }
 }
