@@ -88,7 +88,10 @@ pub(super) async fn filed(global: &Global, args: Events) -> Result<Exit, CliErro
     for line in &last {
         terminal::print(&format!("{line}\n"))?;
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(Exit::Done);
+    }
+    loop {
         tokio::time::sleep(LOOK).await;
         let mut new = String::new();
         let read = tail.read(|line| {
@@ -100,7 +103,6 @@ pub(super) async fn filed(global: &Global, args: Events) -> Result<Exit, CliErro
         read.map_err(|error| unreadable(&path, &error))?;
         terminal::print(&new)?;
     }
-    Ok(Exit::Done)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> CliError {

@@ -14,7 +14,9 @@ use super::{event, events, expected};
 
 /// What was sent, and what is answered next; 200 when nothing is left to say.
 #[derive(Clone, Default)]
-struct Ears(Arc<Mutex<(Vec<(HeaderMap, CloudEvent)>, Vec<u16>)>>);
+struct Ears(Arc<Mutex<Said>>);
+
+type Said = (Vec<(HeaderMap, CloudEvent)>, Vec<u16>);
 
 impl Ears {
     async fn listen(answers: &[u16]) -> (Self, String) {

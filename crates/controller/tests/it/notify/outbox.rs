@@ -36,7 +36,7 @@ impl Sink for Moody {
     fn take<'a>(&'a mut self, events: &'a [StoredEvent], _: bool) -> Pin<Box<dyn Future<Output = Taken> + Send + 'a>> {
         let mut state = self.0.lock().unwrap();
         state.1 += 1;
-        let count = if state.1 % 2 == 0 { 0 } else { events.len().min(2) };
+        let count = if state.1.is_multiple_of(2) { 0 } else { events.len().min(2) };
         state.0.extend(events[..count].iter().map(|event| event.position));
         let trouble = (count < events.len()).then(|| "not now".to_owned());
         Box::pin(std::future::ready(Taken { count, trouble }))
