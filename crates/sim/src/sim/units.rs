@@ -273,19 +273,21 @@ impl Sim {
         let it = &mut self.hosts[host].units[unit];
         let is_it = if expect.is_some() { it.run == expect && it.state != State::Down } else { !it.is_up() };
         let mut reloaded = false;
-        if is_it && !it.claims.contains_key(&expect) {
+        // As long as it is the run that is to end, it is done, also for another request: a claim only tells whose work the next is.
+        if is_it {
             if reload && it.can_reload && it.is_up() {
                 it.runs.clone_from(&it.tree);
                 it.did(What::Reloaded, id, now);
                 it.claims.insert(expect, it.run);
                 reloaded = true;
-                self.check_unit_restarted(host, unit, id);
             } else {
                 self.start_unit(host, unit, Cause::Command(id));
                 let it = &mut self.hosts[host].units[unit];
                 it.claims.insert(expect, it.run);
                 it.did(What::Restarted, id, now);
-                self.check_unit_restarted(host, unit, id);
+                if expect.is_some() {
+                    self.check_unit_restarted(host, unit, id);
+                }
             }
         } else {
             let ours = it.claims.get(&expect).copied();

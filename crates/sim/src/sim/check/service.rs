@@ -96,12 +96,12 @@ impl Sim {
         Ok(())
     }
 
-    /// At most one restart or reload for one request.
+    /// G2: the run that a request found is ended once for it.
     pub(crate) fn check_unit_restarted(&mut self, host: usize, unit: usize, by: CommandId) {
         let of = |id: &CommandId| self.checks.issued.get(id).map(|i| i.command.orchestration);
         let mine = of(&by);
         let done = self.hosts[host].units[unit].done.iter();
-        let times = done.filter(|d| matches!(d.what, What::Restarted | What::Reloaded) && of(&d.by) == mine).count();
+        let times = done.filter(|d| d.what == What::Restarted && of(&d.by) == mine).count();
         if mine.is_some() && times > 1 {
             let words = format!("{} is restarted {times} times for one request", self.hosts[host].units[unit].name);
             self.fail(Guarantee::G2, words);
