@@ -423,7 +423,8 @@ fn verb_of(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackStat
         (StepAction::Watch { checks, hold, every }, Direction::Do) => {
             let after = it.after.as_ref()?;
             let (invocation, restarts) = (after.invocation, after.restarts);
-            ServiceVerb::Watch { invocation, restarts, checks: checks.clone(), hold: *hold, every: *every }
+            let hold = if broken::is(Rule::SoakSkipped) { Millis(0) } else { *hold };
+            ServiceVerb::Watch { invocation, restarts, checks: checks.clone(), hold, every: *every }
         }
         _ => return None,
     })

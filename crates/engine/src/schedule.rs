@@ -133,7 +133,7 @@ pub(crate) fn let_go(view: &View<'_>, plan: &TrackPlan<'_>, track: &TrackState, 
     // Several services of one host share its lock.
     let others =
         it.tracks_on(plan.target).iter().filter(|other| it.waiting.contains(other) || it.running.contains(other)).count();
-    if held && others <= 1 && !broken::is(Rule::LockKept) {
+    if held && (others <= 1 || broken::is(Rule::ServiceLockDropped)) && !broken::is(Rule::LockKept) {
         out.push(unlocked(view, plan.target));
     }
     out
@@ -324,7 +324,8 @@ impl<'a> Scheduler<'a> {
         let well = |t: &TrackState| {
             t.ended.as_ref().is_none_or(|(outcome, ..)| matches!(outcome, Outcome::Completed | Outcome::NotNeeded))
         };
-        self.after(track).any(|other| self.view.orchestration.tracks.get(other as usize).is_some_and(|t| !well(t)))
+        let after = self.after(track).filter(|_| !broken::is(Rule::DependentsStarted));
+        after.into_iter().any(|other| self.view.orchestration.tracks.get(other as usize).is_some_and(|t| !well(t)))
     }
 
     /// The track that it waits for and that did not end well, by name.

@@ -98,6 +98,12 @@ pub enum Rule {
     TreeNotReverted,
     /// Engine: what depends on a failed service is restarted.
     DependentsStarted,
+    /// Engine: a restarted service is not watched for its soak.
+    SoakSkipped,
+    /// Engine: a rollback stops a service that was not restarted.
+    StopsUntouched,
+    /// Engine: the lock of a host is dropped with the first of its services.
+    ServiceLockDropped,
     /// Driver: commands leave before the entries are durable.
     SendBeforeAppend,
     /// Driver: the engine in memory is kept after a failed append.

@@ -163,10 +163,37 @@ counted! {
         RunCut = "host went down in the middle of a command",
         /// A command went on to its end although the agent that began it was gone.
         RunAlone = "command went on without its agent",
+        /// A service was not healthy before anything was done.
+        UnitSickBefore = "service was sick before",
+        /// A service did not do what it is for after its restart.
+        UnitSick = "service was sick after its restart",
+        /// A service ended right after its start.
+        UnitDies = "service did not start",
+        /// A service did not get past its start.
+        UnitHangs = "service hung in its start",
+        /// A service crashed, and systemd started it again.
+        UnitCrashes = "service crashed and was started again",
+        /// A new tree could not be brought.
+        DeployFails = "deploy failed",
+        /// A new tree was brought, and that was not seen.
+        DeployUnseen = "deploy done and not seen",
+        /// A migration said no.
+        MigrateFails = "migration failed",
+        /// A migration did not end by itself.
+        MigrateHangs = "migration hung to its limit",
+        /// Nobody knows how a migration has ended.
+        MigrateLost = "end of a migration lost",
+        /// What was to be put back could not be.
+        RollbackFails = "rollback of a service failed",
     }
 }
 
 impl Fault {
+    /// What goes wrong with services: from a chance of its own, too.
+    pub(crate) fn is_of_services(self) -> bool {
+        self as usize >= Self::UnitSickBefore as usize
+    }
+
     /// Whether a seed has these is drawn apart, so that what it means else stays as it was.
     pub(crate) fn is_drawn_apart(self) -> bool {
         matches!(
@@ -281,6 +308,20 @@ counted! {
         UnknownNotBegun = "command of a track unknown, truly never begun",
         /// A host was not well after its command.
         RunUnhealthy = "host not well after its command",
+        /// A service was brought through.
+        ServiceDone = "service restarted and healthy",
+        /// A service was reloaded.
+        ServiceReloaded = "service reloaded and healthy",
+        /// A service was taken back, as it was before.
+        ServiceBack = "service taken back and as before",
+        /// A service was taken back, and is not as before.
+        ServiceStranded = "service stranded",
+        /// A service failed before anything was done to it.
+        ServiceUntouched = "service failed and was not touched",
+        /// A service was left alone for the sake of another one.
+        ServiceSkipped = "service skipped",
+        /// Nobody knows how the migration of a service has ended.
+        ServiceUnknown = "migration of a service unknown",
     }
 }
 

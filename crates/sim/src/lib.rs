@@ -13,6 +13,7 @@ mod rng;
 mod scenario;
 mod sim;
 pub mod sweep;
+mod units;
 mod world;
 
 pub use fault::{Counts, CrashPoint, End, Fault};

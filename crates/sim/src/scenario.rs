@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 
 use engine::{CheckRule, Config, DrainRule, LimitGroup};
-use model::{Amount, Approval, CheckKind, Drain, DrainPolicy, Labels, Millis, Rollout, Run, RunRequest, TimeoutPolicy};
+use model::{
+    Amount, Approval, Check, CheckKind, Deploy, DeployFrom, Drain, DrainPolicy, Labels, Migrate, Millis, Reload, Rollout, Run,
+    RunRequest, Service, ServiceKind, ServicesRequest, TimeoutPolicy, Timings,
+};
 
 use crate::fault::Fault;
 use crate::rng::Rng;
@@ -49,6 +52,17 @@ pub struct RolloutPlan {
     pub run: Option<RunRequest>,
 }
 
+/// A restart of services as somebody asks for it.
+#[derive(Clone, Debug)]
+pub struct ServicesPlan {
+    /// Which hosts, by index.
+    pub hosts: Vec<usize>,
+    /// What is asked of which services.
+    pub asked: ServicesRequest,
+    /// Forced.
+    pub force: bool,
+}
+
 /// One thing that a person does.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -78,6 +92,8 @@ pub enum What {
     },
     /// A rollout, or a command on a fleet.
     Rollout(Box<RolloutPlan>),
+    /// A restart of services.
+    Services(Box<ServicesPlan>),
     /// Cancel what is open on the host.
     Cancel,
     /// Acknowledge every alarm of the host.
@@ -95,6 +111,8 @@ pub struct Scenario {
     pub resend: Millis,
     /// The hosts.
     pub hosts: Vec<HostPlan>,
+    /// Services that run on the hosts.
+    pub services: Vec<Service>,
     /// What people do.
     pub asks: Vec<Ask>,
     /// Which faults this seed enables.
@@ -127,13 +145,21 @@ impl Scenario {
         let fleet = rng.per_mille(300);
         let heat = rng.pick(&[150, 300, 500]);
         let mut apart = Rng::new(seed ^ 0xc033_a4d5);
-        let mut draw = |f: &Fault| if f.is_drawn_apart() { apart.per_mille(heat) } else { rng.per_mille(heat) };
+        // On which seeds there are services was chosen so that those of `kept.rs` mean what they did without them.
+        let mut units = Rng::new(seed ^ 0x0053_63bb);
+        let has_services = units.per_mille(300);
+        let mut draw = |f: &Fault| match f {
+            f if f.is_of_services() => units.per_mille(heat) && has_services,
+            f if f.is_drawn_apart() => apart.per_mille(heat),
+            _ => rng.per_mille(heat),
+        };
         let enabled = Fault::ALL.iter().map(|f| draw(f) && !healthy).collect();
         let mut it = Self {
             seed,
             config: config(&mut rng),
             resend: Millis::secs(rng.pick(&[2, 5, 10])),
             hosts: Vec::new(),
+            services: Vec::new(),
             asks: Vec::new(),
             enabled,
             per_mille: if healthy { 0 } else { rng.pick(&[5, 20, 60, 200]) },
@@ -154,6 +180,9 @@ impl Scenario {
         }
         it.make_asks(&mut rng);
         it.make_runs(&mut apart);
+        if has_services {
+            it.make_services(&mut units);
+        }
         it
     }
 
@@ -373,6 +402,80 @@ impl Scenario {
             }
         }
         self.asks.sort_by_key(|a| a.at);
+    }
+
+    /// Services and their restarts, on some seeds.
+    fn make_services(&mut self, rng: &mut Rng) {
+        let count = rng.between(1, 5) as usize;
+        for number in 0..count {
+            let service = self.service(number, rng);
+            self.services.push(service);
+        }
+        for _ in 0..rng.pick(&[1, 1, 2, 3]) {
+            let some = rng.pick(&[1000, 600, 300]);
+            let mut hosts: Vec<usize> = (0..self.hosts.len()).filter(|_| rng.per_mille(some)).collect();
+            hosts.truncate(rng.pick(&[2, 4, 8]));
+            let Some(host) = hosts.first().copied() else { continue };
+            let mut names: Vec<String> = self.services.iter().map(|s| s.name.clone()).collect();
+            names.retain(|_| rng.per_mille(700));
+            let all = rng.per_mille(600);
+            let asked = ServicesRequest {
+                services: self.services.clone(),
+                only: if all { std::collections::BTreeSet::new() } else { names.into_iter().collect() },
+                parallel: rng.pick(&[1, 1, 2, 0]),
+                keep_going: rng.per_mille(400),
+                skip_migrations: rng.per_mille(200),
+                deploy: rng.per_mille(500).then(|| DeployFrom { path: Some(format!("/new/{}", rng.below(1_000))) }),
+            };
+            let force = rng.per_mille(150) && !self.healthy;
+            let from = if rng.per_mille(150) { self.faults_end } else { START + MINUTE };
+            let at = from + rng.below(12 * 60_000) as i64;
+            let plan = ServicesPlan { hosts, asked, force };
+            if rng.per_mille(300) {
+                // Another one wants the same.
+                let again = Ask { at: at + rng.below(60_000) as i64, host, what: What::Services(Box::new(plan.clone())) };
+                self.asks.push(again);
+            }
+            self.asks.push(Ask { at, host, what: What::Services(Box::new(plan)) });
+            if !self.healthy && rng.per_mille(250) {
+                self.asks.push(Ask { at: at + 1 + rng.below(120_000) as i64, host, what: What::Cancel });
+            }
+        }
+        self.asks.sort_by_key(|a| a.at);
+    }
+
+    fn service(&self, number: usize, rng: &mut Rng) -> Service {
+        let dependencies = (0..number).filter(|_| rng.per_mille(400)).map(|n| format!("s{n}")).collect();
+        let kind = CheckKind::Hook { name: "health".to_owned() };
+        let check = rng.per_mille(800).then(|| Check { name: "health".to_owned(), kind, limit: Millis::secs(5) });
+        let tree = |name: &str| Deploy {
+            source: name.to_owned(),
+            destination: format!("/srv/{name}"),
+            exclude: Vec::new(),
+            keep: Vec::new(),
+            unit_file: None,
+        };
+        let timings = Timings {
+            health_check_timeout: Millis::secs(5),
+            stabilization_period: Millis::secs(rng.pick(&[0, 10, 30, 60])),
+            systemd_grace_period: Millis::secs(rng.pick(&[10, 30])),
+            migrate_timeout: Millis::secs(rng.pick(&[60, 300])),
+            ..Timings::default()
+        };
+        let name = format!("s{number}");
+        Service {
+            unit: format!("{name}.service"),
+            kind: rng.pick(&[ServiceKind::Infrastructure, ServiceKind::Api, ServiceKind::Other]),
+            host: rng.per_mille(300).then(|| self.hosts[rng.index(self.hosts.len())].name.clone()),
+            dependencies,
+            check,
+            interval: Millis::secs(30),
+            deploy: rng.per_mille(800).then(|| tree(&name)),
+            migrate: rng.per_mille(400).then(|| Migrate::Named { name: "migrate".to_owned() }),
+            reload: rng.pick(&[Reload::Never, Reload::Config, Reload::Code]),
+            timings,
+            name,
+        }
     }
 
     /// A named command on these hosts, one after the other.

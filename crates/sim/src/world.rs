@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::rng::Rng;
+use crate::units::Unit;
 
 /// Milliseconds of true time since 1970.
 pub(crate) type Time = i64;
@@ -194,6 +195,8 @@ pub(crate) struct Host {
     pub(crate) jobs: Option<Service>,
     /// Its place behind the balancer.
     pub(crate) place: Service,
+    /// Its services.
+    pub(crate) units: Vec<Unit>,
     /// Its service runs and does not do what it is for.
     pub(crate) sick: bool,
     /// Whether it says that it needs a reboot; `None`: it cannot tell.
@@ -262,6 +265,7 @@ impl Host {
                 child.set(ChildStatus::Stopped, cause, now);
             }
         }
+        self.units.iter_mut().for_each(|unit| unit.boot_ends(cause, now));
         if cause == Cause::PowerCut {
             self.disk.lose_power(rng)
         } else {

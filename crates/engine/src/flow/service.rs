@@ -90,7 +90,7 @@ impl Cursor<'_> {
         let undone = self.track.last.filter(|p| p.direction == Direction::Undo);
         let below = undone.map_or(self.plan.steps.len(), |last| last.step as usize);
         let it = &self.track.service;
-        let is_restarted = it.restart_issued && !self.is_restart_refused();
+        let is_restarted = it.restart_issued && !self.is_restart_refused() || broken::is(Rule::StopsUntouched);
         let subject = self.service()?.id;
         for (index, step) in self.plan.steps.iter().enumerate().take(below).rev() {
             let is_due = match &step.action {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use agent::ledger::{self, Record};
 use agent::machine::{Clock, Config, Effect, Input, Machine, Reading, Token};
-use model::{Ack, AckStatus, Action, ActionKind, InstanceId, Millis};
+use model::{Ack, AckStatus, Action, ActionKind, InstanceId, Millis, ServiceVerb};
 use protocol::native::DeviceBody;
 
 use crate::fault::{CrashPoint, Fault};
 use crate::sim::net::{Down, short, words_down, words_of};
 use crate::sim::tools::Done;
+use crate::sim::units::Asker;
 use crate::sim::{Event, Sim};
 
 /// One agent's process, or its absence.
@@ -70,6 +71,15 @@ impl Sim {
             ActionKind::Reboot,
             ActionKind::Shutdown,
             ActionKind::Run,
+            ActionKind::Inspect,
+            ActionKind::Watch,
+            ActionKind::BackUp,
+            ActionKind::Deploy,
+            ActionKind::Migrate,
+            ActionKind::Restart,
+            ActionKind::StopUnit,
+            ActionKind::Revert,
+            ActionKind::Restore,
         ]);
         let config = Config::new(self.hosts[host].id, instance, self.controller_public.to_string(), actions);
         let identity = self.hosts[host].boot().identity;
@@ -305,11 +315,24 @@ impl Sim {
                     self.run_tool(host, &command);
                     self.pass(host, CrashPoint::AgentAfterTool)?;
                 }
+                Effect::Look { command, action }
+                    if matches!(&*action, Action::Service { verb: ServiceVerb::Watch { .. }, .. }) =>
+                {
+                    let Action::Service { verb: ServiceVerb::Watch { hold, .. }, .. } = &*action else { continue };
+                    let issued = self.checks.issued.get(&command).map(|issued| issued.command.clone());
+                    let asker = Asker::Agent { run: self.agents[host].run };
+                    if let Some(command) = issued {
+                        self.watch_unit(host, &command, *hold, asker);
+                    }
+                }
                 Effect::Look { command, action } => {
                     let delay = self.rng.between(20, 900) as i64;
                     let run = self.agents[host].run;
                     let (_, verdict) = match &*action {
                         Action::Probe { checks } => self.serve(host, false, command, &Action::Check { checks: checks.clone() }),
+                        Action::Service { unit, verb: ServiceVerb::Inspect { checks } } => {
+                            (0, self.inspect_unit(host, command, unit, checks))
+                        }
                         action => self.serve(host, false, command, action),
                     };
                     self.after(delay, Event::AgentDone { host, run, done: Box::new(Done::Looked { command, verdict }) });

@@ -456,6 +456,7 @@ impl Sim {
                 self.submit(controller, host, request);
             }
             What::Rollout(plan) => self.ask_rollout(controller, &plan),
+            What::Services(plan) => self.ask_services(controller, &plan),
             What::Cancel => {
                 let Some(id) = self.checks.active_on(host) else { return };
                 self.counts.fault(Fault::Cancel);
@@ -468,6 +469,7 @@ impl Sim {
             What::Acknowledge => {
                 let mut targets = vec![self.hosts[host].id];
                 targets.extend(self.hosts[host].children.iter().map(|c| c.who.id));
+                targets.extend(self.hosts[host].units.iter().map(|unit| unit.id));
                 let by = Actor::User("bert".to_owned());
                 let inputs = targets.into_iter().map(|target| Input::Acknowledge { target, by: by.clone() }).collect();
                 self.turn(controller, inputs);

@@ -11,6 +11,7 @@ mod remote;
 mod service;
 mod strikes;
 mod tools;
+mod units;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -29,6 +30,7 @@ use crate::sim::controllers::Controller;
 use crate::sim::net::{Down, Up};
 use crate::sim::remote::Remote;
 use crate::sim::tools::Done;
+use crate::units::Unit;
 use crate::world::{Boot, Cause, FarDisk, Host, Power, Service, Time, new_boot};
 
 /// Something that will happen.
@@ -64,6 +66,10 @@ pub(crate) enum Event {
     Heal { fault: Fault, host: usize },
     /// The command of a run comes to its end, if nothing ended it before.
     CommandEnds { host: usize, command: CommandId, fate: Fate },
+    /// A watch of a service goes on.
+    UnitWatched { host: usize, boot: usize, watching: Box<units::Watching> },
+    /// A service crashes, or comes up at last, if it still is in this run.
+    UnitChanges { host: usize, boot: usize, unit: usize, run: Option<model::InvocationId>, crash: bool },
     /// A person asks for something.
     Ask { index: usize, tries: u32 },
     /// A performer in a controller's process goes on.
@@ -196,7 +202,12 @@ impl Sim {
             after_commit: mode.cut,
             ack_lost_per_mille: if scenario.has(Fault::CommitAckLost) { scenario.crash_per_mille } else { 0 },
         };
-        let hosts: Vec<Host> = scenario.hosts.iter().map(|h| make_host(h, &mut rng)).collect();
+        let mut hosts: Vec<Host> = scenario.hosts.iter().map(|h| make_host(h, &mut rng)).collect();
+        let mut runs = Rng::new(scenario.seed ^ 0x0011_0217);
+        for host in &mut hosts {
+            let here = scenario.services.iter().filter(|s| s.host.as_ref().is_none_or(|name| *name == host.name));
+            host.units = here.map(|s| Unit::new(host.id, &s.name, &s.unit, &mut runs)).collect();
+        }
         let key = |rng: &mut Rng| {
             let mut seed = [0u8; 32];
             seed.chunks_mut(8).for_each(|c| c.copy_from_slice(&rng.bits().to_le_bytes()));
@@ -328,6 +339,8 @@ impl Sim {
             Event::Strike { fault, host } => self.strike(fault, host),
             Event::Heal { fault, host } => self.heal(fault, host),
             Event::CommandEnds { host, command, fate } => self.command_ends(host, command, fate),
+            Event::UnitWatched { host, boot, watching } => self.unit_watched(host, boot, *watching),
+            Event::UnitChanges { host, boot, unit, run, crash } => self.unit_changes(host, boot, unit, run, crash),
             Event::Ask { index, tries } => self.ask(index, tries),
             Event::Remote { controller, run, host, remote } => self.remote(controller, run, host, *remote),
             Event::Far { host, boot, copy } => self.far_wakes(host, boot, *copy),
@@ -399,6 +412,7 @@ impl Sim {
             self.after(delay, Event::ChildChanges { host, boot, child, status, cause: Cause::Boot });
         }
         self.jobs_start(host);
+        self.units_start(host);
         if !self.hosts[host].ssh {
             let delay = self.rng.between(500, 12_000) as i64;
             self.after(delay, Event::AgentStart { host, boot });
@@ -482,8 +496,12 @@ impl Sim {
         self.hosts.iter().position(|h| h.id == id)
     }
 
-    /// The name of a host or child.
+    /// The name of a host, a child or a service.
     pub(crate) fn name_of(&self, id: TargetId) -> Option<String> {
+        let units = self.hosts.iter().flat_map(|h| h.units.iter().map(move |unit| (h, unit)));
+        if let Some((host, unit)) = units.into_iter().find(|(_, unit)| unit.id == id) {
+            return Some(format!("{} on {}", unit.service, host.name));
+        }
         self.hosts.iter().find_map(|h| if h.id == id { Some(h.name.clone()) } else { h.child(id).map(|c| c.who.name.clone()) })
     }
 }
@@ -520,6 +538,7 @@ fn make_host(plan: &HostPlan, rng: &mut Rng) -> Host {
         far: FarDisk::default(),
         jobs: plan.jobs.then(Service::new),
         place: Service::new(),
+        units: Vec::new(),
         sick: false,
         needs_reboot: rng.pick(&[Some(true), Some(true), Some(false), None]),
     };

@@ -1,10 +1,10 @@
 //! What people do about rollouts: they ask for them, look after those that wait for somebody, and take hosts out of use.
 
 use engine::{Input, Refusal, Reply};
-use model::{Actor, Force, Operation, Options, OrchestrationId, Request, Rollout};
+use model::{Actor, Force, Millis, Operation, Options, OrchestrationId, Request, Rollout, TimeoutPolicy};
 
 use crate::fault::{End, Fault};
-use crate::scenario::{MINUTE, RolloutPlan};
+use crate::scenario::{MINUTE, RolloutPlan, ServicesPlan};
 use crate::sim::{Event, Sim};
 
 fn bert() -> Actor {
@@ -29,6 +29,28 @@ impl Sim {
             run: plan.run.clone(),
             wait: None,
             services: None,
+            by: Actor::User("anna".to_owned()),
+        };
+        self.submit_rollout(controller, request);
+    }
+
+    /// Somebody asks for a restart of services.
+    pub(crate) fn ask_services(&mut self, controller: usize, plan: &ServicesPlan) {
+        let targets: Vec<_> = plan.hosts.iter().map(|i| self.hosts[*i].id).collect();
+        let options = Options {
+            shutdown_timeout: Millis::secs(30),
+            on_timeout: TimeoutPolicy::Abort,
+            strict: false,
+            force: plan.force.then(|| Force { reason: "drill".to_owned() }),
+        };
+        let request = Request {
+            targets,
+            operation: Operation::RestartServices,
+            options,
+            rollout: None,
+            run: None,
+            wait: None,
+            services: Some(Box::new(plan.asked.clone())),
             by: Actor::User("anna".to_owned()),
         };
         self.submit_rollout(controller, request);

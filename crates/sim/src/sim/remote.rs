@@ -3,7 +3,7 @@
 
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, Command, ErrorCode, InstanceId, Observed, RateState, Readable,
-    Report, TargetId,
+    Report, ServiceVerb, TargetId,
 };
 use recipe::Verdict;
 
@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::scenario::MINUTE;
 use crate::sim::check::TrackId;
 use crate::sim::far::{Answer, Closed};
+use crate::sim::units::Asker;
 use crate::sim::{Event, Sim};
 use crate::world::Time;
 
@@ -104,6 +105,15 @@ impl Sim {
                 ActionKind::StartChild,
                 ActionKind::Reboot,
                 ActionKind::Shutdown,
+                ActionKind::Inspect,
+                ActionKind::Watch,
+                ActionKind::BackUp,
+                ActionKind::Deploy,
+                ActionKind::Migrate,
+                ActionKind::Restart,
+                ActionKind::StopUnit,
+                ActionKind::Revert,
+                ActionKind::Restore,
             ]
             .into(),
             engines: reading.engines,
@@ -166,7 +176,25 @@ impl Sim {
                 self.say_verdict(controller, host, delay, command, verdict);
             }
             Action::Reboot { .. } | Action::Shutdown { .. } => self.remote_boot_end(controller, host, command, late),
-            Action::Run { .. } | Action::Service { .. } => {
+            Action::Service { unit, verb: ServiceVerb::Inspect { checks } } => {
+                let verdict = self.inspect_unit(host, command.id, unit, checks);
+                self.say_verdict(controller, host, 80, command, verdict);
+            }
+            Action::Service { verb: ServiceVerb::Watch { hold, .. }, .. } => {
+                let asker = Asker::Remote { controller, run: self.controllers[controller].run };
+                self.watch_unit(host, command, *hold, asker);
+            }
+            // What was begun on another boot is not known any more.
+            Action::Service { verb: ServiceVerb::Migrate { expect_boot, .. }, .. }
+                if *expect_boot != self.hosts[host].boot().identity =>
+            {
+                self.say_failed(controller, host, 60, command, ErrorCode::OutcomeUnknown, "the host is on another boot");
+            }
+            Action::Service { unit, verb } => {
+                let (delay, verdict) = self.change_unit(host, command, unit, verb);
+                self.say_verdict(controller, host, delay, command, verdict);
+            }
+            Action::Run { .. } => {
                 self.say_failed(controller, host, 0, command, ErrorCode::Unsupported, "nobody runs commands here");
             }
             Action::StopChild { child, grace, force } => {
@@ -180,7 +208,7 @@ impl Sim {
         }
     }
 
-    fn say_verdict(&mut self, controller: usize, host: usize, delay: u64, command: &Command, verdict: Verdict) {
+    pub(crate) fn say_verdict(&mut self, controller: usize, host: usize, delay: u64, command: &Command, verdict: Verdict) {
         let delay = i64::try_from(delay).unwrap_or(MINUTE);
         match verdict {
             Verdict::Completed { observed, already } => {

@@ -43,6 +43,7 @@ const TIMED: &[(Fault, u64)] = &[
     (Fault::Slot, 3),
     (Fault::ControllerClockStep, 1),
     (Fault::HostClockStep, 2),
+    (Fault::UnitSickBefore, 4),
 ];
 
 impl Sim {
@@ -160,6 +161,17 @@ impl Sim {
                 self.hosts[host].clock_stepped_at = Some(self.now);
                 self.note(|s| format!("{}: the clock is stepped by {} s", s.hosts[host].name, step / 1000));
             }
+            Fault::UnitSickBefore => {
+                let count = self.hosts[host].units.len();
+                if count > 0 {
+                    self.counts.fault(fault);
+                    let unit = self.rng.index(count);
+                    self.hosts[host].units[unit].sick = true;
+                    self.note(|s| format!("{}: {} is sick", s.hosts[host].name, s.hosts[host].units[unit].name));
+                    let delay = self.rng.between(2_000, 300_000) as i64;
+                    self.after(delay, Event::Heal { fault, host });
+                }
+            }
             Fault::DrainHangs | Fault::DrainUndone | Fault::DrainedBefore | Fault::ServiceFlaps => {
                 self.strike_service(fault, host)
             }
@@ -265,6 +277,7 @@ impl Sim {
             Fault::Inhibitor => self.hosts[host].inhibitors.clear(),
             Fault::ServiceFlaps => self.hosts[host].sick = false,
             Fault::Freeze | Fault::Hold | Fault::Slot => return self.people_hold(fault, host, false),
+            Fault::UnitSickBefore => self.hosts[host].units.iter_mut().for_each(|unit| unit.sick = false),
             Fault::ChildHangs => self.hosts[host].children.iter_mut().for_each(|c| c.hangs = false),
             Fault::ChildUnstoppable => self.hosts[host].children.iter_mut().for_each(|c| c.unstoppable = false),
             Fault::ChildFails => self.hosts[host].children.iter_mut().for_each(|c| c.fails = false),

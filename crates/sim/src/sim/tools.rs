@@ -52,7 +52,7 @@ impl Sim {
             Action::Reboot { ignore_inhibitors, .. } => self.end_boot(host, command.id, false, *ignore_inhibitors),
             Action::Shutdown { ignore_inhibitors, .. } => self.end_boot(host, command.id, true, *ignore_inhibitors),
             Action::Run { limit, .. } => self.run_command(host, command, *limit),
-            Action::Service { .. } => (0, failed(ErrorCode::Unsupported, "no services here")),
+            Action::Service { unit, verb } => self.change_unit(host, command, unit, verb),
         };
         let run = self.agents[host].run_number();
         let done = Box::new(Done::Performed { command: command.id, verdict });

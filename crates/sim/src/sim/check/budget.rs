@@ -47,7 +47,9 @@ impl Sim {
     pub(super) fn check_start(&mut self, controller: usize, id: TrackId, at: Timestamp) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let host = watch.host;
-        let other = self.checks.watched.iter().find(|(other, w)| **other != id && is_working(w) && w.host == host);
+        let shares = |other: &TrackId| watch.is_of_service() && other.0 == id.0;
+        let other =
+            self.checks.watched.iter().find(|(other, w)| **other != id && is_working(w) && w.host == host && !shares(other));
         if let Some((other, _)) = other {
             let words = format!("{id} begins on {} while {other} works there", self.hosts[host].name);
             return self.fail(Guarantee::G5, words);
@@ -60,7 +62,7 @@ impl Sim {
             return self.fail(Guarantee::G1, words);
         }
         // A host that came back late, with proof, is only looked at and put back: it goes down no more (decision 24).
-        let goes_down = !self.only_brings_back(watch);
+        let goes_down = !self.only_brings_back(watch) && !watch.is_of_service();
         let mut over = None;
         for group in self.checks.groups.iter().filter(|_| goes_down) {
             let (mut down, mut adds) = (Vec::new(), Vec::new());
@@ -93,7 +95,8 @@ impl Sim {
     /// Why a member is unavailable beyond doubt, by the truth, and as far as a controller could know it.
     fn surely_unavailable(&self, controller: usize, host: usize, child: Option<&str>, own: TrackId) -> Option<&'static str> {
         let it = &self.hosts[host];
-        if self.checks.watched.iter().any(|(id, w)| *id != own && is_working(w) && w.host == host) {
+        let takes_down = |w: &Watch| is_working(w) && !w.is_of_service();
+        if self.checks.watched.iter().any(|(id, w)| *id != own && takes_down(w) && w.host == host) {
             return Some("being worked on");
         }
         if self.checks.stranded.contains_key(&it.id) {

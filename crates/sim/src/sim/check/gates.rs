@@ -9,6 +9,9 @@ use crate::sim::Sim;
 impl Sim {
     /// The first command of a plan that changes anything.
     pub(super) fn check_first_disruption(&mut self, id: TrackId, command: &Command) {
+        if self.checks.watched.get(&id).is_some_and(super::Watch::is_of_service) {
+            return self.check_first_touch(id, command);
+        }
         self.check_gates_again(id, command.issued_at);
         let Some(watch) = self.checks.watched.get(&id) else { return };
         let forced = watch.forced;

@@ -8,6 +8,7 @@ mod outcome;
 mod replay;
 mod rollout;
 mod run;
+mod service;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -388,7 +389,9 @@ impl Sim {
                 if kind == ActionKind::Run {
                     watch.run_commands.push(command.id);
                 }
-                let first = kind.is_disruptive() && place.direction == Direction::Do && !watch.disrupted;
+                // Beside a service its copy is laid, before anything is done to it.
+                let first =
+                    kind.is_disruptive() && kind != ActionKind::BackUp && place.direction == Direction::Do && !watch.disrupted;
                 watch.disrupted |= first;
                 self.checks_issued(command, controller, Some(*place));
                 if kind.ends_boot() {
@@ -396,6 +399,7 @@ impl Sim {
                 }
                 self.check_service_command(id, place.direction, command);
                 self.check_run_command(id, command);
+                self.note_unit_command(id, command);
                 if first {
                     self.check_first_disruption(id, command);
                 }
@@ -422,6 +426,7 @@ impl Sim {
                 let step = steps.get(place.step as usize).filter(|_| place.direction == Direction::Do);
                 self.note_service(id, step, *subject, ack, record.at);
                 self.note_health_after_run(id, step, record.at);
+                self.note_unit(id, *place, ack);
             }
             Entry::StepStarted { place, round, subjects, .. } => {
                 let stops = matches!(watch.step(place.step), Some(StepAction::Stop { .. }));
@@ -508,6 +513,10 @@ impl Sim {
                 _ => None,
             }),
             service: rollout::Service::default(),
+            of_service: service::OfService::of(
+                track.service.as_ref().and_then(|service| self.unit_at(host, &service.unit)),
+                &track.after,
+            ),
             ended: None,
         };
         self.checks.watched.insert(id, watch);
@@ -564,6 +573,12 @@ impl Sim {
     /// Whether a track works on a host.
     pub(crate) fn checks_working_on(&self, host: usize) -> bool {
         self.checks.watched.values().any(|w| w.host == host && w.started_at.is_some() && w.ended.is_none())
+    }
+
+    /// Whether a track takes a host down, or something on it.
+    pub(crate) fn checks_takes_down(&self, host: usize) -> bool {
+        let is_it = |w: &Watch| w.host == host && w.started_at.is_some() && w.ended.is_none() && !w.is_of_service();
+        self.checks.watched.values().any(is_it)
     }
 
     /// A child that starts with the host was started by a boot.

@@ -9,6 +9,13 @@ use crate::world::Cause;
 
 impl Sim {
     pub(super) fn check_end(&mut self, controller: usize, id: TrackId, outcome: Outcome, message: &str) {
+        if self.checks.watched.get(&id).is_some_and(super::Watch::is_of_service) {
+            self.check_unit_end(id, outcome, message);
+            if self.scenario.healthy && !self.mode.is_cut() {
+                self.check_journey(id, outcome, message);
+            }
+            return;
+        }
         self.check_proof(id, outcome);
         self.check_restored(controller, id, outcome, message);
         if self.scenario.healthy && !self.mode.is_cut() {

@@ -68,6 +68,10 @@ impl Sim {
     /// G6: a track that is over holds its host no more.
     pub(super) fn check_let_go(&mut self, id: TrackId) {
         let Some(host) = self.checks.watched.get(&id).map(|w| w.host) else { return };
+        // Services of one host share its lock.
+        if self.checks.watched.iter().any(|(other, w)| other.0 == id.0 && w.host == host && w.ended.is_none()) {
+            return;
+        }
         if self.checks.locked.get(&self.hosts[host].id) == Some(&id.0) {
             self.fail(Guarantee::G6, format!("{id} is over and still holds {}", self.hosts[host].name));
         }
@@ -86,9 +90,9 @@ impl Sim {
     /// G1: a slot is one unavailable member more.
     pub(super) fn check_slot(&mut self, name: &str) {
         let Some(group) = self.checks.groups.iter().find(|g| g.name == name) else { return };
-        let working = group.members.iter().filter(|(host, _)| self.checks_working_on(*host)).count() as u32;
+        let working = group.members.iter().filter(|(host, _)| self.checks_takes_down(*host)).count() as u32;
         let stranded = group.members.iter().filter(|(host, child)| {
-            child.is_none() && !self.checks_working_on(*host) && self.checks.stranded.contains_key(&self.hosts[*host].id)
+            child.is_none() && !self.checks_takes_down(*host) && self.checks.stranded.contains_key(&self.hosts[*host].id)
         });
         let down = working + stranded.count() as u32 + self.checks.slots.get(name).copied().unwrap_or_default();
         if down > group.limit {
@@ -104,6 +108,9 @@ impl Sim {
 
     fn shut_gate(&self, id: TrackId, at: Timestamp) -> Option<(Guarantee, String)> {
         let run = self.checks.runs.get(&id.0)?;
+        if run.request.services.is_some() {
+            return self.check_service_gate(id);
+        }
         let rollout = run.request.rollout.as_ref()?;
         let total = u32::try_from(run.request.targets.len()).unwrap_or(u32::MAX);
         let own: Vec<(&TrackId, &super::Watch)> = self.checks.watched.iter().filter(|(t, _)| t.0 == id.0).collect();

@@ -7,6 +7,7 @@ use engine::Outcome;
 use model::{CommandId, Fence, Millis, Operation, Report, StepAction, TargetId, Timestamp, Unfinished};
 
 use super::rollout;
+use super::service::OfService;
 use crate::world::Time;
 
 /// One track of an orchestration as its journal tells it.
@@ -42,6 +43,8 @@ pub(crate) struct Watch {
     /// How long the soak of its plan is.
     pub(crate) soak: Option<Millis>,
     pub(crate) service: rollout::Service,
+    /// What is known of its service, where it is about one.
+    pub(crate) of_service: OfService,
     pub(crate) ended: Option<Outcome>,
 }
 
