@@ -18,5 +18,7 @@ mod script;
 mod service_events;
 mod service_world;
 mod services;
+mod services_at_random;
+mod services_beside;
 mod unlisted;
 mod world;

@@ -35,7 +35,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn play(script: &str) -> Vec<Fact> {
     if script == format!("{SERVICES}.txt") {
-        return crate::services::sample();
+        return crate::services_at_random::sample();
     }
     let text = std::fs::read_to_string(folder("scripts").join(script)).expect("a script");
     let mut shell = Shell::new(config_of(&text));
