@@ -140,7 +140,7 @@ impl Sim {
     /// The first command that the service may feel.
     pub(super) fn check_first_touch(&mut self, id: TrackId, command: &Command) {
         let Some(watch) = self.checks.watched.get(&id) else { return };
-        let healthy = watch.of_service.before.as_ref().is_some_and(|look| look.healthy);
+        let healthy = watch.of_service.before.as_ref().is_some_and(|look| look.up && (look.healthy || !has_checks(watch)));
         let (held, frozen) = (self.checks.held.contains(&self.hosts[watch.host].id), self.checks.frozen);
         let why = match (watch.forced, &watch.of_service.before) {
             (_, None) => "nobody has looked at it",
@@ -232,9 +232,10 @@ impl Sim {
         if !unit.done.iter().any(|d| of(&d.by) == Some(id.0) && touches(d.what)) {
             return Ok(End::ServiceUntouched);
         }
-        if self.checks.stranded.contains_key(&unit.id) {
-            let named = message.contains("the rollback failed");
-            return if named { Ok(End::ServiceStranded) } else { wrong("is stranded and not named") };
+        // One that an earlier request has stranded is as that left it.
+        if message.contains("the rollback failed") {
+            let stranded = self.checks.stranded.contains_key(&unit.id);
+            return if stranded { Ok(End::ServiceStranded) } else { wrong("is named, and not stranded") };
         }
         let (Some(before), Some(back)) = (&it.before, &it.back) else { return wrong("was not looked at again") };
         if back.tree != before.tree {
