@@ -6,6 +6,7 @@
 //! checks look at the truth of that world and at the journals.
 
 mod backend;
+mod cause;
 mod disk;
 mod fault;
 pub mod kept;

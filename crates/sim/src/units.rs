@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{CommandId, InvocationId, OrchestrationId, TargetId, UnitSeen};
 
+use crate::cause::{Cause, Time};
 use crate::rng::Rng;
-use crate::world::{Cause, Time};
 
 /// Whether a unit runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,7 @@ use crate::disk::Disk;
 use crate::rng::Rng;
 use crate::units::Unit;
 
-/// Milliseconds of true time since 1970.
-pub(crate) type Time = i64;
+pub(crate) use crate::cause::{Cause, Time};
 
 /// What is on the far end's disk, and what ends with its boot.
 #[derive(Clone, Debug, Default)]
@@ -45,23 +44,6 @@ impl FarDisk {
         self.go.clear();
         self.lock = None;
     }
-}
-
-/// Who ended a boot or started a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// A command of an orchestration.
-    Command(CommandId),
-    /// A command of a controller without limits: no plan of ours.
-    Rogue(CommandId),
-    /// Someone else on the host.
-    Foreign,
-    /// The power failed.
-    PowerCut,
-    /// The host's start.
-    Boot,
-    /// Itself.
-    Itself,
 }
 
 /// One boot of a host.

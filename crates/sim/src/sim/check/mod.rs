@@ -356,7 +356,7 @@ impl Sim {
             if let Some(run) = self.checks.runs.get_mut(&id) {
                 run.ended = Some(*outcome);
                 let fleet = run.plan.tracks().count() >= 5 && *outcome == Outcome::Completed;
-                self.counts.end(end_of(*outcome));
+                self.counts.end(outcome::end_of(*outcome));
                 if fleet {
                     self.counts.end(End::FleetDone);
                 }
@@ -588,15 +588,5 @@ impl Sim {
         if was_down {
             self.counts.fault(Fault::BootStartedDownChild);
         }
-    }
-}
-
-fn end_of(outcome: Outcome) -> End {
-    match outcome {
-        Outcome::Completed | Outcome::NotNeeded => End::Completed,
-        Outcome::Partial => End::Partial,
-        Outcome::Failed | Outcome::Skipped => End::Failed,
-        Outcome::Unknown => End::Unknown,
-        Outcome::Cancelled => End::Cancelled,
     }
 }

@@ -4,6 +4,7 @@ use engine::Outcome;
 use model::{ChildStatus, Operation, TargetId};
 
 use super::{Guarantee, TrackId};
+use crate::fault::End;
 use crate::sim::Sim;
 use crate::world::Cause;
 
@@ -189,5 +190,16 @@ impl Sim {
             let words = format!("{} never came back, and its stranding was ended as proven", host.name);
             self.fail(Guarantee::G3, words);
         }
+    }
+}
+
+/// An outcome in the words of the counts.
+pub(super) fn end_of(outcome: Outcome) -> End {
+    match outcome {
+        Outcome::Completed | Outcome::NotNeeded => End::Completed,
+        Outcome::Partial => End::Partial,
+        Outcome::Failed | Outcome::Skipped => End::Failed,
+        Outcome::Unknown => End::Unknown,
+        Outcome::Cancelled => End::Cancelled,
     }
 }
