@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::{Config, Fact, FleetEntry, Input, Outcome, Reply, TrackView};
+use engine::{Config, Entry, Fact, FleetEntry, Input, Outcome, Reply, TrackView};
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, Check, CheckKind, CheckResult, Command, CommandId, Deploy, DeployFrom,
     ErrorCode, Force, InvocationId, Labels, Migrate, Millis, Observed, Operation, OrchestrationId, Ran, Reload, Request, Said,
@@ -485,4 +485,17 @@ impl Services {
         let host = self.shell.hosts.iter_mut().find(|h| h.id == command.target)?;
         Some(host.answer(command, AckStatus::Completed, None, now))
     }
+}
+
+/// All facts of the orchestration, by a word each.
+pub(crate) fn count(world: &Services, is: impl Fn(&Entry) -> bool) -> usize {
+    let own = world.shell.all.iter().filter(|fact| match fact {
+        Fact::Orchestration(FIRST, record) => is(&record.entry),
+        _ => false,
+    });
+    own.count()
+}
+
+pub(crate) fn issued(world: &Services, kind: ActionKind) -> usize {
+    count(world, |entry| matches!(entry, Entry::CommandIssued { command, .. } if command.action.kind() == kind))
 }

@@ -575,12 +575,6 @@ impl Sim {
         self.checks.watched.values().any(|w| w.host == host && w.started_at.is_some() && w.ended.is_none())
     }
 
-    /// Whether a track takes a host down, or something on it.
-    pub(crate) fn checks_takes_down(&self, host: usize) -> bool {
-        let is_it = |w: &Watch| w.host == host && w.started_at.is_some() && w.ended.is_none() && !w.is_of_service();
-        self.checks.watched.values().any(is_it)
-    }
-
     /// A child that starts with the host was started by a boot.
     pub(crate) fn checks_boot_started(&mut self, host: usize, child: TargetId) {
         let active = self.checks.watched.values().find(|w| w.ended.is_none() && w.host == host && !w.boot_commands.is_empty());

@@ -50,6 +50,12 @@ impl Watch {
 }
 
 impl Sim {
+    /// Whether a track takes a host down, or something on it.
+    pub(crate) fn checks_takes_down(&self, host: usize) -> bool {
+        let is_it = |w: &Watch| w.host == host && w.started_at.is_some() && w.ended.is_none() && !w.is_of_service();
+        self.checks.watched.values().any(is_it)
+    }
+
     fn track_of(&self, command: CommandId) -> Option<TrackId> {
         let issued = self.checks.issued.get(&command)?;
         Some(TrackId(issued.command.orchestration, issued.place?.track))
