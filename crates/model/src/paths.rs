@@ -36,29 +36,41 @@ fn parts(path: &str) -> Result<Vec<&str>, String> {
 }
 
 /// Trees in which nothing is an application's own.
-const SYSTEMS: [&str; 18] = [
+const SYSTEMS: [&str; 30] = [
     "/bin",
     "/boot",
     "/dev",
+    "/etc/cron.d",
+    "/etc/init.d",
+    "/etc/pam.d",
     "/etc/reveille",
+    "/etc/ssh",
+    "/etc/sudoers.d",
     "/etc/systemd",
     "/lib",
     "/lib32",
     "/lib64",
     "/libx32",
     "/proc",
+    "/root/.ssh",
     "/run",
     "/sbin",
     "/sys",
     "/usr/bin",
     "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
     "/usr/sbin",
+    "/var/lib/dpkg",
     "/var/lib/reveille",
     "/var/lib/reveille-agent",
+    "/var/lib/rpm",
+    "/var/lib/systemd",
 ];
 
 /// Folders that hold what is several people's; what lies in them can be one application's own.
-const SHARED: [&str; 26] = [
+const SHARED: [&str; 24] = [
     "/",
     "/dev/shm",
     "/etc",
@@ -71,8 +83,6 @@ const SHARED: [&str; 26] = [
     "/tmp",
     "/usr",
     "/usr/include",
-    "/usr/lib64",
-    "/usr/libexec",
     "/usr/local",
     "/usr/local/bin",
     "/usr/local/etc",

@@ -456,6 +456,26 @@ pub fn is_unit_name(name: &str) -> bool {
         && name.rsplit_once('.').is_some_and(|(stem, suffix)| !stem.is_empty() && SUFFIXES.contains(&suffix))
 }
 
+/// Whether a unit may be changed as a service. Some take the host down, which only a reboot may, under its guard (ruling 5, G1, G9);
+/// and some would take away what is to bring them back (G7).
+///
+/// # Errors
+/// Why not, in words.
+pub fn restartable(unit: &str) -> Result<(), String> {
+    if !is_unit_name(unit) {
+        return Err(format!("{unit:?} is no name of a unit (it needs its suffix: web.service)"));
+    }
+    let suffix = unit.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+    if !["service", "socket", "timer", "path"].contains(&suffix) {
+        return Err(format!("{unit} is no service, socket, timer or path: no {suffix} is restarted as one"));
+    }
+    let own = ["reveille.service", "reveille-agent.service", "dbus.service", "dbus-broker.service", "dbus.socket"];
+    if unit.starts_with("systemd-") || own.contains(&unit) {
+        return Err(format!("{unit} belongs to the host itself, or brings it back: it is not restarted as a service"));
+    }
+    Ok(())
+}
+
 /// Kinds of units.
 const SUFFIXES: [&str; 11] =
     ["service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"];
@@ -499,6 +519,29 @@ mod tests {
         }
         assert!(Deploy { keep: vec!["../x".to_owned()], ..deploy("/tmp/x", "/srv/x") }.check().is_err());
         assert!(Deploy { unit_file: Some("/etc/x".to_owned()), ..deploy("/tmp/x", "/srv/x") }.check().is_err());
+    }
+
+    #[test]
+    fn what_takes_the_host_down_or_brings_it_back_is_no_service() {
+        for good in ["web.service", "redis-server.service", "app.socket", "backup.timer", "getty@tty1.service"] {
+            assert_eq!(restartable(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "reboot.target",
+            "poweroff.target",
+            "runlevel6.target",
+            "ctrl-alt-del.target",
+            "systemd-reboot.service",
+            "systemd-logind.service",
+            "reveille-agent.service",
+            "reveille.service",
+            "dbus.service",
+            "home.mount",
+            "system.slice",
+            "web",
+        ] {
+            assert!(restartable(bad).is_err(), "{bad}");
+        }
     }
 
     /// S3-52 to S3-58.

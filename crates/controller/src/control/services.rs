@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use engine::{Preview, Refusal};
-use model::{DeployFrom, Force, Millis, Operation, Options, Request, Service, ServicesRequest, TargetId, TimeoutPolicy};
+use model::{
+    CheckKind, DeployFrom, Force, Millis, Operation, Options, Request, Service, ServicesRequest, TargetId, TimeoutPolicy,
+};
 
 use super::access::{Permission, Principal};
 use super::records::Started;
@@ -31,6 +33,21 @@ pub struct NewServiceRestart {
     pub deploy: Option<DeployFrom>,
     /// Skip health checks, and override what else can be overridden.
     pub force: Option<Force>,
+}
+
+/// Whether a health check runs what its request brings, or asks others than the host itself, in the host's name.
+fn reaches_out(check: &CheckKind) -> bool {
+    let is_own = |place: &str| {
+        ["localhost", "127.0.0.1", "[::1]"]
+            .iter()
+            .any(|own| place.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/', '?'])))
+    };
+    match check {
+        CheckKind::Command { .. } => true,
+        CheckKind::Http { url, .. } => !url.split_once("://").is_some_and(|(_, place)| is_own(place)),
+        CheckKind::Tcp { address } => !is_own(address),
+        _ => false,
+    }
 }
 
 impl Control {
@@ -63,7 +80,7 @@ impl Control {
         }
         // Everything that a service brings from its request is the operator's own word: commands and paths of root.
         let brings = |s: &&Service| {
-            let command = s.check.as_ref().is_some_and(|c| matches!(c.kind, model::CheckKind::Command { .. }));
+            let command = s.check.as_ref().is_some_and(|check| reaches_out(&check.kind));
             command || matches!(s.migrate, Some(model::Migrate::Command { .. })) || new.deploy.is_some() && s.deploy.is_some()
         };
         let brings_commands = new.services.iter().any(|s| brings(&s));
@@ -94,5 +111,25 @@ impl Control {
             services: Some(Box::new(services)),
             by: by.actor(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_of_the_host_itself_is_an_operators_and_any_other_is_not() {
+        let http = |url: &str| CheckKind::Http { url: url.to_owned(), status: 200, contains: None };
+        for own in ["http://localhost:3001/health", "http://127.0.0.1/", "https://[::1]:8443/x", "http://localhost"] {
+            assert!(!reaches_out(&http(own)), "{own}");
+        }
+        for other in
+            ["http://169.254.169.254/", "http://localhost.example.org/", "http://localhost@10.0.0.1/", "http://127.0.0.10/", "x"]
+        {
+            assert!(reaches_out(&http(other)), "{other}");
+        }
+        assert!(!reaches_out(&CheckKind::Tcp { address: "localhost:6379".to_owned() }));
+        assert!(reaches_out(&CheckKind::Tcp { address: "db:5432".to_owned() }));
     }
 }

@@ -146,6 +146,12 @@ async fn give_on(database: Database, mut sink: Box<dyn Sink>, mut stop: watch::R
     }
 }
 
+/// A place in words: of an address its host alone, since the rest of it may be secret.
+fn told(name: &str) -> &str {
+    let from = name.find("://").map_or(0, |at| at + 3);
+    name.get(from..).and_then(|rest| rest.find(['/', '?', '#'])).and_then(|end| name.get(..from + end)).unwrap_or(name)
+}
+
 /// The next ones for this place.
 async fn next(database: &Database, name: &str, known: &mut Option<i64>) -> Result<Vec<StoredEvent>, StoreError> {
     let after = match *known {
@@ -155,7 +161,11 @@ async fn next(database: &Database, name: &str, known: &mut Option<i64>) -> Resul
     let filter = EventFilter { after: Some(after), service: None, limit: BATCH };
     let events = database.service_events(&filter, None).await?;
     if let Some(first) = events.first().filter(|first| after > 0 && first.position > after + 1) {
-        tracing::error!(missed = first.position - after - 1, "a place that events are given on to was away for too long: {name}");
+        tracing::error!(
+            missed = first.position - after - 1,
+            "a place that events are given on to was away for too long: {}",
+            told(name)
+        );
     }
     Ok(events)
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use engine::{Entry, Fact, FleetEntry, Input, Outcome, Reply};
+use engine::{Fact, FleetEntry, Input, Outcome, Reply};
 use model::{ActionKind, ErrorCode, Millis, Operation, Request, ServiceVerb, TargetId};
 
 use crate::script::{options, user};
-use crate::service_world::{FIRST, SECOND, Services, Sick};
+use crate::service_world::{FIRST, SECOND, Services, Sick, issued};
 use crate::world::host_id;
 
 pub(crate) const CHAIN: &str = "db\napi needs=db\nweb needs=api";
@@ -22,19 +22,6 @@ pub(crate) fn reboot(target: TargetId) -> Request {
         services: None,
         by: user(),
     }
-}
-
-/// All facts of the orchestration, by a word each.
-pub(crate) fn count(world: &Services, is: impl Fn(&Entry) -> bool) -> usize {
-    let own = world.shell.all.iter().filter(|fact| match fact {
-        Fact::Orchestration(FIRST, record) => is(&record.entry),
-        _ => false,
-    });
-    own.count()
-}
-
-pub(crate) fn issued(world: &Services, kind: ActionKind) -> usize {
-    count(world, |entry| matches!(entry, Entry::CommandIssued { command, .. } if command.action.kind() == kind))
 }
 
 pub(crate) fn locked(world: &Services) -> BTreeSet<String> {

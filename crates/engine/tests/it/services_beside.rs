@@ -7,8 +7,8 @@ use model::{ActionKind, Amount, ChildStatus, ErrorCode, Millis, Operation, Orche
 use uuid::Uuid;
 
 use crate::script::user;
-use crate::service_world::{FIRST, SECOND, Services, Sick};
-use crate::services::{count, issued, locked, reboot};
+use crate::service_world::{FIRST, SECOND, Services, Sick, count, issued};
+use crate::services::{locked, reboot};
 use crate::world::host_id;
 
 #[test]

@@ -21,6 +21,12 @@ fail() {
   rmdir -- "$store" 2> /dev/null
   give failed
 }
+# Root moves and removes things there: nobody else may have put it there, least of all as a link to elsewhere.
+own() {
+  [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && return 0
+  why="$1 is no folder of ours: somebody else has put it there; look at it, and take it away"
+  give foreign
+}
 ino() { stat -c %i -- "$1" 2> /dev/null || echo none; }
 before() {
   while IFS= read -r line; do
@@ -59,9 +65,14 @@ lock() {
 
 if [ "$verb" = revert ]; then
   [ -d "$at" ] || end none
+  own "$store"
+  own "$at"
   lock
   if [ ! -e "$at/before" ]; then
     run rm -rf -- "$at"
+    # A deploy that was only slow does not come after it.
+    run mkdir -- "$at"
+    put "$at/reverted" no
     end none
   fi
   before
@@ -126,7 +137,10 @@ if [ ! -e "$at/before" ]; then
   fi
 fi
 why=$(mkdir -p -- "$store" 2>&1) || fail
+own "$store"
 lock
+if [ -e "$at/reverted" ]; then why="this deploy was taken back"; give reverted; fi
+[ ! -e "$at" ] || own "$at"
 if [ ! -e "$at/before" ]; then
   staged=yes
   run rm -rf -- "$at"
@@ -233,7 +247,10 @@ fi
 if [ $kind != same ]; then
   set +f
   for other in "$store"/*; do
-    [ -d "$other" ] && [ "$other" != "$at" ] || continue
+    [ -d "$other" ] && [ ! -L "$other" ] && [ "$other" != "$at" ] || continue
+    # Only what a deploy has made.
+    case ${other##*/} in ????????-????-????-????-????????????) ;; *) continue ;; esac
+    [ -e "$other/before" ] || [ -e "$other/reverted" ] || continue
     case $was in "$other"/*) continue ;; esac
     if [ -e "$other/before" ] && [ ! -e "$other/done" ] && [ ! -e "$other/reverted" ]; then
       printf 'note %s\n' "$other is of a run that has not ended, and is left as it is"

@@ -54,6 +54,12 @@ pub(crate) fn script(places: &Places, unit: &str, verb: &ServiceVerb, hooks: &st
         let why = format!("{unit:?} is no name of a unit (it needs its suffix: web.service)");
         return failed(Trouble::new(ErrorCode::Malformed, why));
     }
+    let looks = matches!(verb, ServiceVerb::Inspect { .. } | ServiceVerb::Watch { .. });
+    if let Err(why) = model::restartable(unit)
+        && !looks
+    {
+        return failed(Trouble::new(ErrorCode::Refused, why));
+    }
     let (name, places) = (unit.to_owned(), places.clone());
     match verb.clone() {
         ServiceVerb::Inspect { checks } => Script::new(inspect::Inspect::new(name, &checks, hooks)),

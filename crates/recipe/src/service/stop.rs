@@ -7,9 +7,6 @@ use super::{ask, completed, left, look, over, pause};
 use crate::drain::Trouble;
 use crate::{Invocation, Next, Output, Steps, Verdict};
 
-/// What was killed is still to be seen gone.
-const KILLED: Millis = Millis(15_000);
-
 enum At {
     Start,
     Acting,
@@ -23,15 +20,12 @@ pub(super) struct Stop {
     at: At,
     seen: UnitSeen,
     asked: bool,
-    killed: bool,
-    /// Until when it is waited for.
-    until: Millis,
     words: Option<String>,
 }
 
 impl Stop {
     pub(super) fn new(name: String, grace: Millis, seen: UnitSeen) -> Self {
-        Self { name, grace, at: At::Start, seen, asked: false, killed: false, until: grace, words: None }
+        Self { name, grace, at: At::Start, seen, asked: false, words: None }
     }
 
     fn run(&mut self, words: &[&str], limit: Millis) -> Next<Verdict> {
@@ -41,11 +35,7 @@ impl Stop {
 
     fn judge(&mut self, elapsed: Millis) -> Next<Verdict> {
         if is_down(&self.seen) {
-            let detail = match (self.asked, self.killed) {
-                (_, true) => format!("it did not stop within {} and was killed", self.grace),
-                (true, false) => "stopped".to_owned(),
-                (false, false) => "it did not run".to_owned(),
-            };
+            let detail = if self.asked { "stopped" } else { "it did not run" }.to_owned();
             let seen = ServiceSeen { changed: self.asked, detail, ..ServiceSeen::of(self.seen.clone()) };
             return Next::Done(completed(seen, !self.asked));
         }
@@ -53,17 +43,15 @@ impl Stop {
             self.asked = true;
             return self.run(&["stop"], left(self.grace, elapsed));
         }
-        if elapsed < self.until {
+        if elapsed < self.grace {
             self.at = At::Resting;
-            return Next::Wait(pause(self.until, elapsed));
-        }
-        if !self.killed {
-            self.killed = true;
-            self.until = Millis(elapsed.0.saturating_add(KILLED.0));
-            return self.run(&["kill", "--signal=SIGKILL"], KILLED);
+            return Next::Wait(pause(self.grace, elapsed));
         }
         let words = self.words.as_ref().map(|words| format!("; {words}")).unwrap_or_default();
-        over(Trouble::new(ErrorCode::NotObserved, format!("{} is still {} after SIGKILL{words}", self.name, self.seen)))
+        // systemd kills it by the unit's own TimeoutStopSec, and nobody before: a database may be writing.
+        let why =
+            format!("{} is still {} after {}: give it a longer systemd_grace_period{words}", self.name, self.seen, self.grace);
+        over(Trouble::new(ErrorCode::NotObserved, why))
     }
 }
 
@@ -80,7 +68,7 @@ impl Steps<Verdict> for Stop {
                     self.seen = looked.unit;
                     self.judge(elapsed)
                 }
-                Err(why) if elapsed >= self.until && self.killed => over(Trouble::unread(why)),
+                Err(why) if elapsed >= self.grace && self.asked => over(Trouble::unread(why)),
                 // What cannot be seen is not taken for stopped: the last look counts.
                 Err(_) => self.judge(elapsed),
             },

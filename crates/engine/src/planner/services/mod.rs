@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use model::{
     Check, CheckKind, Deploy, DeployFrom, Migrate, Millis, Moment, Plan, Planner, Reload, Request, Route, Service, ServiceRef,
-    ServicesRequest, Step, StepAction, Subjects, TargetId, Track, Vars, Wave, is_unit_name,
+    ServicesRequest, Step, StepAction, Subjects, TargetId, Track, Vars, Wave, is_unit_name, paths, restartable,
 };
 
 use crate::config::Config;
@@ -17,6 +17,9 @@ use crate::planner::rollout::Candidate;
 use order::{Needs, needs};
 
 pub use order::{OrderError, order};
+
+/// By what a host without an agent lets people in.
+const LOGIN: [&str; 3] = ["ssh.service", "sshd.service", "ssh.socket"];
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,24 @@ pub enum ServicesError {
         service: String,
         /// As declared.
         unit: String,
+    },
+    /// A unit that is none of a service's.
+    #[error("{service}: {why}")]
+    NotAService {
+        /// Whose.
+        service: String,
+        /// In words.
+        why: String,
+    },
+    /// Two trees in one place.
+    #[error("{one} and {other} would be deployed into one another on {host}: each service needs a folder of its own")]
+    SameTree {
+        /// A name.
+        one: String,
+        /// The other.
+        other: String,
+        /// Where.
+        host: String,
     },
     /// Two services that are one.
     #[error("{one} and {other} are both {unit} on {host}: a unit is one service")]
@@ -194,12 +215,19 @@ impl<'a> Services<'a> {
             if !is_unit_name(&service.unit) {
                 return Err(ServicesError::Unit { service: service.name.clone(), unit: service.unit.clone() });
             }
+            let none = |why| ServicesError::NotAService { service: service.name.clone(), why };
+            restartable(&service.unit).map_err(none)?;
             let here = |host: &&&Candidate<'_>| service.host.as_deref().is_none_or(|name| name == host.name);
             let on: Vec<&'a Candidate<'a>> = self.targets.iter().filter(here).copied().collect();
             if let (true, false, Some(host)) = (on.is_empty(), self.asked.only.is_empty(), &service.host) {
                 return Err(ServicesError::OtherHost { service: service.name.clone(), host: host.clone() });
             }
             for host in on {
+                // A rollback stops it first, and nobody would get in to start it again (G7).
+                if host.route == Route::Ssh && LOGIN.contains(&service.unit.as_str()) {
+                    return Err(none(format!("{} is how {} is reached: restart it there", service.unit, host.name)));
+                }
+                self.own_tree(place, host, &places)?;
                 if let Some(one) = units.insert((host.id, service.unit.as_str()), service.name.as_str()) {
                     return Err(ServicesError::SameUnit {
                         one: one.to_owned(),
@@ -212,6 +240,25 @@ impl<'a> Services<'a> {
             }
         }
         if places.is_empty() { Err(ServicesError::Nowhere) } else { Ok(places) }
+    }
+
+    /// No tree of another service on the same host lies in this one's, or around it.
+    fn own_tree(&self, place: usize, host: &Candidate<'_>, before: &[Placed<'_>]) -> Result<(), ServicesError> {
+        let of = |place: usize| {
+            let service = self.services.get(place)?;
+            let destination = paths::absolute(&service.deploy.as_ref()?.destination).ok()?;
+            Some((service.name.as_str(), destination))
+        };
+        let Some((other, mine)) = of(place).filter(|_| self.asked.deploy.is_some()) else { return Ok(()) };
+        let meets =
+            |(name, theirs): &(&str, String)| *name != other && (paths::within(theirs, &mine) || paths::within(&mine, theirs));
+        let on_host = before.iter().filter(|(_, on)| on.id == host.id).filter_map(|(place, _)| of(*place));
+        match on_host.into_iter().find(meets) {
+            Some((one, _)) => {
+                Err(ServicesError::SameTree { one: one.to_owned(), other: other.to_owned(), host: host.name.to_owned() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// What `--deploy` means must be there for one that is named, and for at least one of all.

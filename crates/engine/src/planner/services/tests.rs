@@ -316,6 +316,27 @@ fn where_a_service_runs_must_be_asked_for() {
     assert!(matches!(plan(&Config::default(), &request, &candidates(&on)), Err(ServicesError::UnknownTarget(_))));
 }
 
+/// Ruling 5, G1, G7: a restart of a service is no way around the guard of reboots.
+#[test]
+fn what_takes_the_host_down_or_lets_people_in_is_no_service() {
+    for unit in ["reboot.target", "systemd-reboot.service", "reveille-agent.service", "home.mount"] {
+        let why = error_of("box", &format!("a unit={unit}"), "force");
+        assert!(why.starts_with("a: ") && why.contains(unit), "{why}");
+    }
+    assert!(error_of("box@ssh", "a unit=sshd.service", "").contains("how box is reached"));
+    assert_eq!(order_of("box@local", "a unit=sshd.service", ""), "a\n");
+}
+
+/// Two that are deployed under one key into one place would be a mixture.
+#[test]
+fn no_two_services_of_a_host_are_deployed_into_one_another() {
+    let two = "a to=/srv/x from=/new/a\nb to=/srv/x//sub from=/new/b";
+    assert!(error_of("box", two, "deploy").contains("a and b would be deployed into one another on box"));
+    assert_eq!(order_of("box", two, ""), "a\nb\n", "nothing is deployed");
+    let apart = "a to=/srv/x from=/new/a on=one\nb to=/srv/x from=/new/b on=two";
+    assert_eq!(order_of("one two", apart, "deploy"), "a on one\nb on two\n");
+}
+
 #[test]
 fn a_unit_is_one_service() {
     assert_eq!(
@@ -359,7 +380,7 @@ fn s3_34_s3_35_s3_36_where_a_new_tree_lies() {
     };
     is_error("only=sso.api deploy", "it is not said where the new tree lies");
     is_error("only=shop.api deploy", "it is not said where the new tree lies");
-    is_error("only=sso.api deploy=build", "\"build\" is no absolute path on the host");
+    is_error("only=sso.api deploy=build", "\"build\" is no absolute path");
     is_error("only=redis deploy=/tmp/build", "redis: nothing is said of a deploy");
     is_error("only=redis,sso.api deploy=/tmp/build", "redis: nothing is said of a deploy");
     assert!(error_of("box", "a\nb", "deploy=/x").contains("none of the services has a deploy"));
