@@ -30,8 +30,11 @@ struct Story {
     cancel_at: Option<ActionKind>,
 }
 
+/// Outcomes, reasons, how each unit stands, and how many facts there were.
+type Ends = (Vec<Outcome>, Vec<String>, Vec<(bool, String, u128)>, usize);
+
 /// The physical end, and how it was told.
-fn play(story: &Story, cut: Option<usize>) -> (Vec<Outcome>, Vec<String>, Vec<(bool, String, u128)>, usize) {
+fn play(story: &Story, cut: Option<usize>) -> Ends {
     let mut world = Services::of("one two", story.text);
     (story.change)(&mut world);
     let accepted = world.shell.all.len();
