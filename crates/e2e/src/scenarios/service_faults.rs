@@ -167,7 +167,7 @@ fn two_at_once(world: &World, platform: &Platform) -> anyhow::Result<()> {
 /// What makes no sense is told before anything is done.
 fn bad_manifests(world: &World, platform: &Platform) -> anyhow::Result<()> {
     let table = [
-        ("[service.a]\ndependencies = [\"b\"]\n[service.b]\ndependencies = [\"a\"]\n", "a -> b -> a"),
+        ("[service.a]\ndependencies = [\"b\"]\n[service.b]\ndependencies = [\"a\"]\n", "a → b → a"),
         ("[service.a]\ndependencies = [\"nobody\"]\n", "nobody"),
         ("[service.a]\ncolour = \"red\"\n", "colour"),
     ];
