@@ -240,8 +240,7 @@ fn kill_at(
     ))?;
     let mark = format!("{STATE}/paused-{point}");
     wait::until_true("the pause, or the end", Duration::from_secs(120), || {
-        Ok(platform.host.read_file(&mark).is_ok()
-            || platform.host.read_file("/root/run.log").is_ok_and(|log| log.contains("over")))
+        Ok(platform.host.read_file(&mark).is_ok() || platform.host.read_file(&log).is_ok_and(|text| text.contains(&over)))
     })?;
     let paused = platform.host.read_file(&mark).is_ok();
     if paused {
@@ -250,8 +249,8 @@ fn kill_at(
     }
     platform.host.sh(&format!("rm -f {STATE}/pause-* {STATE}/paused-*"))?;
     if !paused {
-        let log = platform.host.read_file("/root/run.log")?;
-        ensure!(platform.hash(&small.tree())? == new_hash, "it came to its end without the new tree: {log}");
+        let text = platform.host.read_file(&log)?;
+        ensure!(platform.hash(&small.tree())? == new_hash, "it came to its end without the new tree: {text}");
         return Ok(None);
     }
     let said = platform.reveille(if unwind { "resume --unwind" } else { "resume" })?;
