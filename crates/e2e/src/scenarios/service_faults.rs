@@ -235,8 +235,10 @@ fn kill_at(
     platform.host.sh(&format!("mkdir -p -m 700 {STATE} && rm -f {STATE}/pause-* {STATE}/paused-*"))?;
     platform.host.put_file(&format!("{STATE}/pause-{point}"), format!("{action} {number}"), 0o600)?;
     let run = format!("restart --yes --service {} --deploy --deploy-path /new", small.name);
+    // One of its own: what a killed run leaves behind must not be taken for the end of this one.
+    let (log, over) = (format!("/root/run{version}.log"), format!("over {version}"));
     platform.host.sh(&format!(
-        "cd / && (setsid sh -c '{REVEILLE} {run} > /root/run.log 2>&1; echo over >> /root/run.log' > /dev/null 2>&1 < /dev/null &)"
+        "cd / && (setsid sh -c '{REVEILLE} {run} > {log} 2>&1; echo {over} >> {log}' > /dev/null 2>&1 < /dev/null &)"
     ))?;
     let mark = format!("{STATE}/paused-{point}");
     wait::until_true("the pause, or the end", Duration::from_secs(120), || {
