@@ -28,6 +28,8 @@ fn s3_128_to_137_the_guide_tells_habits_procedures_and_commands_that_can_be_type
         "write\n  down why",
         "run it by hand",
         "reveille services",
+        "journalctl -u reveille.service -f",
+        "| grep -i started",
     ] {
         assert!(GUIDE.contains(told), "the guide does not tell: {told}");
     }
