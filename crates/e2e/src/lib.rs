@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod inner;
 pub mod lab;
 pub mod platform;
+pub mod points;
 pub mod process;
 pub mod product;
 pub mod runner;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::daemon::Daemon;
 use crate::lab::{Host, Kind, SANDBOX_IP};
+use crate::points::Points;
 use crate::wait;
 use crate::world::World;
 
@@ -147,36 +148,10 @@ impl Server {
         self.log_in()
     }
 
-    /// From now on a turn that appends an entry of this kind stops after (`after_append`) or before (`before_append`) it.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be written.
-    pub fn pause(&self, point: &str, action: &str) -> anyhow::Result<()> {
-        // Renamed into place: an empty file would stop every turn.
-        let fresh = self.state.join("pause.new");
-        std::fs::write(&fresh, action)?;
-        Ok(std::fs::rename(fresh, self.state.join(format!("pause-{point}")))?)
-    }
-
-    /// Waits until the controller stands at the point.
-    ///
-    /// # Errors
-    ///
-    /// When it does not get there.
-    pub fn wait_paused(&self, point: &str) -> anyhow::Result<()> {
-        let mark = self.state.join(format!("paused-{point}"));
-        wait::until_true(&format!("the controller to stop at {point}"), PATIENCE, || Ok(mark.exists()))
-    }
-
-    /// Ends [`Server::pause`].
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be removed.
-    pub fn resume(&self, point: &str) -> anyhow::Result<()> {
-        remove(&self.state.join(format!("pause-{point}")))?;
-        remove(&self.state.join(format!("paused-{point}")))
+    /// Points at which it stops: `after_append` and `before_append` of an entry.
+    #[must_use]
+    pub fn points(&self) -> Points {
+        Points::of(&self.state)
     }
 
     /// The end of its log.
@@ -301,37 +276,10 @@ impl Managed {
         self.host.sh(&format!("kill -9 {pid}")).map(drop)
     }
 
-    /// From now on the agent stops at this point.
-    ///
-    /// # Errors
-    ///
-    /// When the disk refuses.
-    pub fn pause(&self, point: &str) -> anyhow::Result<()> {
-        self.host.put_file(&format!("{AGENT_STATE}/pause-{point}"), "", 0o600)
-    }
-
-    /// Waits until the agent stands at the point.
-    ///
-    /// # Errors
-    ///
-    /// When it does not get there.
-    pub fn wait_paused(&self, point: &str) -> anyhow::Result<()> {
-        let mark = self.on_disk(&format!("paused-{point}"));
-        wait::until_true(&format!("the agent to stop at {point}"), PATIENCE, || Ok(mark.exists()))
-    }
-
-    /// Ends [`Managed::pause`].
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be removed.
-    pub fn resume(&self, point: &str) -> anyhow::Result<()> {
-        remove(&self.on_disk(&format!("pause-{point}")))?;
-        remove(&self.on_disk(&format!("paused-{point}")))
-    }
-
-    fn on_disk(&self, name: &str) -> PathBuf {
-        self.host.disk().join(AGENT_STATE.trim_start_matches('/')).join(name)
+    /// Points at which its agent stops.
+    #[must_use]
+    pub fn points(&self) -> Points {
+        Points::of(&self.host.disk().join(AGENT_STATE.trim_start_matches('/')))
     }
 }
 
@@ -466,11 +414,4 @@ impl Run {
 /// When there is none.
 pub fn text(document: &Value, key: &str) -> anyhow::Result<String> {
     document[key].as_str().map(str::to_owned).with_context(|| format!("no text {key:?} in {document}"))
-}
-
-fn remove(path: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| path.display().to_string()),
-        _ => Ok(()),
-    }
 }

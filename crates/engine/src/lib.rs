@@ -46,7 +46,7 @@ pub use input::{Input, Refusal, Reply, TargetBlockers};
 pub use journal::{Entry, Fact, FleetEntry, JOURNAL_VERSION, JournalId, OpenBoot, Outcome, Record};
 pub use planner::rollout::{Candidate, Durations, Pace, PlanError, groups as limit_groups, makespan, plan as plan_rollout};
 pub use planner::services::{OrderError, ServicesError, order as service_order, plan as plan_services};
-pub use show::title;
+pub use show::titles;
 pub use story::{action_of, is_good, tell};
 pub use view::{
     Alarm, ChildView, Counts, Holder, HostState, HostView, LockView, MarkView, Phase, Preview, PreviewTrack, PreviewWave,

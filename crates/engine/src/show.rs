@@ -55,7 +55,7 @@ pub(crate) fn orchestration(it: &Orchestration) -> View {
         boot_after: track.boot_after,
         unwinding: track.unwinding.clone(),
         children: if one { children(it, track, steps) } else { Vec::new() },
-        steps: steps.iter().enumerate().map(|(i, step)| step_view(it, 0, track, i, step)).collect(),
+        steps: (0..steps.len()).filter_map(|i| step_view(it, 0, track, steps, i)).collect(),
         rollout: it.request.rollout.clone(),
         counts: counts(it),
         wave: wave.unwrap_or_else(|| number(it.plan.waves.len()).saturating_sub(1)),
@@ -100,7 +100,7 @@ pub(crate) fn track(it: &Orchestration, index: usize) -> Option<TrackView> {
     let (wave, _) = it.wave_of(index)?;
     let ended = track.ended.as_ref();
     let begun = |i: &usize| [&track.steps, &track.undo].iter().any(|l| l.get(*i).is_some_and(|r| r.first_started_at.is_some()));
-    let shown = plan.steps.iter().enumerate().filter(|(i, _)| begun(i));
+    let shown = (0..plan.steps.len()).filter(begun);
     Some(TrackView {
         index: number(index),
         wave: number(wave),
@@ -124,7 +124,7 @@ pub(crate) fn track(it: &Orchestration, index: usize) -> Option<TrackView> {
         reboot_proven_at: track.boot_proven_at,
         step_count: number(plan.steps.len()),
         step: track.current.map(|place| place.step),
-        steps: shown.map(|(i, step)| step_view(it, index, track, i, step)).collect(),
+        steps: shown.filter_map(|i| step_view(it, index, track, plan.steps, i)).collect(),
         children: if track.started_at.is_some() { children(it, track, plan.steps) } else { Vec::new() },
         ran: ran(track, plan.steps),
         service: service(&plan, track),
@@ -285,7 +285,8 @@ fn restart_of(
     }
 }
 
-fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, step: &Step) -> StepView {
+fn step_view(it: &Orchestration, of: usize, track: &TrackState, steps: &[Step], index: usize) -> Option<StepView> {
+    let step = steps.get(index)?;
     let place = Place { track: number(of), step: number(index), direction: Direction::Do };
     let (forth, back) = (track.steps.get(index), track.undo.get(index));
     let is_open = |direction| track.current == Some(Place { direction, ..place });
@@ -312,9 +313,9 @@ fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, st
         }
         track.children.get(&id).map_or_else(|| id.to_string(), |c| c.child.name.clone())
     };
-    StepView {
+    Some(StepView {
         index: place.step,
-        title: title(step, if begun(back) { Direction::Undo } else { Direction::Do }),
+        title: title(steps, step, if begun(back) { Direction::Undo } else { Direction::Do }),
         state,
         rounds: run.round,
         started_at: run.first_started_at,
@@ -334,18 +335,28 @@ fn step_view(it: &Orchestration, of: usize, track: &TrackState, index: usize, st
                 Some(SubjectView { id: *id, name: name(*id), attempt: s.attempt, status: s.status(), result })
             })
             .collect(),
-    }
+    })
 }
 
-/// A step in words, as a dry run and the journal both tell it; taken back, what is done then.
-pub fn title(step: &Step, direction: Direction) -> String {
+/// The steps of a track in words, as a dry run and the journal both tell them; taken back, what is done then.
+pub fn titles(steps: &[Step], direction: Direction) -> Vec<String> {
+    steps.iter().map(|step| title(steps, step, direction)).collect()
+}
+
+/// One of them.
+fn title(steps: &[Step], step: &Step, direction: Direction) -> String {
     if let (Direction::Undo, Some(title)) = (direction, undone(step)) {
         return title.to_owned();
     }
+    let deploys = || steps.iter().any(|step| matches!(step.action, StepAction::Deploy { .. }));
     match &step.action {
         StepAction::Deploy { deploy, .. } => format!("deploy {} to {}", deploy.source, deploy.destination),
         StepAction::Migrate { migrate, .. } => format!("run the migration: {migrate}"),
         StepAction::Watch { hold, .. } => format!("watch the service for {hold}"),
+        // A new tree needs more than a reload of the configuration (S3-16).
+        StepAction::Restart { reload: Reload::Config, .. } if deploys() => {
+            "restart the service; where the tree is the same, reload it".to_owned()
+        }
         _ => plain(step).to_owned(),
     }
 }

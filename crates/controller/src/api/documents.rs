@@ -298,10 +298,11 @@ pub(super) fn planned_steps(plan: &Plan, host: &HostView) -> Vec<PlannedStep> {
         let fits = children.iter().filter(|c| c.status.is_up() == up && (up || c.autostart));
         fits.map(|c| c.child.name.clone()).collect::<Vec<_>>()
     };
-    let steps = plan.waves.iter().flat_map(|wave| &wave.tracks).flat_map(|track| plan.steps(track));
+    let tracks = plan.waves.iter().flat_map(|wave| &wave.tracks).map(|track| plan.steps(track));
+    let steps = tracks.flat_map(|steps| steps.iter().zip(engine::titles(steps, model::Direction::Do)));
     steps
-        .map(|step| PlannedStep {
-            title: engine::title(step, model::Direction::Do),
+        .map(|(step, title)| PlannedStep {
+            title,
             subjects: match step.subjects {
                 Subjects::Target | Subjects::Service => vec![host.name.clone()],
                 Subjects::RunningChildren | Subjects::ChildrenUpBefore => names(true),

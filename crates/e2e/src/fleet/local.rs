@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Fleet;
 use crate::daemon::Daemon;
 use crate::lab::{Host, NETWORK};
+use crate::points::Points;
 use crate::process::{Said, command, output};
 use crate::world::World;
 
@@ -55,6 +56,16 @@ impl Local {
         Ok(())
     }
 
+    /// Points at which it stops.
+    #[must_use]
+    pub fn points(&self) -> Points {
+        Points::of(&self.state())
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
     fn home(&self) -> PathBuf {
         self.dir.join("home")
     }
@@ -67,7 +78,7 @@ impl Local {
 
     fn arguments(&self, words: &[&str]) -> Vec<OsString> {
         let mut all: Vec<OsString> = words.iter().map(OsString::from).collect();
-        all.extend(["--inventory".into(), self.file().into(), "--state-dir".into(), self.dir.join("state").into()]);
+        all.extend(["--inventory".into(), self.file().into(), "--state-dir".into(), self.state().into()]);
         all.extend(["--ssh-config".into(), self.home().join(".ssh/config").into()]);
         all
     }

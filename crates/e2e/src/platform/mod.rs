@@ -1,5 +1,6 @@
 //! S3's example platform on real hosts: PostgreSQL and Redis below, four small services above, one with a real migration.
 
+pub mod plan;
 pub mod service;
 
 use std::time::Duration;
@@ -66,11 +67,13 @@ pub const SMALL: [Small; 4] = [
     },
 ];
 
-/// A host with all of it.
+/// All of it, on one host or on two.
 #[derive(Debug, Clone)]
 pub struct Platform {
-    /// The machine.
+    /// Where PostgreSQL, Redis and `sso.api` are.
     pub host: Host,
+    /// Where the others are: the same one, or another.
+    pub other: Host,
     /// `postgresql@VERSION-main.service`.
     pub postgresql: String,
 }
@@ -95,27 +98,83 @@ impl Default for Pace {
 }
 
 impl Platform {
-    /// Makes the host, boots it, and starts everything in version 1.
+    /// Makes one host with `reveille` on it, boots it, and starts everything in version 1.
     ///
     /// # Errors
     ///
     /// When the lab or a service refuses.
     pub fn start(world: &World, pace: &Pace) -> anyhow::Result<Self> {
         let host = world.host("app", Kind::Platform)?;
-        host.put_program(&std::env::current_exe()?, PROGRAM)?;
         host.put_program(&world.program("reveille")?, REVEILLE)?;
-        let cluster = version_of_postgresql(&host)?;
-        let platform = Self { host, postgresql: format!("postgresql@{cluster}-main.service") };
-        for small in SMALL {
-            platform.put_tree(&small.tree(), "1", "")?;
-            platform.host.put_unit(small.unit, &unit(&small))?;
-        }
+        let platform = Self::on(host.clone(), host)?;
         platform.put_manifest(pace, "")?;
-        platform.host.boot()?;
-        platform.host.sh(&format!("systemctl start {} redis-server.service", platform.postgresql))?;
-        platform.sql("postgres", "CREATE DATABASE sso")?;
-        platform.wait_up()?;
+        platform.power_on()?;
         Ok(platform)
+    }
+
+    /// Makes two hosts that are still off, with the services in version 1 and without the product.
+    ///
+    /// # Errors
+    ///
+    /// When the lab refuses.
+    pub fn spread(world: &World) -> anyhow::Result<Self> {
+        let platform = Self::on(world.host("data", Kind::Platform)?, world.host("app", Kind::Platform)?)?;
+        // What an agent runs, root has put on its host.
+        let named = [
+            ("hooks/postgresql", "exec pg_isready -q -h localhost -p 5432".to_owned()),
+            ("hooks/redis", "redis-cli -h localhost -p 6379 ping | grep -q PONG".to_owned()),
+            ("commands.d/sso-migrate", format!("cd {} && exec ./migrate", SMALL[0].tree())),
+        ];
+        for (name, text) in named {
+            platform.host.put_file(&format!("/etc/reveille/{name}"), format!("#!/bin/sh\n{text}\n"), 0o755)?;
+        }
+        Ok(platform)
+    }
+
+    fn on(host: Host, other: Host) -> anyhow::Result<Self> {
+        let cluster = version_of_postgresql(&host)?;
+        let platform = Self { host, other, postgresql: format!("postgresql@{cluster}-main.service") };
+        for host in platform.hosts() {
+            host.put_program(&std::env::current_exe()?, PROGRAM)?;
+        }
+        for small in SMALL {
+            platform.put_tree_of(&small, &small.tree(), "1", "")?;
+            platform.of(&small).put_unit(small.unit, &unit(&small))?;
+        }
+        Ok(platform)
+    }
+
+    /// Boots its hosts and starts everything.
+    ///
+    /// # Errors
+    ///
+    /// When a host or a service refuses.
+    pub fn power_on(&self) -> anyhow::Result<()> {
+        self.hosts().into_iter().try_for_each(Host::boot)?;
+        self.host.sh(&format!("systemctl start {} redis-server.service", self.postgresql))?;
+        self.sql("postgres", "CREATE DATABASE sso")?;
+        self.wait_up()
+    }
+
+    fn is_spread(&self) -> bool {
+        self.host.name() != self.other.name()
+    }
+
+    /// Its hosts: one or two.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<&Host> {
+        if self.is_spread() { vec![&self.host, &self.other] } else { vec![&self.host] }
+    }
+
+    /// Where a service is.
+    #[must_use]
+    pub fn of(&self, small: &Small) -> &Host {
+        self.at(small.unit)
+    }
+
+    fn at(&self, unit: &str) -> &Host {
+        let is_other = SMALL.iter().skip(1).any(|small| small.unit == unit);
+        if is_other { &self.other } else { &self.host }
     }
 
     /// Writes the manifest; `more` comes at its end.
@@ -127,28 +186,39 @@ impl Platform {
         self.host.put_file(MANIFEST, format!("{}{more}", self.manifest(pace)), 0o644)
     }
 
-    /// The manifest.
+    /// The manifest. That of two hosts names no commands, so that agents can run it, too.
     #[must_use]
     pub fn manifest(&self, pace: &Pace) -> String {
         let Pace { soak, timeout, grace, retry_delay } = pace;
+        let spread = self.is_spread();
+        let on = |host: &Host| if spread { format!("host = {:?}\n", host.name()) } else { String::new() };
+        let [postgresql, redis, migrate] = if spread {
+            ["hook = \"postgresql\"", "hook = \"redis\"", "named = \"sso-migrate\""]
+        } else {
+            [
+                "command = \"pg_isready -h localhost -p 5432\"",
+                "command = \"redis-cli -h localhost -p 6379 ping\"",
+                "command = \"./migrate\"",
+            ]
+        };
         let mut text = format!(
             "unit_prefix = \"lilith-\"\n\
              [timings]\nhealth_check_timeout = \"{timeout}\"\nhealth_check_interval = \"500ms\"\nstabilization_period = \"{soak}\"\n\
              systemd_grace_period = \"{grace}\"\nretry_delay = \"{retry_delay}\"\n\
-             [service.\"sso.postgresql\"]\nunit = \"{}\"\nkind = \"infrastructure\"\n\
-             health_check = {{ command = \"pg_isready -h localhost -p 5432\" }}\n\
-             [service.\"sso.redis\"]\nunit = \"redis-server.service\"\nkind = \"infrastructure\"\n\
-             health_check = {{ command = \"redis-cli -h localhost -p 6379 ping\" }}\n",
-            self.postgresql
+             [service.\"sso.postgresql\"]\nunit = \"{}\"\nkind = \"infrastructure\"\n{here}health_check = {{ {postgresql} }}\n\
+             [service.\"sso.redis\"]\nunit = \"redis-server.service\"\nkind = \"infrastructure\"\n{here}health_check = {{ {redis} }}\n",
+            self.postgresql,
+            here = on(&self.host)
         );
         for small in SMALL {
             let after: Vec<String> = small.after.iter().map(|name| format!("{name:?}")).collect();
             let reload = if small.reloads { "reload = \"code\"\n" } else { "" };
-            let migrate = if small.name == "sso.api" { "migrate = { command = \"./migrate\" }\n" } else { "" };
+            let migrate = if small.name == "sso.api" { format!("migrate = {{ {migrate} }}\n") } else { String::new() };
+            let host = on(self.of(&small));
             // Two take their units from the prefix, as S3's function does (S3-63).
             let unit = if small.name.starts_with("sso") { format!("unit = {:?}\n", small.unit) } else { String::new() };
             text.push_str(&format!(
-                "[service.{:?}]\n{unit}kind = \"api\"\ndependencies = [{}]\n{reload}{migrate}\
+                "[service.{:?}]\n{unit}{host}kind = \"api\"\ndependencies = [{}]\n{reload}{migrate}\
                  health_check = {{ url = \"http://localhost:{}/health\", body = '{{ \"status\": \"healthy\" }}' }}\n\
                  deploy = {{ destination = {:?}, exclude = [\"cache\"], keep = [\".env\"] }}\n",
                 small.name,
@@ -166,14 +236,16 @@ impl Platform {
     ///
     /// When the disk refuses.
     pub fn put_tree(&self, place: &str, version: &str, behaviour: &str) -> anyhow::Result<()> {
-        self.host.put_file(&format!("{place}/version"), version, 0o644)?;
-        self.host.put_file(&format!("{place}/behaviour"), behaviour, 0o644)?;
-        // Enough of them that a copy has a middle.
-        for number in 0..40 {
-            self.host.put_file(&format!("{place}/lib/part{number}"), format!("{version} {number}\n").repeat(50), 0o644)?;
-        }
-        self.host.put_file(&format!("{place}/migrations/{version}.sql"), migration(version), 0o644)?;
-        self.host.put_file(&format!("{place}/migrate"), MIGRATE, 0o755)
+        put_tree(&self.host, place, version, behaviour)
+    }
+
+    /// The same on the host of a service.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn put_tree_of(&self, small: &Small, place: &str, version: &str, behaviour: &str) -> anyhow::Result<()> {
+        put_tree(self.of(small), place, version, behaviour)
     }
 
     /// Waits until everything answers.
@@ -214,7 +286,7 @@ impl Platform {
     ///
     /// When it does not answer.
     pub fn version(&self, small: &Small) -> anyhow::Result<String> {
-        self.host.sh(&format!("curl -sf --max-time 5 http://localhost:{}/", small.port))
+        self.of(small).sh(&format!("curl -sf --max-time 5 http://localhost:{}/", small.port))
     }
 
     /// The invocation ids of these units, in their order: by systemd itself.
@@ -223,9 +295,12 @@ impl Platform {
     ///
     /// When it cannot be asked.
     pub fn invocations(&self, units: &[&str]) -> anyhow::Result<Vec<String>> {
-        let said = self.host.sh(&format!("systemctl show --property InvocationID --value {}", units.join(" ")))?;
-        let ids: Vec<String> = said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
-        ensure!(ids.len() == units.len(), "{units:?}: {said}");
+        let mut ids = Vec::new();
+        for unit in units {
+            let said = self.at(unit).sh(&format!("systemctl show --property InvocationID --value {unit}"))?;
+            ensure!(said.trim().len() == 32, "{unit}: {said}");
+            ids.push(said.trim().to_owned());
+        }
         Ok(ids)
     }
 
@@ -241,11 +316,16 @@ impl Platform {
     ///
     /// When it is not there.
     pub fn hash(&self, tree: &str) -> anyhow::Result<String> {
-        self.host.sh(&format!(
-            "cd {tree} && find . \\( -name cache -o -name .env \\) -prune -o -printf '%P %m %y\\n' | sort > /tmp/names && \
-             find . \\( -name cache -o -name .env \\) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum >> /tmp/names && \
-             sha256sum < /tmp/names"
-        ))
+        hash(&self.host, tree)
+    }
+
+    /// [`Platform::hash`] of a tree on the host of a service.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub fn hash_of(&self, small: &Small, tree: &str) -> anyhow::Result<String> {
+        hash(self.of(small), tree)
     }
 
     /// Asks PostgreSQL.
@@ -266,6 +346,25 @@ impl Platform {
         let text = self.host.read_file(EVENTS).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("torn: {line}"))).collect()
     }
+}
+
+fn put_tree(host: &Host, place: &str, version: &str, behaviour: &str) -> anyhow::Result<()> {
+    host.put_file(&format!("{place}/version"), version, 0o644)?;
+    host.put_file(&format!("{place}/behaviour"), behaviour, 0o644)?;
+    // Enough of them that a copy has a middle.
+    for number in 0..40 {
+        host.put_file(&format!("{place}/lib/part{number}"), format!("{version} {number}\n").repeat(50), 0o644)?;
+    }
+    host.put_file(&format!("{place}/migrations/{version}.sql"), migration(version), 0o644)?;
+    host.put_file(&format!("{place}/migrate"), MIGRATE, 0o755)
+}
+
+fn hash(host: &Host, tree: &str) -> anyhow::Result<String> {
+    host.sh(&format!(
+        "cd {tree} && find . \\( -name cache -o -name .env \\) -prune -o -printf '%P %m %y\\n' | sort > /tmp/names && \
+         find . \\( -name cache -o -name .env \\) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum >> /tmp/names && \
+         sha256sum < /tmp/names"
+    ))
 }
 
 /// Runs what was not run yet, each file in a transaction, and writes down that it did.

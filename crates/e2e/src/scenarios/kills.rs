@@ -92,8 +92,8 @@ fn controller(world: &World, server: &mut Server, managed: &Managed, cut: &Cut) 
     }
     match cut.at {
         // The first step ends and the stops are written down; they are not sent.
-        "shutting_down" => server.pause(AFTER, "step_ended")?,
-        "rebooting" => server.pause(AFTER, "boot_end_commanded")?,
+        "shutting_down" => server.points().set(AFTER, "step_ended")?,
+        "rebooting" => server.points().set(AFTER, "boot_end_commanded")?,
         _ => {}
     }
     let run = managed.reboot(server, &json!({}))?;
@@ -105,16 +105,16 @@ fn controller(world: &World, server: &mut Server, managed: &Managed, cut: &Cut) 
         "restarting" => {
             run.wait_phase(server, "pending_restart")?;
             // The next step that ends is the reboot's.
-            server.pause(AFTER, "step_ended")?;
+            server.points().set(AFTER, "step_ended")?;
             host.release()?;
-            server.wait_paused(AFTER)?;
+            server.points().wait(AFTER, PATIENCE)?;
         }
-        _ => server.wait_paused(AFTER)?,
+        _ => server.points().wait(AFTER, PATIENCE)?,
     }
     let seen = run.status(server)?;
     ensure!(seen["status"] == cut.at, "killed in another phase: {seen}");
     server.kill_9()?;
-    server.resume(AFTER)?;
+    server.points().clear(AFTER)?;
     server.start_again()?;
     if cut.at == "pending_restart" {
         // Nothing was lost with it: it knows where it was before the host is heard.
@@ -140,14 +140,14 @@ fn agent(world: &World, server: &Server, managed: &Managed, cut: &Cut) -> anyhow
     let host = &managed.host;
     managed.wait_ready(server, "orchestrated_reboot")?;
     let before = Before::of(host)?;
-    managed.pause(cut.at)?;
+    managed.points().set(cut.at, "")?;
     let run = managed.reboot(server, &json!({}))?;
-    managed.wait_paused(cut.at)?;
+    managed.points().wait(cut.at, PATIENCE)?;
     let rebooted = usize::from(cut.at == "after_boot");
     host.wait_running(PATIENCE)?;
     before.rebooted(host, rebooted).context("at the moment of the kill")?;
     managed.kill_agent()?;
-    managed.resume(cut.at)?;
+    managed.points().clear(cut.at)?;
     judge(world, server, managed, &run, &before, cut, "agent")
 }
 

@@ -13,6 +13,7 @@ mod rolling_people;
 mod safe_reboot;
 mod service_faults;
 mod services;
+mod services_spread;
 
 use crate::world::Scenario;
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
     [
         services::SCENARIOS,
         service_faults::SCENARIOS,
+        services_spread::SCENARIOS,
         rolling_fleet::SCENARIOS,
         control_host::SCENARIOS,
         kills::SCENARIOS,

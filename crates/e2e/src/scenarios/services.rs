@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::platform::{EVENTS, Pace, Platform, SMALL, Small};
+use crate::platform::{EVENTS, Pace, Platform, SMALL, Small, plan};
 use crate::traffic::load::Load;
 use crate::world::{Scenario, World};
 
@@ -108,8 +108,11 @@ fn good_version(world: &World, platform: &Platform) -> anyhow::Result<()> {
         platform.put_tree(&format!("/deploy/{}", small.name), "2", "")?;
         platform.host.put_file(&format!("/deploy/{}/.env", small.name), "SECRET=of a developer", 0o644)?;
     }
+    let deploy = "restart --deploy --deploy-path /deploy --parallel";
+    let (preview, code) = platform.json(&format!("{deploy} --dry-run"))?;
+    ensure!(code == Some(0), "the dry run ended with {code:?}: {preview:#}");
     let loads = loads(platform);
-    let (result, code) = platform.json("restart --yes --deploy --deploy-path /deploy --parallel")?;
+    let (result, code) = platform.json(&format!("{deploy} --yes"))?;
     let answered = quiet(loads)?;
     ensure!(code == Some(0) && result["success"] == true, "it ended with {code:?}: {result:#}");
     for small in SMALL {
@@ -120,6 +123,9 @@ fn good_version(world: &World, platform: &Platform) -> anyhow::Result<()> {
     }
     let done = platform.sql("sso", "SELECT string_agg(name, ',' ORDER BY name) FROM migrations")?;
     ensure!(done.trim() == "migrations/1.sql,migrations/2.sql" || done.trim() == "migrations/2.sql", "migrations: {done}");
+    let id = result["orchestration_id"].as_str().context("no orchestration")?;
+    let (journal, _) = platform.json(&format!("{} {id}", plan::JOURNAL.join(" ")))?;
+    world.shown(plan::same(&preview, &journal, true)?);
     world.shown(format!("version 2 deployed and served by all four, migrated on PostgreSQL; {answered}"));
     Ok(())
 }

@@ -93,7 +93,7 @@ impl Engine {
             takes_up: track.unfinished.is_some(),
             service: track.service.clone(),
             after: track.after.clone(),
-            steps: plan.steps(track).iter().map(|step| show::title(step, Direction::Do)).collect(),
+            steps: show::titles(plan.steps(track), Direction::Do),
             blockers: {
                 let mut list = guard.blockers(track.target, request, Asks::of(None, track, &self.fleet));
                 let report = self.heard.host(track.target).and_then(|heard| heard.report.as_ref());

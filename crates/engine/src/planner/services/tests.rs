@@ -239,6 +239,21 @@ inspect Final: answers
 }
 
 #[test]
+fn s3_16_s3_30_a_dry_run_says_reload_where_one_is_tried() {
+    let said = |reload: Reload, words: &str| {
+        let on = hosts("box");
+        let service = Service { reload, ..service("a to=/srv/a from=/new/a") };
+        let plan = plan(&Config::default(), &asked(&[service], &on, words), &candidates(&on)).unwrap();
+        let titles = crate::titles(&plan.lists[0], model::Direction::Do);
+        titles.into_iter().find(|title| title.starts_with("re")).unwrap()
+    };
+    assert_eq!(said(Reload::Never, ""), "restart the service");
+    assert_eq!(said(Reload::Config, ""), "reload the service, else restart it");
+    assert_eq!(said(Reload::Config, "deploy"), "restart the service; where the tree is the same, reload it");
+    assert_eq!(said(Reload::Code, "deploy"), "reload the service, else restart it");
+}
+
+#[test]
 fn tracks_that_do_the_same_share_their_list() {
     let plan = plan_of("a b c", "x\ny\nz reload", "").unwrap();
     assert_eq!((plan.lists.len(), plan.tracks().count()), (2, 9));
