@@ -116,6 +116,8 @@ fn prepare(paths: &Paths) -> anyhow::Result<Image> {
 /// The programs that scenarios put to work. They can be stopped at named points; no other build can.
 pub(crate) fn build() -> anyhow::Result<()> {
     let mut build = cargo(&["build", "--locked", "--quiet", "-p", "cli", "-p", "agent", "-p", "controller"]);
+    // Programs of others that call the library, beside those of the product.
+    build.args(["--bins", "--examples"]);
     build.args(["--features", "agent/pause-points,controller/pause-points", "--target-dir"]).arg(world::programs()?);
     finish(build)
 }

@@ -6,6 +6,7 @@ mod demo;
 mod far;
 mod farm;
 mod inventories;
+mod library;
 mod local;
 mod run;
 mod run_over_agents;

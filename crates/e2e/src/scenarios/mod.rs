@@ -13,6 +13,7 @@ mod rolling_people;
 mod safe_reboot;
 mod service_faults;
 mod services;
+mod services_library;
 mod services_spread;
 
 use crate::world::Scenario;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Scenario> {
         kills::SCENARIOS,
         rolling_faults::SCENARIOS,
         rolling_people::SCENARIOS,
+        services_library::SCENARIOS,
         fleet_lock::SCENARIOS,
         limits::SCENARIOS,
         failures::SCENARIOS,
