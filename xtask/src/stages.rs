@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Stage] = &[
     Stage { name: "tidy", run: walls },
     Stage { name: "clippy", run: clippy },
     Stage { name: "tests", run: units },
+    Stage { name: "doctests", run: doctests },
     Stage { name: "demo", run: demo },
     Stage { name: "sim", run: seeds },
     Stage { name: "lab", run: scenarios },
@@ -101,6 +102,19 @@ fn units() -> anyhow::Result<Outcome> {
     }
     let said = hear(cargo(&["test", "--locked", "--workspace", "--all-targets", "--no-fail-fast"]), false)?;
     count_libtest(&said).context("cargo test ended without a result")
+}
+
+/// The examples in the documentation of the library, which nextest leaves out: compiled, and run where they can be.
+fn doctests() -> anyhow::Result<Outcome> {
+    let said = hear(cargo(&["test", "--locked", "--workspace", "--doc", "--no-fail-fast"]), false)?;
+    count_doctests(&said)
+}
+
+/// What is not found cannot fail: without any example the stage would say nothing, and that is a failure.
+fn count_doctests(said: &str) -> anyhow::Result<Outcome> {
+    let counted = count_libtest(said).context("cargo test --doc ended without a result")?;
+    ensure!(counted != Outcome::Counted { passed: 0, failed: 0 }, "no example in the documentation was found");
+    Ok(counted)
 }
 
 /// Runs a command, shows what it says (on standard error with `on_stderr`) and returns it. Its exit status is in its counts.
@@ -223,5 +237,15 @@ mod tests {
                     test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
         assert_eq!(count_libtest(said), counted(4, 2));
         assert_eq!(count_libtest("error: could not compile"), None);
+    }
+
+    #[test]
+    fn examples_in_the_documentation_are_counted_and_never_none() {
+        let none = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+        let three = none.replace("0 passed", "3 passed");
+        assert_eq!(count_doctests(&format!("{none}{three}{none}")).ok(), counted(3, 0));
+        assert_eq!(count_doctests(&three.replace("3 passed; 0 failed", "2 passed; 1 failed")).ok(), counted(2, 1));
+        assert!(count_doctests(&none.repeat(2)).is_err());
+        assert!(count_doctests("error: could not compile").is_err());
     }
 }
