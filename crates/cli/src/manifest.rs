@@ -48,6 +48,15 @@ pub(crate) fn parse(path: &Path) -> Result<Result<Manifest, ServicesError>, CliE
     Ok(services::read(&Source { name, text }))
 }
 
+/// Whether these are names of services; told before anybody is asked.
+pub(crate) fn known(services: &[Service], names: &[String], path: &Path) -> Result<(), CliError> {
+    let listed = |name: &str| services.iter().any(|service| service.name == name);
+    let Some(unknown) = names.iter().find(|name| !listed(name)) else { return Ok(()) };
+    let all: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+    Err(CliError::usage(format!("no service is called {unknown}; there are: {}", all.join(", ")))
+        .hint(format!("they are listed in {}; --manifest names another file", path.display())))
+}
+
 /// The services as they are for this machine: one that names it by its own name runs here.
 pub(crate) fn on_this_machine(mut services: Vec<Service>) -> Vec<Service> {
     let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -29,6 +29,7 @@ pub(crate) fn request(args: &mut Restart, aim: Aim, listed: bool) -> Result<NewS
     }
     let path = manifest::find(args.listed.manifest.as_deref())?;
     let mut services = manifest::read(&path, aim == Aim::Server)?.services;
+    manifest::known(&services, &args.services, &path)?;
     args.listed.manifest = Some(path);
     if args.listed.hosts.is_empty() {
         let here = aim == Aim::Here && !listed;

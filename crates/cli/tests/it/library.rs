@@ -43,9 +43,11 @@ async fn a_manifest_that_is_wrong_or_not_there_is_an_error_with_a_hint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_not_listed_is_an_error_that_names_those_that_are() {
-    let (_dir, options) = options();
+    let (dir, options) = options();
     let error = refused(of("nobodys.apii", options)).await;
     assert!(error.exit_code == 2 && error.message.contains("nobodys.apii; there are: nobodys.api"), "{error}");
+    assert!(error.hint.is_some_and(|hint| hint.contains("reveille.toml")));
+    assert!(!dir.path().join("state").exists(), "nothing is opened for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use crate::platform::{PATIENCE, Pace, Platform, SMALL};
+use crate::platform::{MANIFEST, PATIENCE, Pace, Platform, SMALL};
 use crate::process::Said;
 use crate::world::{Scenario, World};
 
@@ -176,6 +176,7 @@ fn wrong(world: &World, platform: &Platform) -> anyhow::Result<()> {
     let unknown = error(platform, "sso.apii")?;
     let message = unknown["error"].as_str().unwrap_or_default();
     ensure!(unknown["exit_code"] == 2 && message.contains("sso.apii") && message.contains(MARKET), "{unknown:#}");
+    ensure!(unknown["hint"].as_str().is_some_and(|hint| hint.contains(MANIFEST)), "{unknown:#}");
     let path = error(platform, &format!("{MARKET} --deploy-path /new"))?;
     ensure!(path["exit_code"] == 2 && path["hint"].is_string(), "{path:#}");
     let manifest = error(platform, "--manifest /no/such.toml")?;
