@@ -39,7 +39,7 @@ fn aimed(global: &Global, command: &ClientCommand) -> Result<Aim, CliError> {
         ClientCommand::Run(_) if !listed && known()? => Aim::Server,
         ClientCommand::HealthCheck(_) if !listed && global.here.state_dir.is_none() && known()? => Aim::Server,
         ClientCommand::Run(_) | ClientCommand::HealthCheck(_) | ClientCommand::Sync(_) => Aim::Ssh,
-        ClientCommand::Services(_) | ClientCommand::Check(_) | ClientCommand::Init(_) | ClientCommand::Schema => Aim::Ssh,
+        command if looks(command) => Aim::Ssh,
         // Its own name means this machine, whoever else is known.
         ClientCommand::Restart(restart) if !listed && global.server.is_none() && restart.listed.names_this_machine() => Aim::Here,
         ClientCommand::Events(events) if events.file.is_some() => Aim::Here,
@@ -63,6 +63,18 @@ fn for_a_server(command: &ClientCommand) -> Option<&'static str> {
     }
 }
 
+/// What is about `reveille.toml` and needs nobody's engine.
+fn looks(command: &ClientCommand) -> bool {
+    matches!(
+        command,
+        ClientCommand::Services(_)
+            | ClientCommand::Check(_)
+            | ClientCommand::Init(_)
+            | ClientCommand::Units(_)
+            | ClientCommand::Schema
+    )
+}
+
 /// Why the options are not understood together.
 fn idle(global: &Global, command: &ClientCommand, aim: Aim) -> Option<CliError> {
     let typed = |option: &&str| global.typed.contains(option);
@@ -78,9 +90,7 @@ fn idle(global: &Global, command: &ClientCommand, aim: Aim) -> Option<CliError> 
         let text = format!("--server and {option} do not go together: one engine decides about a host, there or in this process");
         return Some(CliError::usage(text).hint("give the one that is meant"));
     }
-    let looks =
-        matches!(command, ClientCommand::Services(_) | ClientCommand::Check(_) | ClientCommand::Init(_) | ClientCommand::Schema);
-    if looks && typed(&"--server") {
+    if looks(command) && typed(&"--server") {
         let text = "--server means nothing here: this looks at this machine, or at hosts over SSH, from here";
         return Some(CliError::usage(text).hint("leave it away"));
     }

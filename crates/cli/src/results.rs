@@ -88,6 +88,38 @@ pub(crate) struct RanHost {
 
 /// What is printed with `--output json`.
 #[derive(Debug, Serialize)]
+pub(crate) struct UnitFiles {
+    pub(crate) manifest: std::path::PathBuf,
+    /// Where they were written, if they were.
+    pub(crate) to: Option<std::path::PathBuf>,
+    pub(crate) units: Vec<UnitFile>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnitFile {
+    pub(crate) service: String,
+    pub(crate) unit: String,
+    /// What was done to the file; `None` when it is only shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) written: Option<Written>,
+    pub(crate) text: String,
+}
+
+/// What writing a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Written {
+    /// None was there.
+    Made,
+    /// Another one was there.
+    Replaced,
+    /// It was there as it is.
+    Unchanged,
+}
+
+/// What is printed with `--output json`.
+#[derive(Debug, Serialize)]
 pub(crate) struct Synced {
     /// Nothing was changed.
     pub(crate) dry_run: bool,

@@ -16,7 +16,7 @@ use protocol::rest::orchestrations::OnTimeout;
 
 pub(crate) use events::Events;
 pub(crate) use fleet::{Adopt, HealthCheck, Reboot, Resume, Retry, RunCommand, Sync};
-pub(crate) use services::{Check, Init, Listed, MANIFEST, Restart, Services, THIS_MACHINE};
+pub(crate) use services::{Check, Init, Listed, MANIFEST, Restart, Services, THIS_MACHINE, Units};
 
 const GLOBAL: &str = "Server and output";
 const HERE: &str = "Without a server";
@@ -213,6 +213,8 @@ pub(crate) enum ClientCommand {
     Check(Check),
     /// Write a first reveille.toml from the units of this machine
     Init(Init),
+    /// Print or write systemd unit files for the services that say in reveille.toml how they are run
+    Units(Units),
     /// Print the JSON Schema of reveille.toml, for editors
     Schema,
     /// Shut down a host that has no running children

@@ -89,6 +89,23 @@ pub(crate) struct Check {
     pub(crate) offline: bool,
 }
 
+/// Of `reveille units`.
+#[derive(Debug, Args)]
+pub(crate) struct Units {
+    /// Where services are listed (default: ./reveille.toml, else /etc/reveille/reveille.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Only that of this service; may be repeated (default: those of this machine that say how they are run)
+    #[arg(long = "service", value_name = "NAME")]
+    pub(crate) services: Vec<String>,
+    /// Write them to this folder, such as /etc/systemd/system, instead of printing them
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
+    /// With --to: replace files that are there and differ
+    #[arg(long, requires = "to")]
+    pub(crate) replace: bool,
+}
+
 /// Of `reveille init`.
 #[derive(Debug, Args)]
 pub(crate) struct Init {

@@ -36,6 +36,7 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliEr
         Command::Services(args) => far::services(global, &args).await,
         Command::Check(args) => far::check(global, &args).await,
         Command::Init(args) => far::init(global, &args).await,
+        Command::Units(args) => far::units(global, &args),
         Command::Schema => schema(),
         Command::Restart(mut args) => {
             let request = restart::request(&mut args, aim, !global.here.inventory.is_empty())?;
@@ -75,6 +76,7 @@ async fn asked(way: &Way, global: &Global, command: Command) -> Result<Exit, Cli
         | Command::Services(_)
         | Command::Check(_)
         | Command::Init(_)
+        | Command::Units(_)
         | Command::Schema
         | Command::Restart(_) => Ok(Exit::Done),
         Command::Events(args) => events::served(client, args).await,

@@ -12,6 +12,7 @@ mod seen;
 mod served;
 mod sound;
 mod sync;
+mod units;
 
 pub(crate) use checks::own_site;
 pub(crate) use health::{health_check, health_check_served};
@@ -22,6 +23,7 @@ pub(crate) use seen::services;
 pub(crate) use served::{run_served, watch};
 pub(crate) use sound::check;
 pub(crate) use sync::sync;
+pub(crate) use units::units;
 
 use std::path::PathBuf;
 

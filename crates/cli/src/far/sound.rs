@@ -70,9 +70,11 @@ async fn on_hosts(global: &Global, args: &Check, read: Manifest, checked: &mut C
     let places = machines.places(read.services);
     checked.hosts = machines.all.iter().map(|machine| machine.name.clone()).collect();
     let (whole, of_another) = (&machines, &of_another);
+    let runs = &read.runs;
     let looks = stream::iter(&places).map(|(machine, service)| async move {
         let needs = service.dependencies.iter().filter(|dependency| of_another(dependency));
-        let looked = tokio::time::timeout(LIMIT, on_host(whole, machine, service, needs)).await;
+        let written = runs.contains_key(&service.name);
+        let looked = tokio::time::timeout(LIMIT, on_host(whole, machine, service, written, needs)).await;
         let late = vec![(String::new(), format!("no answer within {} s", LIMIT.as_secs()))];
         (machine, service, looked.unwrap_or(late))
     });
@@ -93,17 +95,26 @@ async fn on_hosts(global: &Global, args: &Check, read: Manifest, checked: &mut C
 /// A key, and what is wrong with what it says.
 type Found = (String, String);
 
+/// `written`: the manifest says how its unit file is to be.
 async fn on_host<'a>(
     machines: &Machines,
     machine: &Machine,
     service: &Service,
+    written: bool,
     needs: impl Iterator<Item = &'a String>,
 ) -> Vec<Found> {
     let mut problems = Vec::new();
     let mut found = |key: &str, problem: String| problems.push((key.to_owned(), problem));
     let mut wanted = wanted(service);
     match inspect(&machines.access, machine, &service.unit, Vec::new()).await {
-        Ok(seen) if !seen.unit.is_loaded() => found("unit", format!("{} is {}", service.unit, seen.unit.load)),
+        Ok(seen) if !seen.unit.is_loaded() => {
+            let hint = if written {
+                format!("; `reveille units --service {} --to FOLDER` writes it", service.name)
+            } else {
+                String::new()
+            };
+            found("unit", format!("{} is {}{hint}", service.unit, seen.unit.load));
+        }
         Ok(seen) if seen.unit.fragment.is_empty() => {
             found("unit", format!("{} has no unit file: there is nothing to back up, and nothing to put back", service.unit));
         }

@@ -10,7 +10,7 @@ use protocol::rest::services::{PlannedService, ServiceRestartPreview, ServicesPr
 use super::plain;
 use super::rollout::span;
 use crate::exit::Exit;
-use crate::results::{Checked, Help, Restarted, RestartedService, ServicesSeen};
+use crate::results::{Checked, Help, Restarted, RestartedService, ServicesSeen, UnitFiles, Written};
 
 /// `1 service`, `2 services`.
 pub(crate) fn services(many: usize) -> String {
@@ -437,6 +437,40 @@ pub(crate) fn checked(checked: &Checked) -> String {
         1 => writeln!(text, "1 problem."),
         many => writeln!(text, "{many} problems."),
     };
+    text
+}
+
+/// Unit files as they are; or where they were written, and what comes next.
+pub(crate) fn unit_files(files: &UnitFiles) -> String {
+    let Some(to) = &files.to else {
+        let several = files.units.len() > 1;
+        let text = |file: &crate::results::UnitFile| match several {
+            true => format!("# ----- {}\n{}", file.unit, file.text),
+            false => file.text.clone(),
+        };
+        return files.units.iter().map(text).collect::<Vec<_>>().join("\n");
+    };
+    let mut text = String::new();
+    for file in &files.units {
+        let word = match file.written {
+            Some(Written::Made) => "made",
+            Some(Written::Replaced) => "replaced",
+            Some(Written::Unchanged) | None => "is so already",
+        };
+        let _ = writeln!(text, "{:14} {}", word, to.join(&file.unit).display());
+    }
+    let of = |written| files.units.iter().filter(move |file| file.written == Some(written));
+    let names = |written| of(written).map(|file| file.unit.as_str()).collect::<Vec<_>>().join(" ");
+    if of(Written::Made).chain(of(Written::Replaced)).next().is_some() {
+        text += "\nNext, where they are to run:\n  sudo systemctl daemon-reload\n";
+    }
+    if of(Written::Made).next().is_some() {
+        let _ = writeln!(text, "  sudo systemctl enable --now {}", names(Written::Made));
+    }
+    if of(Written::Replaced).next().is_some() {
+        let named: String = of(Written::Replaced).map(|file| format!(" --service {}", file.service)).collect();
+        let _ = writeln!(text, "  {}", crate::again::command(&format!("restart{named}")));
+    }
     text
 }
 

@@ -109,6 +109,74 @@ fn everything_that_would_go_wrong_is_told_before_anything_is_done() {
     assert!(code == 2 && out.contains("a → b → a"), "{out}");
 }
 
+const RUN: &str = "[service.\"sso.api\".run]\ncommand = \"/usr/bin/node server.js\"\nuser = \"web\"\n";
+
+#[test]
+fn s3_137_unit_files_are_shown_and_written_and_never_over_others() {
+    let here = Here::new();
+    let (code, _, err) = here.says(&["units"]);
+    assert!(code == 2 && err.contains("[service.NAME.run]"), "{err}");
+    here.put(
+        "reveille.toml",
+        &format!("{MANIFEST}{RUN}[service.\"far.api\"]\nhost = \"elsewhere-1\"\nrun = {{ command = \"x\" }}\n"),
+    );
+    let (code, shown, err) = here.says(&["units"]);
+    assert!(code == 0 && shown.contains("ExecStart=/usr/bin/node server.js\n"), "{shown}{err}");
+    assert!(
+        shown.contains("Wants=lilith-sso-redis.service network.target")
+            && !shown.contains("ExecStart=x")
+            && err.contains("far.api"),
+        "{shown}{err}"
+    );
+    let (code, _, err) = here.says(&["units", "--service", "sso.redis"]);
+    assert!(code == 2 && err.contains("does not say how it is run"), "{err}");
+    let (code, _, err) = here.says(&["units", "--service", "sso.apii"]);
+    assert!(code == 2 && err.contains("there are: sso.redis, sso.api, far.api"), "{err}");
+    assert_ne!(here.says(&["units", "--replace"]).0, 0, "--replace says nothing without --to");
+
+    let folder = here.0.path().join("system");
+    let to = folder.display().to_string();
+    let (code, _, err) = here.says(&["units", "--to", &to]);
+    assert!(code == 1 && err.contains("must be there"), "{err}");
+    std::fs::create_dir(&folder).unwrap();
+    let unit = folder.join("lilith-sso-api.service");
+    let (code, out, err) = here.says(&["units", "--to", &to]);
+    assert!(code == 0 && out.contains("daemon-reload") && out.contains("enable --now lilith-sso-api.service"), "{out}{err}");
+    assert_eq!(std::fs::read_to_string(&unit).unwrap(), shown);
+    assert_eq!(std::fs::metadata(&unit).unwrap().permissions().mode() & 0o777, 0o644);
+    let (code, out, _) = here.says(&["units", "--to", &to, "--output", "json"]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &told["units"][0]["written"]), (0, &"unchanged".into()));
+
+    // What somebody else wrote stays, and nothing beside it is written.
+    std::fs::write(&unit, "[Service]\n").unwrap();
+    let both = ["units", "--service", "far.api", "--service", "sso.api", "--to", &to];
+    let (code, _, err) = here.says(&both);
+    assert!(code == 3 && err.contains("--replace") && err.contains("nothing was written"), "{err}");
+    assert_eq!(std::fs::read_to_string(&unit).unwrap(), "[Service]\n");
+    assert!(!folder.join("lilith-far-api.service").exists());
+    let (code, out, err) = here.says(&[&both[..], &["--replace"]].concat());
+    assert!(code == 0 && out.contains("enable --now lilith-far-api.service"), "{out}{err}");
+    assert!(out.contains("reveille restart --service sso.api"), "{out}");
+    assert_eq!(std::fs::read_to_string(&unit).unwrap(), shown);
+    // A masked unit is somebody's will.
+    std::fs::remove_file(&unit).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &unit).unwrap();
+    assert_eq!(here.says(&["units", "--to", &to]).0, 3);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "no draft is left");
+    here.nothing_was_done();
+}
+
+#[test]
+fn a_unit_that_is_not_there_and_could_be_written_is_told_so() {
+    let here = Here::new();
+    here.put("reveille.toml", &format!("{MANIFEST}{RUN}"));
+    here.put("gone", "lilith-sso-api.service\nlilith-sso-redis.service\n");
+    let (code, out, err) = here.says(&["check"]);
+    assert!(code == 2 && out.contains("reveille units --service sso.api"), "{out}{err}");
+    assert!(!out.contains("reveille units --service sso.redis"), "{out}");
+}
+
 #[test]
 fn a_first_manifest_is_written_and_never_over_another_one() {
     let here = Here::new();

@@ -16,7 +16,8 @@ use crate::world::World;
 /// Deadline of the lab, not of the product.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
-const PROGRAM: &str = "/usr/local/bin/lab-service";
+/// The program of the small services on the host.
+pub const PROGRAM: &str = "/usr/local/bin/lab-service";
 /// Where `reveille` is on the host.
 pub const REVEILLE: &str = "/usr/local/bin/reveille";
 /// Where the manifest is.

@@ -15,6 +15,7 @@ mod service_faults;
 mod services;
 mod services_library;
 mod services_spread;
+mod services_units;
 
 use crate::world::Scenario;
 
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Scenario> {
         rolling_faults::SCENARIOS,
         rolling_people::SCENARIOS,
         services_library::SCENARIOS,
+        services_units::SCENARIOS,
         fleet_lock::SCENARIOS,
         limits::SCENARIOS,
         failures::SCENARIOS,

@@ -6,6 +6,7 @@ use model::{
 
 use super::endpoint;
 use super::error::{Problem, Wrong};
+use super::run::{self, Run};
 use super::written::{Fields, Said, Spot};
 
 /// A service, and where what others have to agree with was written.
@@ -15,6 +16,7 @@ pub(super) struct Entry {
     pub(super) unit: Spot,
     pub(super) dependencies: Vec<Said<String>>,
     pub(super) destination: Option<Spot>,
+    pub(super) run: Option<Run>,
 }
 
 /// What a file says of all its services.
@@ -67,11 +69,12 @@ pub(super) fn read(name: Said<String>, mut fields: Fields, defaults: &Defaults, 
         times.also(table.duration("timeout"), "migrate_timeout", |t| &mut t.migrate_timeout, problems);
         migrate = read_migrate(&mut table, deploy.as_ref(), problems);
     }
+    let run = fields.keys("run").and_then(|mut table| run::read(&mut table, (&unit, &unit_spot), deploy.as_ref(), problems));
     let timings = times.timings;
     let check = health.map(|kind| Check { name: "health".to_owned(), kind, limit: timings.health_check_timeout });
     let named = dependencies.iter().map(|said| said.value.clone()).collect();
     let service = Service { name, unit, kind, host, dependencies: named, check, interval, deploy, migrate, reload, timings };
-    Entry { service, spot, unit: unit_spot, dependencies, destination }
+    Entry { service, spot, unit: unit_spot, dependencies, destination, run }
 }
 
 /// The unit that a service has when it names none (S3-63).

@@ -6,9 +6,11 @@ mod entry;
 mod error;
 mod init;
 
+mod run;
 mod schema;
 mod shape;
 mod together;
+mod unit;
 mod words;
 mod written;
 
@@ -21,7 +23,9 @@ use crate::{Place, Source};
 
 pub use error::{Problem, ServicesError, Wrong};
 pub use init::{FoundUnit, first_file};
+pub use run::Run;
 pub use schema::schema;
+pub use unit::unit_file;
 
 /// More than this in one file is no list of services, in bytes.
 const SIZE_MAX: usize = 4 << 20;
@@ -35,6 +39,8 @@ pub struct Manifest {
     pub services: Vec<Service>,
     /// Where each of them is written, by its name.
     pub places: BTreeMap<String, Place>,
+    /// How those are run that say it, by name. A restart needs nothing of it: only their unit files are made of it.
+    pub runs: BTreeMap<String, Run>,
     /// What can be meant and may surprise; to be shown.
     pub notes: Vec<String>,
 }
@@ -77,9 +83,13 @@ pub fn read(source: &Source) -> Result<Manifest, ServicesError> {
         return Err(ServicesError::Problems(problems));
     }
     let places = entries.iter().map(|entry| (entry.service.name.clone(), entry.spot.place.clone())).collect();
-    let services: Vec<Service> = entries.into_iter().map(|entry| entry.service).collect();
+    let (mut services, mut runs) = (Vec::with_capacity(entries.len()), BTreeMap::new());
+    for entry in entries {
+        runs.extend(entry.run.map(|run| (entry.service.name.clone(), run)));
+        services.push(entry.service);
+    }
     let notes = notes(&source.name, &services);
-    Ok(Manifest { services, places, notes })
+    Ok(Manifest { services, places, runs, notes })
 }
 
 fn notes(file: &str, services: &[Service]) -> Vec<String> {

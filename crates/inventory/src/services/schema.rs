@@ -56,6 +56,9 @@ fn key(key: &Key) -> Value {
 /// One or several numbers with their units, the largest first.
 const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
 
+/// A name of an environment variable.
+const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+
 /// A name of a service.
 const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$";
 
@@ -70,6 +73,9 @@ fn holds(holds: Holds) -> Map<String, Value> {
         Holds::Texts => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
         Holds::Words => {
             json!({ "type": ["string", "array"], "minLength": 1, "minItems": 1, "items": { "type": "string" } })
+        }
+        Holds::Variables => {
+            json!({ "type": "object", "propertyNames": { "pattern": VARIABLE }, "additionalProperties": { "type": "string" } })
         }
         Holds::Keys(keys) => Value::Object(table(keys)),
         Holds::Named(keys) => {

@@ -63,6 +63,8 @@ pub(super) enum Holds {
     Texts,
     /// A program and its arguments.
     Words,
+    /// Names of environment variables, and behind each of them a text.
+    Variables,
     /// Further keys.
     Keys(&'static Table),
     /// Names, and behind each of them further keys.
@@ -156,6 +158,7 @@ const SERVICE: Table = Table {
         ),
         key("deploy", Holds::Keys(&DEPLOY), "Where new code comes from and goes to. Done only when it is asked for.", ""),
         key("migrate", Holds::Keys(&MIGRATE), "What changes its database before a restart. Never undone.", ""),
+        key("run", Holds::Keys(&RUN), "How systemd runs it: reveille units writes its unit file from that.", ""),
         key("timings", Holds::Keys(&TIMINGS), "For this service.", ""),
     ],
 };
@@ -233,6 +236,49 @@ const MIGRATE: Table = Table {
             .with("command"),
         key("named", Holds::Text, "/etc/reveille/commands.d/NAME on the host.", "\"sso-migrate\""),
         key("timeout", TIME, "Then it is killed. The same as timings.migrate_timeout.", "\"10m\""),
+    ],
+};
+
+/// `[service."NAME".run]`.
+const RUN: Table = Table {
+    text: "How systemd runs a service whose unit file is written by reveille units. Without it the unit is somebody else's, and only restarted.",
+    rule: Rule::Needs(&["command"]),
+    keys: &[
+        key(
+            "command",
+            Holds::Words,
+            "The program, by its whole path or its name alone, and its arguments. No shell runs it, and a $ is a $.",
+            "\"/usr/bin/python3 -m http.server 3001\"",
+        ),
+        key(
+            "reload_command",
+            Holds::Words,
+            "What makes it read its configuration anew. $MAINPID, as a word of its own, is its main process.",
+            "[\"kill\", \"-HUP\", \"$MAINPID\"]",
+        ),
+        key("user", Holds::Text, "As whom it runs. Without it: root.", "\"www-data\""),
+        key("group", Holds::Text, "With whose rights. Without it: the user's own group.", "\"www-data\""),
+        key(
+            "directory",
+            Holds::Text,
+            "Where it runs. Without it: deploy.destination, or else /.",
+            "\"/var/www/sso/backend-api\"",
+        ),
+        key(
+            "environment",
+            Holds::Variables,
+            "Variables. Everybody on the host can read them: secrets belong into environment_file.",
+            "{ NODE_ENV = \"production\" }",
+        ),
+        key("environment_file", Holds::Text, "A file with a line NAME=VALUE for each further variable.", "\"/etc/sso/api.env\""),
+        key(
+            "restart",
+            Holds::Word(&["no", "on-failure", "always"]),
+            "When systemd starts it again by itself, a second later; after ten starts in a minute it gives up.",
+            "\"on-failure\"",
+        )
+        .or("\"on-failure\""),
+        key("memory_max", Holds::Text, "With more memory than this it is ended by the kernel.", "\"512M\""),
     ],
 };
 

@@ -18,7 +18,7 @@ pub(super) fn check(entries: &[Entry], problems: &mut Vec<Problem>) {
 }
 
 /// Without a host a service runs on every host.
-fn share_a_host(one: &Service, other: &Service) -> bool {
+pub(super) fn share_a_host(one: &Service, other: &Service) -> bool {
     one.host.is_none() || other.host.is_none() || one.host == other.host
 }
 

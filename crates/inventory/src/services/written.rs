@@ -48,6 +48,7 @@ enum Value {
     Duration(Millis),
     Texts(Vec<Said<String>>),
     Words(Vec<String>),
+    Variables(Vec<(String, String)>),
     Yes,
     Keys(Fields),
     Named(Vec<(Said<String>, Fields)>),
@@ -79,6 +80,11 @@ impl Fields {
 
     pub(super) fn words(&mut self, key: &'static str) -> Option<Said<Vec<String>>> {
         self.take(key, |value| if let Value::Words(words) = value { Some(words) } else { None })
+    }
+
+    pub(super) fn variables(&mut self, key: &'static str) -> Vec<(String, String)> {
+        self.take(key, |value| if let Value::Variables(variables) = value { Some(variables) } else { None })
+            .map_or_else(Vec::new, |said| said.value)
     }
 
     pub(super) fn yes(&mut self, key: &'static str) -> bool {
@@ -206,6 +212,7 @@ impl<'a> Reader<'a> {
                 // An argument that is wrong is told already.
                 if self.problems.len() > before { Ok(Value::Words(words)) } else { argv(words).map(Value::Words) }
             }
+            (Holds::Variables, DeValue::Table(table)) => Ok(Value::Variables(self.variables(table, spot))),
             (Holds::Keys(shape), DeValue::Table(table)) => Ok(Value::Keys(self.table(table, shape, spot.clone()))),
             (Holds::Named(shape), DeValue::Table(table)) => Ok(Value::Named(self.named(table, shape, spot))),
             (holds, value) => Err(Wrong::Type { wanted: wanted(holds), found: found(value).to_owned() }),
@@ -227,6 +234,19 @@ impl<'a> Reader<'a> {
             named.push((Said { spot, value: name.get_ref().clone().into_owned() }, fields));
         }
         named
+    }
+
+    fn variables(&mut self, table: &DeTable<'_>, spot: &Spot) -> Vec<(String, String)> {
+        let mut variables = Vec::with_capacity(table.len());
+        for (name, value) in table.iter() {
+            let spot = self.spot(spot, name.get_ref(), &name.span());
+            match variable(name.get_ref(), value.get_ref()) {
+                Ok(text) => variables.push((name.get_ref().clone().into_owned(), text)),
+                Err(wrong) => self.problems.push(spot.problem(wrong)),
+            }
+        }
+        variables.sort();
+        variables
     }
 
     fn texts(&mut self, list: &DeValue<'_>, spot: &Spot) -> Vec<Said<String>> {
@@ -262,10 +282,26 @@ fn line(text: &str) -> Result<String, Wrong> {
     if text.trim().is_empty() {
         return Err(empty());
     }
+    printable(text)
+}
+
+fn printable(text: &str) -> Result<String, Wrong> {
     if let Some(c) = text.chars().find(|c| c.is_control()) {
         return Err(Wrong::Value(format!("holds {c:?}: write it in one line, without control characters")));
     }
     Ok(text.to_owned())
+}
+
+fn variable(name: &str, value: &DeValue<'_>) -> Result<String, Wrong> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(fits) {
+        let detail = "is no name of an environment variable: letters, digits and '_', not beginning with a digit";
+        return Err(Wrong::Value(detail.to_owned()));
+    }
+    let DeValue::String(text) = value else {
+        return Err(Wrong::Type { wanted: "a text, as in \"3001\"".to_owned(), found: found(value).to_owned() });
+    };
+    if text.is_empty() { Ok(String::new()) } else { printable(text) }
 }
 
 fn argv(words: Vec<String>) -> Result<Vec<String>, Wrong> {
@@ -326,6 +362,7 @@ fn wanted(holds: Holds) -> String {
         Holds::Duration(Bare::Milliseconds) => "a time with its unit, as in \"30s\", or a number of milliseconds".to_owned(),
         Holds::Texts => "a list of texts, as in [\"a\", \"b\"]".to_owned(),
         Holds::Words => "a program with its arguments, as in \"redis-cli ping\" or [\"redis-cli\", \"ping\"]".to_owned(),
+        Holds::Variables => "a table of texts, as in { NODE_ENV = \"production\" }".to_owned(),
         Holds::Keys(_) | Holds::Named(_) => "a table".to_owned(),
     }
 }

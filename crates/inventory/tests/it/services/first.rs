@@ -63,7 +63,7 @@ fn a_first_file_explains_every_key() {
     let said = |inner: &serde_json::Value| inner["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let schema = schema();
     let service = &schema["properties"]["service"]["additionalProperties"];
-    let tables = ["health_check", "deploy", "migrate", "timings"];
+    let tables = ["health_check", "deploy", "migrate", "run", "timings"];
     for (header, table) in tables.map(|name| (format!("service.NAME.{name}"), &service["properties"][name])) {
         assert!(text.contains(&format!("# [{header}]\n")), "{header}");
         for key in said(table) {

@@ -2,6 +2,7 @@
 
 mod first;
 mod schema;
+mod units;
 mod wrong;
 
 use inventory::Source;

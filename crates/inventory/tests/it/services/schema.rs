@@ -77,7 +77,7 @@ fn tables(schema: &Value, path: &[String]) -> Vec<(Vec<String>, Value)> {
         path.push(key.clone());
         if inner.get("properties").is_some() {
             found.extend(tables(inner, &path));
-        } else if inner["additionalProperties"].is_object() {
+        } else if inner["additionalProperties"]["properties"].is_object() {
             path.push("x".to_owned());
             found.extend(tables(&inner["additionalProperties"], &path));
         }
@@ -121,7 +121,16 @@ fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_it() {
     let paths: Vec<String> = tables.iter().map(|(path, _)| path.join(".")).collect();
     assert_eq!(
         paths,
-        ["", "service.x", "service.x.deploy", "service.x.health_check", "service.x.migrate", "service.x.timings", "timings"]
+        [
+            "",
+            "service.x",
+            "service.x.deploy",
+            "service.x.health_check",
+            "service.x.migrate",
+            "service.x.run",
+            "service.x.timings",
+            "timings"
+        ]
     );
     for (path, table) in tables {
         let known: BTreeSet<&str> = table["properties"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -156,7 +165,10 @@ fn the_defaults_that_the_schema_tells_are_those_that_hold() {
             keys.remove(key);
             let without = file(&path, keys);
             let header = if path[0] == "timings" { "[service.x]\n" } else { "" };
-            let services = |text: &str| read(&format!("{text}\n{header}")).unwrap().services;
+            let services = |text: &str| {
+                let manifest = read(&format!("{text}\n{header}")).unwrap();
+                (manifest.services, manifest.runs)
+            };
             assert_eq!(services(&with), services(&without), "{path:?} {key}");
         }
     }
@@ -184,6 +196,10 @@ fn the_examples_are_as_the_schema_says_and_slips_are_not() {
         "[service.a]\nmigrate = { named = \"x\", directory = \"/srv/x\" }",
         "[service.a]\nmigrate = { named = \"x\", command = \"y\", directory = \"/srv/x\" }",
         "[service.a]\ndependencies = \"b\"",
+        "[service.a]\nrun = { user = \"web\" }",
+        "[service.a]\nrun = { command = \"x\", restart = \"never\" }",
+        "[service.a]\nrun = { command = \"x\", environment = { PORT = 3001 } }",
+        "[service.a]\nrun = { command = \"x\", nice = 5 }",
     ] {
         assert!(conforms(&schema, &document(text), "").is_err(), "{text}");
         error(text);
