@@ -2,4 +2,5 @@
 
 mod deadline;
 pub mod own;
+mod process;
 pub mod ssh;

@@ -4,11 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use model::ErrorCode;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use rustix::process::Pid;
 use tokio::process::{Child, Command};
 
 use super::Trouble;
+use crate::process;
 
 /// A tool that says more is broken.
 const MOST_SAID: u64 = 1024 * 1024;
@@ -26,10 +26,7 @@ struct Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.id {
-            // It may have ended long ago; then there is nothing left to kill.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        process::kill(self.id);
     }
 }
 
@@ -44,11 +41,11 @@ pub(super) async fn run(argv: &[String], env: &[(&str, String)], limit: Duration
     let child = command.spawn().map_err(|error| {
         Trouble::new(ErrorCode::ToolFailed, format!("cannot start {program}: {error}; is it installed where the engine runs?"))
     })?;
-    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let id = process::group(&child);
     let mut group = Group { child, id };
     // Read while it runs: a full pipe would stop it. The readers end with their handles.
-    let mut out = Reader(tokio::spawn(said(group.child.stdout.take())));
-    let mut err = Reader(tokio::spawn(said(group.child.stderr.take())));
+    let mut out = Reader(tokio::spawn(process::said(group.child.stdout.take(), MOST_SAID)));
+    let mut err = Reader(tokio::spawn(process::said(group.child.stderr.take(), MOST_SAID)));
     let ended = tokio::time::timeout(limit, group.child.wait()).await;
     let ended = ended.map_err(|_| {
         Trouble::new(ErrorCode::ToolFailed, format!("{program} had not ended after {} s and was killed", limit.as_secs_f32()))
@@ -81,18 +78,6 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-async fn said(stream: Option<impl AsyncRead + Unpin>) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        let read = stream.take(MOST_SAID + 1).read_to_end(&mut bytes).await;
-        read.map_err(|error| format!("its output cannot be read: {error}"))?;
-    }
-    if bytes.len() as u64 > MOST_SAID {
-        return Err(format!("it said more than {MOST_SAID} bytes"));
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

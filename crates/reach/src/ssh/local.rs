@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use recipe::far::Guard;
 use recipe::{Invocation, Output};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -13,6 +13,7 @@ use super::access::Sudo;
 use super::error::SshError;
 use super::exec::Collected;
 use super::far::said;
+use crate::process;
 
 /// How errors name it.
 const NAME: &str = "this machine";
@@ -34,14 +35,15 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
         drop(input.write_all(stdin.as_bytes()).await);
     }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let all = async { tokio::join!(read(stdout), read(stderr), child.wait()) };
+    let all = async { tokio::join!(process::said(stdout, MOST_SAID), process::said(stderr, MOST_SAID), child.wait()) };
     let output = match timeout(invocation.limit.duration(), all).await {
         Ok((stdout, stderr, ended)) => {
             let exit = ended.map_err(|error| lost(error.to_string()))?.code();
             Output { exit, stdout: stdout.map_err(lost)?, stderr: stderr.map_err(lost)?, timed_out: false }
         }
         Err(_) => {
-            end(child.id());
+            // What changes something has a watchdog of its own; the rest ends here.
+            process::kill(process::group(&child));
             Output { timed_out: true, ..Output::default() }
         }
     };
@@ -50,25 +52,4 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
         SshError::NothingRun { host: NAME.to_owned(), user, denial }
     })?;
     Ok(Collected { output: answer, lost: None })
-}
-
-/// What changes something has a watchdog of its own; the rest ends here.
-fn end(process: Option<u32>) {
-    let group = process.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    if let Some(group) = group {
-        // It may have ended at this very moment.
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-    }
-}
-
-async fn read(stream: Option<impl AsyncRead + Unpin>) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        let read = stream.take(MOST_SAID + 1).read_to_end(&mut bytes).await;
-        read.map_err(|error| format!("its output cannot be read: {error}"))?;
-    }
-    if bytes.len() as u64 > MOST_SAID {
-        return Err(format!("it said more than {MOST_SAID} bytes"));
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
