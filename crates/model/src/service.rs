@@ -196,6 +196,24 @@ impl fmt::Display for Migrate {
     }
 }
 
+/// On which of a service's hosts its migration is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MigrateOn {
+    /// On the first of them that is gone through; the others wait for it.
+    #[default]
+    First,
+    /// On each of them: each has a database of its own.
+    Every,
+}
+
+impl MigrateOn {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_first(&self) -> bool {
+        *self == Self::First
+    }
+}
+
 /// One service, as `reveille.toml` declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -223,6 +241,9 @@ pub struct Service {
     /// Run before its restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Migrate>,
+    /// Of several hosts, on which.
+    #[serde(default, skip_serializing_if = "MigrateOn::is_first")]
+    pub migrate_on: MigrateOn,
     /// What a reload is good for.
     pub reload: Reload,
     /// Times and attempts.
@@ -325,6 +346,9 @@ pub enum ServiceVerb {
     },
     /// Restart it if it is still this run of it; or reload it.
     Restart {
+        /// Whose restart it is; `None` in commands of programs from before claims had owners.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<OrchestrationId>,
         /// The run that is to end; `None`: it does not run.
         expect: Option<InvocationId>,
         /// Try to reload it (S3-16); what cannot be reloaded is restarted (S3-17).

@@ -353,6 +353,29 @@ fn s3_86_to_88_a_migration_is_run_once_and_never_undone() {
 }
 
 #[test]
+fn s3_86_a_migration_that_failed_on_the_first_host_leaves_the_others_untouched() {
+    use Outcome::{Completed, Failed, Skipped};
+    for words in ["", "parallel=0", "parallel=0 keep-going"] {
+        let mut world = Services::of("one two three", "api migrates");
+        world.unit("api@one").exit = 3;
+        assert_eq!(world.run(words), Some(Outcome::Failed), "{words}");
+        assert_eq!(world.ends(), [Failed, Skipped, Skipped], "{words}");
+        assert_eq!(issued(&world, ActionKind::Migrate), 1, "{words}");
+        assert_eq!(world.done(), "back up api, migrate api", "{words}");
+        assert_eq!([world.unit("api@two").invocation, world.unit("api@three").invocation], [1, 1], "{words}");
+    }
+    let mut world = Services::of("one two three", "api migrates");
+    assert_eq!(world.run("parallel=0"), Some(Completed));
+    assert_eq!(issued(&world, ActionKind::Migrate), 1);
+    assert_eq!([world.unit("api@two").invocation, world.unit("api@three").invocation], [2, 2]);
+    let mut world = Services::of("one two three", "api migrates every");
+    world.unit("api@one").exit = 3;
+    assert_eq!(world.run("parallel=0 keep-going"), Some(Outcome::Failed));
+    assert_eq!(world.ends(), [Failed, Completed, Completed]);
+    assert_eq!(issued(&world, ActionKind::Migrate), 3);
+}
+
+#[test]
 fn an_end_of_a_migration_that_nobody_knows_is_unknown_and_the_deploy_is_taken_back() {
     let lost = |change: fn(&mut Services)| {
         let mut world = Services::of("box", "api deploys migrates\nweb needs=api");
