@@ -381,6 +381,26 @@ pub enum ServiceVerb {
     },
 }
 
+/// What a person has to put back who takes back a restart by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// The unit.
+    pub unit: String,
+    /// Its unit file as it was before anything was done; `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_file: Option<String>,
+    /// Whose old tree there may be, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<(OrchestrationId, Deploy)>,
+}
+
+impl ByHand {
+    /// Of a unit of which nothing more is known.
+    pub fn of(unit: &str) -> Self {
+        Self { unit: unit.to_owned(), unit_file: None, deploy: None }
+    }
+}
+
 /// What systemd says of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitSeen {

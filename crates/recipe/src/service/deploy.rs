@@ -20,7 +20,7 @@ pub(super) fn check(deploy: &Deploy) -> Result<(), Trouble> {
 }
 
 /// Without what makes two texts of one path.
-fn trimmed(path: &str) -> String {
+pub(super) fn trimmed(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     format!("/{}", parts.join("/"))
 }

@@ -479,6 +479,51 @@ fn a_store_that_somebody_else_has_put_there_is_not_touched() {
     }
 }
 
+/// S3-85: what is told to a person puts the old tree back, and can be typed whatever the run came to.
+#[test]
+fn s3_85_the_old_tree_is_put_back_by_hand_with_the_commands_that_are_told() {
+    for kind in ["tree", "link", "none"] {
+        for (deployed, reverted) in [(false, false), (true, false), (true, true)] {
+            let host = host(if kind == "link" { Way::Link } else { Way::Tree });
+            if kind == "none" {
+                std::fs::rename(host.at("app/web"), host.at("gone")).unwrap();
+            }
+            host.tool("sudo", "exec \"$@\"");
+            let before = (host.tree("app/web"), host.at("app/web").is_symlink());
+            if deployed {
+                host.seen(&deploy(&host, 1));
+            }
+            if reverted {
+                host.seen(&revert(&host, 1));
+            }
+            for _ in 0..2 {
+                for line in super::super::help::old_tree(key(1), &host.path("app/web")) {
+                    run(&crate::Invocation::new(["sh", "-c", line.as_str()], Millis(1000)), &host.shell, &host.path("bin"));
+                }
+                let after = (host.tree("app/web"), host.at("app/web").is_symlink());
+                assert_eq!(after, before, "{kind} {deployed} {reverted}");
+            }
+        }
+    }
+    // Killed anywhere in the switch, or on the way back.
+    for stop in 1..60 {
+        let host = host(Way::Tree);
+        host.tool("sudo", "exec \"$@\"");
+        let mut struck = host.killed(&deploy(&host, 1), stop + 10);
+        if stop % 2 == 0 {
+            host.seen(&deploy(&host, 1));
+            struck = host.killed(&revert(&host, 1), stop / 2);
+        }
+        for line in super::super::help::old_tree(key(1), &host.path("app/web")) {
+            run(&crate::Invocation::new(["sh", "-c", line.as_str()], Millis(1000)), &host.shell, &host.path("bin"));
+        }
+        assert_eq!(host.tree("app/web"), OLD, "{stop}");
+        if !struck && stop > 50 {
+            break;
+        }
+    }
+}
+
 /// While a deploy waits for its turn, it may be taken back.
 #[test]
 fn what_was_taken_back_while_it_waited_for_its_turn_is_not_deployed() {
