@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inventory::Inventory;
-use model::{Readable, TargetId};
+use model::{ByHand, Readable, TargetId};
 use reach::ssh::{Access, Destination, Far};
 
 use crate::results::Help;
@@ -37,7 +37,7 @@ impl Near {
 
 /// What to look at, and, where the host is reached from here, what is to be seen there.
 pub(crate) async fn help(near: Option<&Near>, host: TargetId, unit: &str, port: Option<u16>) -> Help {
-    let mut help = Help { rollback: recipe::manual_rollback(unit), ..Help::default() };
+    let mut help = Help { rollback: recipe::manual_rollback(&ByHand::of(unit)), ..Help::default() };
     let Some(mut far) = near.and_then(|near| near.far(host)) else {
         help.look = recipe::manual_look(unit, port);
         return help;

@@ -37,6 +37,10 @@ pub(crate) async fn of(client: &Client, near: Option<&Near>, last: &Orchestratio
         let service = listed.iter().find(|service| service.name == row.name);
         let mut help = near::help(near, track.target, &row.unit, service.and_then(manifest::port)).await;
         help.migration = migration(row, service);
+        // What the run has left there is known to whoever runs it.
+        if let Some(told) = track.service.as_deref().map(|service| &service.manual_rollback).filter(|told| !told.is_empty()) {
+            help.rollback.clone_from(told);
+        }
         (row, help)
     });
     let helped: Vec<(&mut RestartedService, Help)> = stream::iter(helped).buffered(HELPED).collect().await;

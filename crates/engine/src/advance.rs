@@ -417,7 +417,7 @@ fn verb_of(view: &View<'_>, plan: &TrackPlan<'_>, step: &Step, track: &TrackStat
             let looks = [it.before.as_ref(), it.seen.as_ref().map(|seen| &seen.unit)];
             let is_stale = it.before.is_none() || looks.into_iter().flatten().any(|unit| unit.needs_daemon_reload);
             let reload = services::reload_is_enough(*reload, it.tree_changed) && !is_stale && it.was_up();
-            ServiceVerb::Restart { expect: it.expect(), reload, grace: *grace }
+            ServiceVerb::Restart { key: Some(key), expect: it.expect(), reload, grace: *grace }
         }
         (StepAction::Restart { grace, .. }, Direction::Undo) => ServiceVerb::Stop { grace: *grace },
         (StepAction::Watch { checks, hold, every }, Direction::Do) => {

@@ -1,7 +1,7 @@
 //! From state to what people are shown; the public phase is computed here (S0-11).
 
 use model::{
-    AckStatus, ChildStatus, Direction, Moment, Observed, Place, Proof, Ran, Recheck, Reload, Step, StepAction, TargetId,
+    AckStatus, ByHand, ChildStatus, Direction, Moment, Observed, Place, Proof, Ran, Recheck, Reload, Step, StepAction, TargetId,
     Timestamp,
 };
 
@@ -127,7 +127,7 @@ pub(crate) fn track(it: &Orchestration, index: usize) -> Option<TrackView> {
         steps: shown.filter_map(|i| step_view(it, index, track, plan.steps, i)).collect(),
         children: if track.started_at.is_some() { children(it, track, plan.steps) } else { Vec::new() },
         ran: ran(track, plan.steps),
-        service: service(&plan, track),
+        service: service(it, &plan, track),
     })
 }
 
@@ -141,7 +141,7 @@ fn proof(plan: &TrackPlan<'_>, track: &TrackState) -> Proof {
 }
 
 /// What became of the service of a track.
-fn service(plan: &TrackPlan<'_>, track: &TrackState) -> Option<ServiceView> {
+fn service(orchestration: &Orchestration, plan: &TrackPlan<'_>, track: &TrackState) -> Option<ServiceView> {
     let of = plan.service.as_deref()?;
     let it = &track.service;
     let undone = track.undo.iter().any(|run| run.first_started_at.is_some());
@@ -160,6 +160,25 @@ fn service(plan: &TrackPlan<'_>, track: &TrackState) -> Option<ServiceView> {
         attempt: attempt(plan, track),
         soaks_until: soaks_until(plan, track),
         seen: it.seen.clone(),
+        by_hand: by_hand(orchestration, plan, track),
+    })
+}
+
+fn by_hand(orchestration: &Orchestration, plan: &TrackPlan<'_>, track: &TrackState) -> Option<ByHand> {
+    let it = &track.service;
+    let well = track.ended.as_ref().is_none_or(|ended| matches!(ended.0, Outcome::Completed | Outcome::NotNeeded));
+    if well || !it.has_begun() {
+        return None;
+    }
+    let deploy = |step: &Step| match &step.action {
+        StepAction::Deploy { deploy, .. } => Some((orchestration.id, deploy.clone())),
+        _ => None,
+    };
+    let unit_file = it.before.as_ref().map(|unit| unit.fragment.clone()).filter(|file| !file.is_empty());
+    Some(ByHand {
+        unit: plan.service.as_deref()?.unit.clone(),
+        unit_file,
+        deploy: plan.steps.iter().find_map(deploy).filter(|_| it.deploy_issued),
     })
 }
 

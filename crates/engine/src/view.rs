@@ -1,8 +1,8 @@
 //! What people are shown of an orchestration or a host: computed, never stored as truth.
 
 use model::{
-    AckStatus, Actor, BootIdentity, ChildRef, ChildStatus, InvocationId, Labels, Millis, Operation, OrchestrationId, Planner,
-    Proof, Ran, Report, Rollout, Route, ServiceRef, ServiceSeen, TargetId, TimeoutPolicy, Timestamp,
+    AckStatus, Actor, BootIdentity, ByHand, ChildRef, ChildStatus, InvocationId, Labels, Millis, Operation, OrchestrationId,
+    Planner, Proof, Ran, Report, Rollout, Route, ServiceRef, ServiceSeen, TargetId, TimeoutPolicy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +250,8 @@ pub struct ServiceView {
     pub soaks_until: Option<Timestamp>,
     /// As it was seen last.
     pub seen: Option<ServiceSeen>,
+    /// What may have to be put back by hand: of one that did not end well after something was done to it.
+    pub by_hand: Option<ByHand>,
 }
 
 /// Something that is held, by whom and why (pain 1).

@@ -35,8 +35,8 @@ pub use rollout::{Amount, AmountError, Approval, DrainPolicy, Rollout, RolloutOp
 pub use run::{LONGEST_LINE, Ran, Run, RunRequest, Said, is_file_name};
 pub use selector::{SelectionError, Selector, SelectorError};
 pub use service::{
-    Deploy, DeployFrom, InvocationId, InvocationIdError, Migrate, Reload, Service, ServiceKind, ServiceRef, ServiceSeen,
-    ServiceVerb, ServicesRequest, Timings, UnitSeen, is_service_name, is_unit_name, restartable,
+    ByHand, Deploy, DeployFrom, InvocationId, InvocationIdError, Migrate, MigrateOn, Reload, Service, ServiceKind, ServiceRef,
+    ServiceSeen, ServiceVerb, ServicesRequest, Timings, UnitSeen, is_service_name, is_unit_name, restartable,
 };
 pub use target::{ChildKind, ChildRef, ChildStatus, Labels};
 pub use time::{Millis, MillisError, Timestamp};

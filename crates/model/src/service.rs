@@ -196,6 +196,24 @@ impl fmt::Display for Migrate {
     }
 }
 
+/// On which of a service's hosts its migration is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MigrateOn {
+    /// On the first of them that is gone through; the others wait for it.
+    #[default]
+    First,
+    /// On each of them: each has a database of its own.
+    Every,
+}
+
+impl MigrateOn {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_first(&self) -> bool {
+        *self == Self::First
+    }
+}
+
 /// One service, as `reveille.toml` declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -223,6 +241,9 @@ pub struct Service {
     /// Run before its restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Migrate>,
+    /// Of several hosts, on which.
+    #[serde(default, skip_serializing_if = "MigrateOn::is_first")]
+    pub migrate_on: MigrateOn,
     /// What a reload is good for.
     pub reload: Reload,
     /// Times and attempts.
@@ -325,6 +346,9 @@ pub enum ServiceVerb {
     },
     /// Restart it if it is still this run of it; or reload it.
     Restart {
+        /// Whose restart it is; `None` in commands of programs from before claims had owners.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<OrchestrationId>,
         /// The run that is to end; `None`: it does not run.
         expect: Option<InvocationId>,
         /// Try to reload it (S3-16); what cannot be reloaded is restarted (S3-17).
@@ -355,6 +379,26 @@ pub enum ServiceVerb {
         /// How long systemd may take.
         grace: Millis,
     },
+}
+
+/// What a person has to put back who takes back a restart by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// The unit.
+    pub unit: String,
+    /// Its unit file as it was before anything was done; `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_file: Option<String>,
+    /// Whose old tree there may be, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<(OrchestrationId, Deploy)>,
+}
+
+impl ByHand {
+    /// Of a unit of which nothing more is known.
+    pub fn of(unit: &str) -> Self {
+        Self { unit: unit.to_owned(), unit_file: None, deploy: None }
+    }
 }
 
 /// What systemd says of a unit.

@@ -22,10 +22,14 @@ pub enum There {
         /// Where it is run, for one that begins with `./`.
         folder: Option<String>,
     },
+    /// A path, there or not, that nobody but root can put something else at, as a deploy asks for.
+    Guarded(String),
 }
 
+const ABOVE: &str = concat!("set -fu\n", include_str!("service/above.sh"), "above \"$1\" || printf '%s\\n' \"$why\"");
+
 impl There {
-    /// The answer is its exit code alone: 0 it is there, 1 (127 for a name) it is not.
+    /// The answer is its exit code: 0 it is there, 1 (127 for a name) it is not. What else is wrong is said in words.
     fn asked(&self) -> Invocation {
         let run = |words: &[&str]| Invocation::new(words.iter().copied(), LIMIT);
         match self {
@@ -36,6 +40,7 @@ impl There {
                 let path = folder.as_ref().filter(|_| !name.starts_with('/')).map_or_else(|| name.clone(), below);
                 run(&["test", "-x", &path])
             }
+            Self::Guarded(path) => run(&["sh", "-c", ABOVE, "sh", path]),
             Self::Program { name, .. } => run(&["sh", "-c", "command -v -- \"$1\" > /dev/null", "sh", name]),
         }
     }
@@ -57,7 +62,7 @@ impl Steps<Vec<Result<bool, String>>> for Ask {
         if let Some(output) = last.filter(|_| self.asked) {
             self.found.push(match output.exit {
                 _ if output.timed_out => Err(output.words()),
-                Some(0) => Ok(true),
+                Some(0) if output.stdout.is_empty() => Ok(true),
                 Some(1 | 127) => Ok(false),
                 _ => Err(output.words()),
             });
@@ -73,6 +78,24 @@ impl Steps<Vec<Result<bool, String>>> for Ask {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_could_replace_is_told_in_words() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("open").join("web").display().to_string();
+        let ask = || {
+            let found = crate::testing::really_with(there(&[There::Guarded(path.clone())]), |run| {
+                crate::testing::run(run, &["sh".to_owned()], "/nowhere")
+            });
+            found.into_iter().next().unwrap()
+        };
+        assert_eq!(ask(), Ok(true), "what is not there yet is made by root");
+        std::fs::create_dir(folder.path().join("open")).unwrap();
+        std::fs::set_permissions(folder.path().join("open"), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let why = ask().unwrap_err();
+        assert!(why.contains("open can be written to by others than root") && why.contains("chmod go-w"), "{why}");
+    }
 
     fn ended(exit: Option<i32>) -> Output {
         Output { exit, ..Output::default() }

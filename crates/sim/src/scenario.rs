@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use engine::{CheckRule, Config, DrainRule, LimitGroup};
 use model::{
-    Amount, Approval, Check, CheckKind, Deploy, DeployFrom, Drain, DrainPolicy, Labels, Migrate, Millis, Reload, Rollout, Run,
-    RunRequest, Service, ServiceKind, ServicesRequest, TimeoutPolicy, Timings,
+    Amount, Approval, Check, CheckKind, Deploy, DeployFrom, Drain, DrainPolicy, Labels, Migrate, MigrateOn, Millis, Reload,
+    Rollout, Run, RunRequest, Service, ServiceKind, ServicesRequest, TimeoutPolicy, Timings,
 };
 
 use crate::fault::Fault;
@@ -472,6 +472,8 @@ impl Scenario {
             interval: Millis::secs(30),
             deploy: rng.per_mille(800).then(|| tree(&name)),
             migrate: rng.per_mille(400).then(|| Migrate::Named { name: "migrate".to_owned() }),
+            // Both are met, without another draw.
+            migrate_on: if number.is_multiple_of(2) { MigrateOn::First } else { MigrateOn::Every },
             reload: rng.pick(&[Reload::Never, Reload::Config, Reload::Code]),
             timings,
             name,

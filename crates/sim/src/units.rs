@@ -50,6 +50,9 @@ pub(crate) struct Migration {
     pub(crate) lost: bool,
 }
 
+/// Whose restart of which run: a claim that another orchestration left says nothing.
+pub(crate) type UnitClaim = (Option<OrchestrationId>, Option<InvocationId>);
+
 /// One unit of a host.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
@@ -70,8 +73,8 @@ pub(crate) struct Unit {
     pub(crate) sick: bool,
     /// Trees from which it does not come up.
     pub(crate) bad: BTreeSet<String>,
-    /// Ends of runs that were asked for by us, on this boot.
-    pub(crate) claims: BTreeMap<Option<InvocationId>, Option<InvocationId>>,
+    /// Ends of runs that were asked for by us on this boot, and what came of them.
+    pub(crate) claims: BTreeMap<UnitClaim, Option<InvocationId>>,
     pub(crate) migrations: BTreeMap<OrchestrationId, Migration>,
     pub(crate) done: Vec<Done>,
 }

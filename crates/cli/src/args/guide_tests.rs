@@ -33,7 +33,7 @@ fn s3_128_to_137_the_guide_tells_habits_procedures_and_commands_that_can_be_type
     ] {
         assert!(GUIDE.contains(told), "the guide does not tell: {told}");
     }
-    for line in recipe::manual_rollback("lilith-sso-api.service") {
+    for line in recipe::manual_rollback(&model::ByHand::of("lilith-sso-api.service")) {
         assert!(GUIDE.contains(&line), "the guide's rollback by hand lacks: {line}");
     }
 }

@@ -164,6 +164,7 @@ fn wanted(service: &Service) -> Vec<(&'static str, There)> {
         let parent = deploy.destination.trim_end_matches('/').rsplit_once('/').map_or("/", |(parent, _)| parent);
         let parent = if parent.is_empty() { "/" } else { parent };
         wanted.push(("deploy.destination", There::Folder(parent.to_owned())));
+        wanted.push(("deploy.destination", There::Guarded(deploy.destination.clone())));
         if deploy.source.starts_with('/') {
             wanted.push(("deploy.source", There::Folder(deploy.source.clone())));
         }
@@ -185,6 +186,7 @@ fn missing(there: &There) -> String {
     match there {
         There::File(path) => format!("{path} cannot be read"),
         There::Folder(path) => format!("there is no folder {path}"),
+        There::Guarded(_) => "a deploy is refused".to_owned(),
         There::Program { name, folder: Some(folder) } if name.contains('/') && !name.starts_with('/') => {
             format!("there is no program {name} in {folder}")
         }

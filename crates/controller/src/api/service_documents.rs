@@ -37,6 +37,7 @@ pub(super) fn service(view: &ServiceView) -> ServiceDocument {
         attempts: view.attempt.map(|(_, attempts)| attempts),
         soaks_until: view.soaks_until,
         seen: view.seen.clone(),
+        manual_rollback: view.by_hand.as_ref().map(recipe::manual_rollback).unwrap_or_default(),
     }
 }
 
@@ -84,4 +85,34 @@ fn soaks(services: &[PlannedService], parallel: u32) -> u64 {
         ends.push(end);
     }
     ends.into_iter().max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S3-85: the API tells it as the command line does.
+    #[test]
+    fn s3_85_a_rollback_by_hand_is_told_of_what_did_not_end_well_alone() {
+        let id = model::TargetId(uuid::Uuid::from_u128(1));
+        let by_hand = model::ByHand::of("web.service");
+        let view = ServiceView {
+            id,
+            name: "web".to_owned(),
+            unit: "web.service".to_owned(),
+            was_up: Some(true),
+            invocation_before: None,
+            invocation_after: None,
+            reloaded: false,
+            deployed: false,
+            migrated: false,
+            rolled_back: Some(false),
+            attempt: None,
+            soaks_until: None,
+            seen: None,
+            by_hand: Some(by_hand.clone()),
+        };
+        assert_eq!(service(&view).manual_rollback, recipe::manual_rollback(&by_hand));
+        assert!(service(&ServiceView { by_hand: None, ..view }).manual_rollback.is_empty());
+    }
 }

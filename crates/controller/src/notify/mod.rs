@@ -148,7 +148,7 @@ async fn give_on(database: Database, mut sink: Box<dyn Sink>, mut stop: watch::R
 
 /// A place in words: of an address its host alone, since the rest of it may be secret.
 fn told(name: &str) -> &str {
-    let from = name.find("://").map_or(0, |at| at + 3);
+    let Some(from) = name.find("://").map(|at| at + 3) else { return name };
     name.get(from..).and_then(|rest| rest.find(['/', '?', '#'])).and_then(|end| name.get(..from + end)).unwrap_or(name)
 }
 
@@ -168,4 +168,24 @@ async fn next(database: &Database, name: &str, known: &mut Option<i64>) -> Resul
         );
     }
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The log is read by more people than the configuration is.
+    #[test]
+    fn what_is_told_of_a_place_holds_no_secret_of_its_address() {
+        for (name, shown) in [
+            ("http https://hooks.example/T0/B0/secret", "http https://hooks.example"),
+            ("http http://[::1]:8080/?key=secret", "http http://[::1]:8080"),
+            ("http https://hooks.example?key=secret", "http https://hooks.example"),
+            ("http https://hooks.example", "http https://hooks.example"),
+            ("file /var/log/reveille/events.jsonl", "file /var/log/reveille/events.jsonl"),
+            (MqttSink::NAME, MqttSink::NAME),
+        ] {
+            assert_eq!(told(name), shown);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use model::OrchestrationId;
 use crate::script::{Shell, config_of};
 
 /// Together they have every kind of entry that any script leads to; each with the version that had it first.
-const SAMPLED: [(&str, u32); 10] = [
+const SAMPLED: [(&str, u32); 11] = [
     ("off_and_still_on", 1),
     ("host_reboots", 1),
     ("never_returns", 1),
@@ -24,17 +24,21 @@ const SAMPLED: [(&str, u32); 10] = [
     ("rollout_budget_is_spent_before_the_drain", 2),
     ("rollout_never_returns", 2),
     (SERVICES, 4),
+    (OWNED, 4),
 ];
 
 /// No script: services that are restarted, taken back and stranded.
 const SERVICES: &str = "services";
+
+/// The same, since restarts say whose they are.
+const OWNED: &str = "services_owned";
 
 fn folder(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", name].iter().collect()
 }
 
 fn play(script: &str) -> Vec<Fact> {
-    if script == format!("{SERVICES}.txt") {
+    if [SERVICES, OWNED].iter().any(|name| script == format!("{name}.txt")) {
         return crate::services_at_random::sample();
     }
     let text = std::fs::read_to_string(folder("scripts").join(script)).expect("a script");
@@ -126,6 +130,12 @@ fn samples_of_services_have_every_step_forwards_and_backwards_and_every_answer()
     let words = verbs.iter().map(|verb| format!("\"verb\":\"{verb}\""));
     let others = ["services", "restart_services", "ran"].iter().map(|word| format!("\"{word}\""));
     let flags = ["\"stays_up\":true", "\"service\":true", "\"reloaded\":true", "\"moment\":\"final\""];
+    let owned = folder("samples").join(JOURNAL_VERSION.to_string()).join(format!("{OWNED}.journal"));
+    let restarts = |text: &str, with: bool| {
+        text.lines().any(|l| l.contains("\"verb\":\"restart\",\"key\":") == with && l.contains("\"verb\":\"restart\""))
+    };
+    let owned = std::fs::read_to_string(owned).expect("a sample");
+    assert!(restarts(&owned, true) && !restarts(&owned, false) && !restarts(&text, true), "of both kinds");
     for word in words.chain(others).chain(flags.iter().map(|flag| (*flag).to_owned())) {
         assert!(text.contains(&word), "{word}");
     }

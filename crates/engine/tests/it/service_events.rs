@@ -2,8 +2,8 @@
 
 use engine::{Config, EventKind, Fact, Input, JournalId, Method, Outcome, Reply, ServiceEvent, service_events};
 use model::{
-    Ack, AckStatus, Action, ActionKind, Command, Force, Labels, Migrate, Millis, Observed, Operation, OrchestrationId, Ran,
-    Reload, Request, Said, Service, ServiceKind, ServiceSeen, ServiceVerb, ServicesRequest, Timings, UnitSeen,
+    Ack, AckStatus, Action, ActionKind, Command, Force, Labels, Migrate, MigrateOn, Millis, Observed, Operation, OrchestrationId,
+    Ran, Reload, Request, Said, Service, ServiceKind, ServiceSeen, ServiceVerb, ServicesRequest, Timings, UnitSeen,
 };
 use uuid::Uuid;
 
@@ -39,6 +39,7 @@ fn service(name: &str, dependencies: &[&str]) -> Service {
         interval: Millis::secs(10),
         deploy: None,
         migrate: None,
+        migrate_on: MigrateOn::First,
         reload: Reload::Never,
         timings: Timings { max_retry_attempts: 1, ..Timings::default() },
     }

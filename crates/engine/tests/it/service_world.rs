@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::{Config, Entry, Fact, FleetEntry, Input, Outcome, Reply, TrackView};
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, Check, CheckKind, CheckResult, Command, CommandId, Deploy, DeployFrom,
-    ErrorCode, Force, InvocationId, Labels, Migrate, Millis, Observed, Operation, OrchestrationId, Ran, Reload, Request, Said,
-    Service, ServiceKind, ServiceSeen, ServiceVerb, ServicesRequest, TargetId, Timestamp, Timings, UnitSeen,
+    ErrorCode, Force, InvocationId, Labels, Migrate, MigrateOn, Millis, Observed, Operation, OrchestrationId, Ran, Reload,
+    Request, Said, Service, ServiceKind, ServiceSeen, ServiceVerb, ServicesRequest, TargetId, Timestamp, Timings, UnitSeen,
 };
 use uuid::Uuid;
 
@@ -51,8 +51,8 @@ pub(crate) struct Unit {
     pub(crate) crashes_late: bool,
     pub(crate) fails: BTreeMap<ActionKind, ErrorCode>,
     pub(crate) silent: BTreeSet<ActionKind>,
-    /// Ends of runs that were asked for by us.
-    claims: BTreeSet<Option<InvocationId>>,
+    /// Ends of runs that were asked for by us, each with the orchestration that asked.
+    claims: BTreeSet<(Option<OrchestrationId>, Option<InvocationId>)>,
     /// How its migration ends, and which were run.
     pub(crate) exit: i32,
     migrated: BTreeMap<OrchestrationId, i32>,
@@ -141,7 +141,7 @@ pub(crate) struct Services {
     pub(crate) cut: Option<usize>,
 }
 
-/// One service a line: `NAME [on=HOST] [needs=A,B] [reload|reload-config] [deploys] [migrates] [unchecked]`.
+/// One service a line: `NAME [on=HOST] [needs=A,B] [reload|reload-config] [deploys] [migrates [every]] [unchecked]`.
 fn service(line: &str) -> Service {
     let mut words = line.split_whitespace();
     let name = words.next().expect("a name").to_owned();
@@ -156,6 +156,7 @@ fn service(line: &str) -> Service {
         interval: Millis::secs(30),
         deploy: None,
         migrate: None,
+        migrate_on: MigrateOn::First,
         reload: Reload::Never,
         timings,
         name,
@@ -167,6 +168,7 @@ fn service(line: &str) -> Service {
             ("reload", _) => service.reload = Reload::Code,
             ("reload-config", _) => service.reload = Reload::Config,
             ("migrates", _) => service.migrate = Some(Migrate::Named { name: "migrate".to_owned() }),
+            ("every", _) => service.migrate_on = MigrateOn::Every,
             ("unchecked", _) => service.check = None,
             ("deploys", _) => {
                 let (source, destination) = ("/new/tree".to_owned(), format!("/srv/{}", service.name));
@@ -422,9 +424,10 @@ impl Services {
                     observed =
                         Some(Observed::Ran(Ran { exit, timed_out: false, out: say("out\n"), err: say("no such table\n") }));
                 }
-                ServiceVerb::Restart { expect, reload, .. } => {
+                ServiceVerb::Restart { key, expect, reload, .. } => {
+                    let claim = (*key, *expect);
                     let is_it = if expect.is_some() { unit.id() == *expect } else { !unit.is_up() };
-                    if is_it && unit.claims.insert(*expect) {
+                    if is_it && unit.claims.insert(claim) {
                         let reloads = *reload && unit.can_reload && !unit.stale && unit.is_up();
                         done.push(if reloads { "reload" } else { "restart" }.into());
                         if reloads {
@@ -432,7 +435,7 @@ impl Services {
                         } else {
                             unit.start();
                         }
-                    } else if !unit.claims.contains(expect) {
+                    } else if !unit.claims.contains(&claim) {
                         failed = Some(ErrorCode::InvocationDiffers);
                     }
                     if !unit.is_up() {

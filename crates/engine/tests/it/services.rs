@@ -353,6 +353,45 @@ fn s3_86_to_88_a_migration_is_run_once_and_never_undone() {
 }
 
 #[test]
+fn s3_85_what_may_have_to_be_put_back_by_hand_is_shown_where_it_did_not_end_well() {
+    let by_hand = |text: &str, words: &str, sick: Sick| {
+        let mut world = Services::of("box", text);
+        world.unit("api").sick = sick;
+        world.run(words);
+        world.track("api").service.expect("a service").by_hand
+    };
+    let left = by_hand("api deploys", "deploy", Sick::Restarted).expect("it was restarted");
+    assert_eq!((left.unit.as_str(), left.unit_file.as_deref()), ("api.service", Some("/etc/systemd/system/x.service")));
+    assert_eq!(left.deploy.map(|(key, deploy)| (key, deploy.destination)), Some((FIRST, "/srv/api".to_owned())));
+    assert_eq!(by_hand("api deploys", "", Sick::Restarted).expect("restarted").deploy, None, "nothing was deployed");
+    assert_eq!(by_hand("api deploys", "deploy", Sick::Never), None, "all is well");
+    assert_eq!(by_hand("api deploys", "deploy", Sick::Always), None, "it was not touched");
+}
+
+#[test]
+fn s3_86_a_migration_that_failed_on_the_first_host_leaves_the_others_untouched() {
+    use Outcome::{Completed, Failed, Skipped};
+    for words in ["", "parallel=0", "parallel=0 keep-going"] {
+        let mut world = Services::of("one two three", "api migrates");
+        world.unit("api@one").exit = 3;
+        assert_eq!(world.run(words), Some(Outcome::Failed), "{words}");
+        assert_eq!(world.ends(), [Failed, Skipped, Skipped], "{words}");
+        assert_eq!(issued(&world, ActionKind::Migrate), 1, "{words}");
+        assert_eq!(world.done(), "back up api, migrate api", "{words}");
+        assert_eq!([world.unit("api@two").invocation, world.unit("api@three").invocation], [1, 1], "{words}");
+    }
+    let mut world = Services::of("one two three", "api migrates");
+    assert_eq!(world.run("parallel=0"), Some(Completed));
+    assert_eq!(issued(&world, ActionKind::Migrate), 1);
+    assert_eq!([world.unit("api@two").invocation, world.unit("api@three").invocation], [2, 2]);
+    let mut world = Services::of("one two three", "api migrates every");
+    world.unit("api@one").exit = 3;
+    assert_eq!(world.run("parallel=0 keep-going"), Some(Outcome::Failed));
+    assert_eq!(world.ends(), [Failed, Completed, Completed]);
+    assert_eq!(issued(&world, ActionKind::Migrate), 3);
+}
+
+#[test]
 fn an_end_of_a_migration_that_nobody_knows_is_unknown_and_the_deploy_is_taken_back() {
     let lost = |change: fn(&mut Services)| {
         let mut world = Services::of("box", "api deploys migrates\nweb needs=api");

@@ -1,7 +1,8 @@
 //! One service: from its keys to the model's words.
 
 use model::{
-    Check, CheckKind, Deploy, Migrate, Millis, Reload, Service, ServiceKind, Timings, is_file_name, is_service_name, is_unit_name,
+    Check, CheckKind, Deploy, Migrate, MigrateOn, Millis, Reload, Service, ServiceKind, Timings, is_file_name, is_service_name,
+    is_unit_name,
 };
 
 use super::endpoint;
@@ -64,16 +65,18 @@ pub(super) fn read(name: Said<String>, mut fields: Fields, defaults: &Defaults, 
         times.also(table.duration("timeout"), "deploy_timeout", |t| &mut t.deploy_timeout, problems);
         (deploy, destination) = read_deploy(&mut table, problems).unzip();
     }
-    let mut migrate = None;
+    let (mut migrate, mut migrate_on) = (None, MigrateOn::First);
     if let Some(mut table) = fields.keys("migrate") {
         times.also(table.duration("timeout"), "migrate_timeout", |t| &mut t.migrate_timeout, problems);
+        migrate_on = table.text("on").map_or(MigrateOn::First, |said| on_hosts(&said.value));
         migrate = read_migrate(&mut table, deploy.as_ref(), problems);
     }
     let run = fields.keys("run").and_then(|mut table| run::read(&mut table, (&unit, &unit_spot), deploy.as_ref(), problems));
     let timings = times.timings;
     let check = health.map(|kind| Check { name: "health".to_owned(), kind, limit: timings.health_check_timeout });
     let named = dependencies.iter().map(|said| said.value.clone()).collect();
-    let service = Service { name, unit, kind, host, dependencies: named, check, interval, deploy, migrate, reload, timings };
+    let service =
+        Service { name, unit, kind, host, dependencies: named, check, interval, deploy, migrate, migrate_on, reload, timings };
     Entry { service, spot, unit: unit_spot, dependencies, destination, run }
 }
 
@@ -142,6 +145,13 @@ fn reload(word: &str) -> Reload {
         "config" => Reload::Config,
         "code" => Reload::Code,
         _ => Reload::Never,
+    }
+}
+
+fn on_hosts(word: &str) -> MigrateOn {
+    match word {
+        "every" => MigrateOn::Every,
+        _ => MigrateOn::First,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::OrderError;
-use model::{Millis, Reload, Service, ServiceKind, Timings, is_service_name, is_unit_name};
+use model::{MigrateOn, Millis, Reload, Service, ServiceKind, Timings, is_service_name, is_unit_name};
 use toml::Value;
 
 use super::shape::{FILE, Holds, Key, Table};
@@ -168,6 +168,7 @@ fn dependencies(guesses: &[Guess<'_>]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
             interval: Millis::default(),
             deploy: None,
             migrate: None,
+            migrate_on: MigrateOn::First,
             reload: Reload::Never,
             timings: Timings::default(),
         }

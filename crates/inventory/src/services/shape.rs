@@ -235,6 +235,13 @@ const MIGRATE: Table = Table {
         key("directory", Holds::Text, "Where the command runs. Without it: deploy.destination.", "\"/var/www/sso/backend-api\"")
             .with("command"),
         key("named", Holds::Text, "/etc/reveille/commands.d/NAME on the host.", "\"sso-migrate\""),
+        key(
+            "on",
+            Holds::Word(&["first", "every"]),
+            "Of several hosts: on the first of them, and the others wait for it; or on every one, where each has a database of its own.",
+            "\"every\"",
+        )
+        .or("\"first\""),
         key("timeout", TIME, "Then it is killed. The same as timings.migrate_timeout.", "\"10m\""),
     ],
 };

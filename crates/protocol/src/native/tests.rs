@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use model::{
     Ack, AckError, AckStatus, Action, ActionKind, BootIdentity, ChildKind, ChildRef, ChildReport, ChildStatus, Command,
     CommandId, ErrorCode, Fence, InstanceId, Millis, Observed, OrchestrationId, PendingShutdown, RateState, Readable, Report,
-    TargetId, Timestamp,
+    ServiceVerb, TargetId, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -240,6 +240,19 @@ fn samples_of_old_versions_still_open() {
             ControllerBody::Time { nonce: "3-1".to_owned(), now: Timestamp::from_millis(1_736_937_000_007) },
         ),
     ];
+    let restart = |key| Action::Service {
+        unit: "web.service".to_owned(),
+        verb: ServiceVerb::Restart { key, expect: None, reload: false, grace: Millis::secs(10) },
+    };
+    let restarts = [
+        // From before claims on restarts had owners.
+        (include_str!("../../samples/native/command-restart-unowned.json"), restart(None)),
+        (include_str!("../../samples/native/command-restart.json"), restart(Some(OrchestrationId(id(2))))),
+    ];
+    for (sample, action) in restarts {
+        let body = ControllerBody::Command { command: command(action) };
+        assert_eq!(open_controller(sample.as_bytes(), &controller.public(), host()).unwrap(), body);
+    }
     let up = [
         (include_str!("../../samples/native/ack.json"), DeviceBody::Ack { ack: ack() }),
         (include_str!("../../samples/native/report.json"), DeviceBody::Report { report: report() }),

@@ -150,4 +150,7 @@ pub struct ServiceDocument {
     /// As it was seen last.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>, required = true))]
     pub seen: Option<ServiceSeen>,
+    /// How it is rolled back by hand, on its host: of one that did not end well after something was done to it (S3-85).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manual_rollback: Vec<String>,
 }

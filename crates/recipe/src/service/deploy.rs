@@ -12,7 +12,7 @@ use super::{Afterwards, Places};
 use crate::drain::Trouble;
 use crate::{Output, Script, Verdict};
 
-const DEPLOY: &str = concat!(include_str!("put.sh"), include_str!("deploy.sh"));
+const DEPLOY: &str = concat!(include_str!("put.sh"), include_str!("above.sh"), include_str!("deploy.sh"));
 
 /// Whether nothing in it leads elsewhere than it says: the performer asks, too, whoever has asked before.
 pub(super) fn check(deploy: &Deploy) -> Result<(), Trouble> {
@@ -20,7 +20,7 @@ pub(super) fn check(deploy: &Deploy) -> Result<(), Trouble> {
 }
 
 /// Without what makes two texts of one path.
-fn trimmed(path: &str) -> String {
+pub(super) fn trimmed(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     format!("/{}", parts.join("/"))
 }
@@ -66,7 +66,7 @@ fn read(output: &Output) -> Result<(bool, Vec<String>), Trouble> {
         "done" | "none" => return Ok((said.yes("changed")?, said.notes)),
         "missing" => ErrorCode::NotFound,
         "toolless" | "mounted" => ErrorCode::Unsupported,
-        "foreign" | "reverted" | "busy" => ErrorCode::Refused,
+        "foreign" | "reverted" | "busy" | "unsafe" => ErrorCode::Refused,
         "failed" => ErrorCode::ToolFailed,
         word => return Err(Trouble::unread(format!("the deploy ended as {word:?}"))),
     };

@@ -10,6 +10,12 @@ umask 022
 trap '' HUP PIPE
 verb=$1 key=$2 source=$3 dest=$4 file=$5 target=$6 patterns=$7
 shift 7
+# A link above it is followed once: what it leads to later is another place.
+safe=no
+if above "$dest"; then safe=yes; fi
+refused=$why as=$word
+[ $as = failed ] || dest=$real
+parent=${dest%/*}
 store=$dest.reveille
 at=$store/$key
 changed=no unit=no kind= was= new= staged=no
@@ -22,8 +28,9 @@ fail() {
   give failed
 }
 # Root moves and removes things there: nobody else may have put it there, least of all as a link to elsewhere.
+ours() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
 own() {
-  [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && return 0
+  ours "$1" && return 0
   why="$1 is no folder of ours: somebody else has put it there; look at it, and take it away"
   give foreign
 }
@@ -64,13 +71,20 @@ lock() {
 }
 
 if [ "$verb" = revert ]; then
-  [ -d "$at" ] || end none
-  own "$store"
-  own "$at"
+  if is "$at"; then
+    own "$store"
+  else
+    # Nothing was deployed. What cannot be noted here cannot be deployed here either.
+    [ $safe = yes ] && [ -d "$parent" ] && [ -w "$parent" ] || end none
+    if is "$store"; then ours "$store" || end none; else mkdir -- "$store" 2> /dev/null || end none; fi
+    { : >> "$store/lock"; } 2> /dev/null || end none
+  fi
   lock
+  if is "$at"; then own "$at"; fi
   if [ ! -e "$at/before" ]; then
     run rm -rf -- "$at"
-    # A deploy that was only slow does not come after it.
+    # A deploy that was only slow, or comes over another connection, does not come after it. On a full disk neither can be had.
+    fail() { end none; }
     run mkdir -- "$at"
     put "$at/reverted" no
     end none
@@ -121,6 +135,7 @@ fi
 
 if [ -e "$at/reverted" ]; then why="this deploy was taken back"; give reverted; fi
 if [ ! -e "$at/before" ]; then
+  [ $safe = yes ] || { why=$refused; give $as; }
   command -v rsync > /dev/null 2>&1 || { why="there is no rsync on this host: install it"; give toolless; }
   [ -e "$source" ] || { why="$source is not there"; give missing; }
   [ -d "$source" ] || { why="$source is no folder"; give failed; }
@@ -130,6 +145,10 @@ if [ ! -e "$at/before" ]; then
   if [ -d "$dest" ]; then
     real=$(readlink -f -- "$dest") && real=${real:-$dest}
     while read -r _ _ _ _ mount _; do
+      # As the kernel writes blanks and backslashes.
+      case $mount in
+        *\\*) mount=$(printf '%b' "$(printf '%s\n' "$mount" | sed 's/\\134/\\\\/g')") ;;
+      esac
       case $mount in
         "$real" | "$real"/*) why="$mount is mounted: a tree with a file system of its own cannot be switched"; give mounted ;;
       esac

@@ -1,8 +1,9 @@
 //! What a person needs to see of a service that did not come back (S3-85, S3-95 to S3-98).
 
-use model::{Millis, Readable, is_unit_name};
+use model::{ByHand, Millis, OrchestrationId, Readable, is_unit_name};
 
 use super::Places;
+use super::deploy::trimmed;
 use crate::answer;
 use crate::drain::{Unit, read_all_units, show};
 use crate::{Invocation, Next, Output, Script, Steps};
@@ -59,18 +60,51 @@ pub(super) fn in_places(places: &Places, unit: &str, port: Option<u16>) -> Scrip
     Script::new(Ask { unit: unit.to_owned(), backup: format!("{}/{unit}.backup", places.units), port, help, at: At::Start })
 }
 
-/// The commands of a rollback by hand (S3-85).
-pub fn manual_rollback(unit: &str) -> Vec<String> {
+/// The commands of a rollback by hand, in their order (S3-85). Each can be typed whatever the run came to: those of a deploy look at
+/// what it noted, and do nothing where there is nothing to put back.
+pub fn manual_rollback(by_hand: &ByHand) -> Vec<String> {
     let quoted = |text: &str| crate::far::quoted(text);
-    let file = format!("{}/{unit}", Places::default().units);
-    let name = quoted(unit);
-    vec![
-        format!("sudo systemctl stop {name}"),
-        format!("sudo cp {} {}", quoted(&format!("{file}.backup")), quoted(&file)),
-        "sudo systemctl daemon-reload".to_owned(),
-        format!("sudo systemctl start {name}"),
-        format!("sudo systemctl status {name}"),
-    ]
+    let units = Places::default().units;
+    let unit = &by_hand.unit;
+    let (file, name) = (format!("{units}/{unit}"), quoted(unit));
+    let mut commands = vec![format!("sudo systemctl stop {name}")];
+    commands.extend(by_hand.deploy.iter().flat_map(|(key, deploy)| old_tree(*key, &deploy.destination)));
+    let own = |path: &&String| path.rsplit_once('/').is_none_or(|(folder, _)| folder == units);
+    match &by_hand.unit_file {
+        // A package's own file is never written to; one that a deploy has put over it goes away.
+        Some(path) if !own(&path) => {
+            let over = by_hand.deploy.iter().any(|(_, deploy)| deploy.unit_file.is_some());
+            commands.extend(over.then(|| format!("sudo rm -f {}  # {path} counts again", quoted(&file))));
+        }
+        known => {
+            let file = known.clone().unwrap_or_else(|| file.clone());
+            commands.push(format!("sudo cp {} {}", quoted(&format!("{units}/{unit}.backup")), quoted(&file)));
+        }
+    }
+    if by_hand.deploy.is_some() {
+        let drops = format!("{file}.d");
+        let (drops, backup) = (quoted(&drops), quoted(&format!("{drops}.backup")));
+        commands.push(format!("sudo test -d {backup} && sudo rm -rf {drops} && sudo cp -a {backup} {drops}"));
+    }
+    commands.push("sudo systemctl daemon-reload".to_owned());
+    commands.push(format!("sudo systemctl start {name}"));
+    commands.push(format!("sudo systemctl status {name}"));
+    commands
+}
+
+/// What `deploy.sh` notes in `before` says of which kind the destination was, and by their inodes which tree is which: the old one
+/// lies at `old`, and for a moment at `new`.
+const TREE: &str = r#"cd "$1" && grep -qx "kind tree" before && was=$(sed -n "s/^was //p" before) && for t in old new; do [ "$(stat -c %i $t 2> /dev/null)" != "$was" ] || { mv -T "$2" failed; mv -nT $t "$2"; }; done"#;
+const LINK: &str = r#"cd "$1" && grep -qx "kind link" before && [ -L "$2" ] && ln -sfnT "$(sed -n "s/^was //p" before)" "$2""#;
+const NONE: &str = r#"cd "$1" && grep -qx "kind none" before && [ "$(stat -c %i "$2")" = "$(sed -n "s/^new //p" before)" ] && mv -T "$2" failed"#;
+
+/// One for each kind of destination.
+pub(super) fn old_tree(key: OrchestrationId, destination: &str) -> [String; 3] {
+    let quoted = |text: &str| crate::far::quoted(text);
+    let destination = trimmed(destination);
+    let (at, to) = (quoted(&format!("{destination}.reveille/{key}")), quoted(&destination));
+    let kinds = [(TREE, "was a folder"), (LINK, "was a link"), (NONE, "was not there")];
+    kinds.map(|(script, kind)| format!("sudo sh -c {} sh {at} {to}  # if {destination} {kind}", quoted(script)))
 }
 
 /// What to look at by hand, where nobody can look from here (S3-95, S3-96).

@@ -79,9 +79,10 @@ pub(crate) fn script(places: &Places, unit: &str, verb: &ServiceVerb, hooks: &st
         ServiceVerb::Migrate { migrate, key, expect_boot: _, limit } => {
             first(unit, move |_| migrate::script(&places, &name, key, &migrate, limit))
         }
-        ServiceVerb::Restart { expect, reload, grace } => {
-            first(unit, move |looked| Script::new(restart::Restart::new(&places, name, expect, reload, grace, looked.unit)))
-        }
+        ServiceVerb::Restart { key, expect, reload, grace } => first(unit, move |looked| {
+            let asked = restart::Asked { key, expect, reload, grace };
+            Script::new(restart::Restart::new(&places, name, asked, looked.unit))
+        }),
         ServiceVerb::Stop { grace } => first(unit, move |looked| Script::new(stop::Stop::new(name, grace, looked.unit))),
         ServiceVerb::Restore { key, start, grace } => Script::new(restore::Restore::new(&places, name, key, start, grace)),
     }

@@ -1,9 +1,10 @@
 //! A restart of exactly one run of a unit, or a reload of it (S3-16, S3-17).
 //!
-//! The claim `UNIT.RUN` says that the end of this run was asked for by us: a repeat that finds another run knows by it whether
-//! that is its own work. A claim on a unit that did not run also holds the run that came of it.
+//! The claim `KEY/UNIT.RUN` says that the end of this run was asked for by this orchestration: a repeat that finds another run
+//! knows by it whether that is its own work. A claim of another orchestration says nothing: what it asked for may have failed, and
+//! a person may have done the rest. A claim on a unit that did not run also holds the run that came of it.
 
-use model::{ErrorCode, InvocationId, Millis, ServiceSeen, UnitSeen};
+use model::{ErrorCode, InvocationId, Millis, OrchestrationId, ServiceSeen, UnitSeen};
 
 use super::look::{LOOK, is_down, usable};
 use super::said::{Said, script as sh};
@@ -29,6 +30,14 @@ enum At {
     Noting,
 }
 
+/// What is asked for.
+pub(super) struct Asked {
+    pub(super) key: Option<OrchestrationId>,
+    pub(super) expect: Option<InvocationId>,
+    pub(super) reload: bool,
+    pub(super) grace: Millis,
+}
+
 pub(super) struct Restart {
     claims: String,
     name: String,
@@ -50,15 +59,10 @@ pub(super) struct Restart {
 }
 
 impl Restart {
-    pub(super) fn new(
-        places: &Places,
-        name: String,
-        expect: Option<InvocationId>,
-        reload: bool,
-        grace: Millis,
-        seen: UnitSeen,
-    ) -> Self {
-        let claims = format!("{}/restarts", places.run);
+    pub(super) fn new(places: &Places, name: String, asked: Asked, seen: UnitSeen) -> Self {
+        let Asked { key, expect, reload, grace } = asked;
+        let all = format!("{}/restarts", places.run);
+        let claims = key.map_or_else(|| all.clone(), |key| format!("{all}/{key}"));
         Self {
             claims,
             name,

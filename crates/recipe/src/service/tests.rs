@@ -249,7 +249,7 @@ fn verbs(host: &Host) -> Vec<ServiceVerb> {
         ServiceVerb::BackUp { key: key(1) },
         ServiceVerb::Deploy { key: key(1), deploy: deploy.clone(), limit },
         ServiceVerb::Migrate { migrate, key: key(1), expect_boot, limit },
-        ServiceVerb::Restart { expect: RUN_1.parse().ok(), reload: false, grace: limit },
+        ServiceVerb::Restart { key: Some(key(1)), expect: RUN_1.parse().ok(), reload: false, grace: limit },
         ServiceVerb::Stop { grace: limit },
         ServiceVerb::Revert { key: key(1), deploy, limit },
         ServiceVerb::Restore { key: key(1), start: true, grace: limit },

@@ -10,7 +10,7 @@ use recipe::Verdict;
 use crate::fault::Fault;
 use crate::sim::tools::Done;
 use crate::sim::{Event, Sim};
-use crate::units::{Migration, State, What};
+use crate::units::{Migration, State, UnitClaim, What};
 use crate::world::{Cause, Time};
 
 /// Who waits for the end of a watch.
@@ -162,7 +162,9 @@ impl Sim {
                 (takes, self.saw(host, unit, false, true))
             }
             ServiceVerb::Migrate { key, limit, .. } => self.migrate_unit(host, unit, *key, *limit),
-            ServiceVerb::Restart { expect, reload, grace } => self.restart_unit(host, unit, id, *expect, *reload, *grace),
+            ServiceVerb::Restart { key, expect, reload, grace } => {
+                self.restart_unit(host, unit, id, (*key, *expect), *reload, *grace)
+            }
             ServiceVerb::Stop { grace } => {
                 if self.strikes_unit(Fault::RollbackFails, 100) {
                     return (grace.0, failed(ErrorCode::NotObserved, "it is still there after SIGKILL"));
@@ -264,11 +266,11 @@ impl Sim {
         host: usize,
         unit: usize,
         id: CommandId,
-        expect: Option<InvocationId>,
+        claim: UnitClaim,
         reload: bool,
         grace: Millis,
     ) -> (u64, Verdict) {
-        let now = self.now;
+        let (now, (_, expect)) = (self.now, claim);
         let takes = self.rng.between(50, 3_000);
         let it = &mut self.hosts[host].units[unit];
         let is_it = if expect.is_some() { it.run == expect && it.state != State::Down } else { !it.is_up() };
@@ -278,19 +280,19 @@ impl Sim {
             if reload && it.can_reload && it.is_up() {
                 it.runs.clone_from(&it.tree);
                 it.did(What::Reloaded, id, now);
-                it.claims.insert(expect, it.run);
+                it.claims.insert(claim, it.run);
                 reloaded = true;
             } else {
                 self.start_unit(host, unit, Cause::Command(id));
                 let it = &mut self.hosts[host].units[unit];
-                it.claims.insert(expect, it.run);
+                it.claims.insert(claim, it.run);
                 it.did(What::Restarted, id, now);
                 if expect.is_some() {
                     self.check_unit_restarted(host, unit, id);
                 }
             }
         } else {
-            let ours = it.claims.get(&expect).copied();
+            let ours = it.claims.get(&claim).copied();
             reloaded = ours.is_some() && ours == Some(expect) && it.run == expect;
             if ours != Some(it.run) {
                 return (takes, failed(ErrorCode::InvocationDiffers, "it is in another run"));

@@ -127,7 +127,7 @@ fn s3_85_95_to_98_what_failed_comes_with_what_helps() {
         environment: vec!["PORT".to_owned()],
         backup: Some("/etc/systemd/system/lilith-sso-api.service.backup of 2025-01-15 10:30:00".to_owned()),
         migration: Some("cd /srv/api && ./migrate up".to_owned()),
-        rollback: recipe::manual_rollback("lilith-sso-api.service"),
+        rollback: recipe::manual_rollback(&model::ByHand::of("lilith-sso-api.service")),
         ..Help::default()
     });
     insta::assert_snapshot!(verdict(&restarted));

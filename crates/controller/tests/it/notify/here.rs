@@ -106,6 +106,7 @@ async fn s3_71_a_restart_without_a_server_writes_the_same_file_and_the_api_tells
         interval: Millis::secs(10),
         deploy: None,
         migrate: None,
+        migrate_on: model::MigrateOn::First,
         reload: Reload::Never,
         timings: Timings { stabilization_period: Millis(100), retry_delay: Millis(100), ..Timings::default() },
     };

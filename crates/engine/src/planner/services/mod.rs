@@ -8,8 +8,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use model::{
-    Check, CheckKind, Deploy, DeployFrom, Migrate, Millis, Moment, Plan, Planner, Reload, Request, Route, Service, ServiceRef,
-    ServicesRequest, Step, StepAction, Subjects, TargetId, Track, Vars, Wave, is_unit_name, paths, restartable,
+    Check, CheckKind, Deploy, DeployFrom, Migrate, MigrateOn, Millis, Moment, Plan, Planner, Reload, Request, Route, Service,
+    ServiceRef, ServicesRequest, Step, StepAction, Subjects, TargetId, Track, Vars, Wave, is_unit_name, paths, restartable,
 };
 
 use crate::config::Config;
@@ -161,19 +161,23 @@ pub fn plan(config: &Config, request: &Request, hosts: &[Candidate<'_>]) -> Resu
     let mut tracks = Vec::with_capacity(places.len());
     for (number, (place, host)) in places.iter().enumerate() {
         let Some(service) = services.get(*place) else { continue };
-        let steps = planner.steps(*place, service, host)?;
+        let first = places.iter().position(|(other, _)| other == place).filter(|_| planner.migrates_once(service));
+        let migrate = planner.migration(service).filter(|_| first.is_none_or(|first| first == number));
+        let steps = planner.steps(*place, service, host, migrate)?;
         let list = lists.iter().position(|known| *known == steps).unwrap_or_else(|| {
             lists.push(steps);
             lists.len() - 1
         });
-        let after = planner.after(*place, host.id, places.get(..number).unwrap_or_default());
+        let mut after = planner.after(*place, host.id, places.get(..number).unwrap_or_default());
+        // Where the migration went wrong once, nothing that counts on it is touched elsewhere.
+        after.extend(first.filter(|first| *first < number));
         let name = if targets.len() == 1 { service.name.clone() } else { format!("{} on {}", service.name, host.name) };
         let id = TargetId::of_service(host.id, &service.unit);
         tracks.push(Track {
             target: host.id,
             name,
             route: host.route,
-            after,
+            after: after.into_iter().filter_map(|number| u32::try_from(number).ok()).collect(),
             list: u32::try_from(list).unwrap_or(u32::MAX),
             vars: Vars::new(),
             unfinished: None,
@@ -276,7 +280,7 @@ impl<'a> Services<'a> {
 
     /// The tracks before this one that it waits for: its dependencies' on the same host, or all of one that is on others. What lies
     /// between two of them and is not asked for does not separate them.
-    fn after(&self, place: usize, host: TargetId, before: &[Placed<'a>]) -> Vec<u32> {
+    fn after(&self, place: usize, host: TargetId, before: &[Placed<'a>]) -> BTreeSet<usize> {
         let mut after = BTreeSet::new();
         let mut seen = BTreeSet::from([place]);
         let mut open = vec![place];
@@ -294,7 +298,17 @@ impl<'a> Services<'a> {
                 after.extend(tracks);
             }
         }
-        after.into_iter().filter_map(|number| u32::try_from(number).ok()).collect()
+        after
+    }
+
+    /// What is run for this service before its restart, when migrations are asked for.
+    fn migration<'s>(&self, service: &'s Service) -> Option<&'s Migrate> {
+        service.migrate.as_ref().filter(|_| !self.asked.skip_migrations)
+    }
+
+    /// Its hosts share what is migrated.
+    fn migrates_once(&self, service: &Service) -> bool {
+        self.migration(service).is_some() && service.migrate_on == MigrateOn::First
     }
 
     /// What must be up on the host before the service is touched (S3-102).
@@ -312,13 +326,20 @@ impl<'a> Services<'a> {
         units.map(check).collect()
     }
 
-    fn steps(&self, place: usize, service: &Service, host: &Candidate<'_>) -> Result<Vec<Step>, ServicesError> {
+    /// `migrate` is what is run on this host.
+    fn steps(
+        &self,
+        place: usize,
+        service: &Service,
+        host: &Candidate<'_>,
+        migrate: Option<&Migrate>,
+    ) -> Result<Vec<Step>, ServicesError> {
         let times = &service.timings;
         self.sound_times(service)?;
         let forced = self.request.options.force.is_some();
         let grace = times.systemd_grace_period;
         let checks: Vec<Check> = service.check.iter().filter(|_| !forced).cloned().collect();
-        self.sound_commands(service, host)?;
+        self.sound_commands(service, host, migrate)?;
         let on_service = |action, limit| Step { action, subjects: Subjects::Service, limit, parallel: 0 };
         let slack = self.config.probe_limit;
         let sum = |times: &[Millis]| Millis(times.iter().fold(0_u64, |sum, time| sum.saturating_add(time.0)));
@@ -338,7 +359,7 @@ impl<'a> Services<'a> {
             let limit = times.deploy_timeout;
             steps.push(on_service(StepAction::Deploy { deploy, limit }, sum(&[limit, slack, slack])));
         }
-        if let Some(migrate) = service.migrate.clone().filter(|_| !self.asked.skip_migrations) {
+        if let Some(migrate) = migrate.cloned() {
             let limit = times.migrate_timeout;
             // Handed over, run, and its end told by a host that may be away for a moment.
             let whole = sum(&[limit, self.config.command_expiry, self.config.active_limit]);
@@ -381,12 +402,12 @@ impl<'a> Services<'a> {
         }
     }
 
-    fn sound_commands(&self, service: &Service, host: &Candidate<'_>) -> Result<(), ServicesError> {
+    fn sound_commands(&self, service: &Service, host: &Candidate<'_>, migrate: Option<&Migrate>) -> Result<(), ServicesError> {
         if host.route != Route::Agent {
             return Ok(());
         }
         let is_command = service.check.as_ref().is_some_and(|c| matches!(c.kind, CheckKind::Command { .. }));
-        let migrates = matches!(service.migrate, Some(Migrate::Command { .. })) && !self.asked.skip_migrations;
+        let migrates = matches!(migrate, Some(Migrate::Command { .. }));
         let forced = self.request.options.force.is_some();
         let (what, instead) = match (is_command && !forced, migrates) {
             (true, _) => ("health check", "hook, a file in /etc/reveille/hooks on the host"),

@@ -70,6 +70,7 @@ fn service(line: &str) -> Service {
         interval: Millis::secs(30),
         deploy: None,
         migrate: None,
+        migrate_on: MigrateOn::First,
         reload: Reload::Never,
         timings: Timings::default(),
     };
@@ -88,6 +89,7 @@ fn service(line: &str) -> Service {
             ("to", path) => service.deploy = Some(Deploy { destination: path.to_owned(), ..tree(&mut service, "", path) }),
             ("from", path) => service.deploy = Some(Deploy { source: path.to_owned(), ..tree(&mut service, path, "") }),
             ("migrates", name) => service.migrate = Some(Migrate::Named { name: name.to_owned() }),
+            ("every", _) => service.migrate_on = MigrateOn::Every,
             ("runs", program) => {
                 service.migrate = Some(Migrate::Command { argv: vec![program.to_owned()], directory: "/srv".to_owned() });
             }
@@ -236,6 +238,43 @@ inspect Final: answers
     let on = hosts("box");
     let plan = plan(&Config::default(), &asked(&short, &on, ""), &candidates(&on)).unwrap();
     assert!(!plan.lists[0].iter().any(|s| matches!(s.action, StepAction::Watch { .. })), "no soak is asked for");
+}
+
+/// Which tracks run a migration.
+fn migrating(on: &str, text: &str, words: &str) -> Vec<String> {
+    let plan = plan_of(on, text, words).unwrap_or_else(|error| panic!("{error}"));
+    let migrates = |track: &&Track| plan.steps(track).iter().any(|step| matches!(step.action, StepAction::Migrate { .. }));
+    plan.tracks().filter(migrates).map(|track| track.name.clone()).collect()
+}
+
+#[test]
+fn s3_86_on_several_hosts_a_migration_is_run_once_and_the_others_wait_for_it() {
+    let text = "web needs=app\napp needs=db migrates=app\ndb on=far";
+    let expected = "\
+db on far
+app on one after db on far
+app on two after db on far, app on one
+app on far after db on far, app on one
+web on one after app on one
+web on two after app on two
+web on far after app on far
+";
+    assert_eq!(order_of("one two far", text, ""), expected);
+    assert_eq!(migrating("one two far", text, ""), ["app on one"]);
+    // Its own first host, not the first of all.
+    assert_eq!(migrating("one two", "app on=two migrates=app\ndb migrates=db", ""), ["app on two", "db on one"]);
+    // Who asks for another host first means it.
+    assert_eq!(migrating("two one", "app migrates=app", ""), ["app on two"]);
+    // Where each has its own database, or none is migrated, nobody waits.
+    let alone = "app on one\napp on two\n";
+    assert_eq!(order_of("one two", "app migrates=app every", ""), alone);
+    assert_eq!(migrating("one two", "app migrates=app every", ""), ["app on one", "app on two"]);
+    assert_eq!(order_of("one two", "app migrates=app", "skip-migrations"), alone);
+    assert_eq!(order_of("one two", "app", ""), alone);
+    // Only who runs it has to be able to.
+    assert_eq!(migrating("near@ssh far", "app runs=./migrate", ""), ["app on near"]);
+    assert!(error_of("far near@ssh", "app runs=./migrate", "").contains("app on far: its migration is a command"));
+    assert!(error_of("near@ssh far", "app runs=./migrate every", "").contains("app on far: its migration is a command"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod wrong;
 
 use inventory::Source;
 use inventory::services::{Manifest, ServicesError};
-use model::{Check, CheckKind, Deploy, Migrate, Millis, Reload, Service, ServiceKind, Timings};
+use model::{Check, CheckKind, Deploy, Migrate, MigrateOn, Millis, Reload, Service, ServiceKind, Timings};
 
 const EXAMPLE: &str = include_str!("../../../../../docs/guide/examples/reveille.toml");
 const AGENTS: &str = include_str!("../../../../../docs/guide/examples/reveille-agents.toml");
@@ -179,6 +179,9 @@ fn s3_86_and_87_a_migration_runs_where_the_service_does() {
     assert_eq!(migrate(&format!("{prisma}deploy.destination = \"/srv/x\"")), command("/srv/x"));
     assert_eq!(migrate(&format!("{prisma}deploy.destination = \"/srv/x\"\nmigrate.directory = \"/srv/y/\"")), command("/srv/y"));
     assert_eq!(migrate("migrate.named = \"sso-migrate\""), Migrate::Named { name: "sso-migrate".to_owned() });
+    let on = |word: &str| one(&of(&format!("migrate = {{ named = \"x\"{word} }}"))).migrate_on;
+    assert_eq!([on(""), on(", on = \"first\"")], [MigrateOn::First; 2]);
+    assert_eq!(on(", on = \"every\""), MigrateOn::Every);
     assert_eq!(one(&of("migrate = { named = \"x\", timeout = \"1m\" }")).timings.migrate_timeout, Millis::secs(60));
 }
 

@@ -1,9 +1,16 @@
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use model::ServiceVerb;
 
 use super::super::tests::{Host, Mounted, key, why};
 use super::*;
+use crate::testing::run;
+
+/// Root alone can make what belongs to somebody else.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
 
 const OLD: &str = "a:644=old bin/755(run:644=old) env:644=secret logs/755(1:644=line) only-old:644=old unit:644=first";
 const NEW: &str = "a:644=new bin/755(run:644=old) env:644=secret logs/755(1:644=line) only-new:644=new unit:644=second";
@@ -321,6 +328,213 @@ fn a_tree_with_a_file_system_of_its_own_and_a_host_without_rsync_are_told_before
     let error = read(&output).unwrap_err();
     assert!(error.code == ErrorCode::Unsupported && error.why.contains("no rsync"), "{error:?}");
     assert!(!host.at("app/web.reveille").exists());
+}
+
+/// Whoever can write to a folder above it can put something else in the way of root.
+#[test]
+fn a_destination_that_others_could_replace_is_refused_before_anything_is_changed() {
+    for shell in crate::testing::shells() {
+        for way in [Way::Tree, Way::Link] {
+            let mut host = host(way);
+            host.shell.clone_from(&shell);
+            let before = (host.tree("app"), host.read("units/web.service"));
+            for (open, mode, word) in [("app", 0o775, "app"), ("app", 0o757, "app"), ("", 0o777, "")] {
+                std::fs::set_permissions(host.at(open), Permissions::from_mode(mode)).unwrap();
+                let (code, words) = why(&host.perform(&deploy(&host, 1)));
+                let told = format!("{} can be written to by others than root", host.path(word).trim_end_matches('/'));
+                assert!(code == ErrorCode::Refused && words.contains(&told) && words.contains("chmod go-w"), "{words}");
+                assert!(!host.seen(&revert(&host, 1)).changed);
+                assert_eq!((host.tree("app"), host.read("units/web.service")), before, "{open} {mode:o}");
+                std::fs::set_permissions(host.at(open), Permissions::from_mode(0o755)).unwrap();
+            }
+            // What others have put there is theirs alone: as in /tmp.
+            std::fs::set_permissions(host.at("app"), Permissions::from_mode(0o1777)).unwrap();
+            assert!(host.seen(&deploy(&host, 2)).changed);
+        }
+    }
+}
+
+#[test]
+fn a_folder_above_the_destination_that_belongs_to_somebody_else_is_refused() {
+    let host = host(Way::Tree);
+    if !is_root() {
+        return;
+    }
+    std::os::unix::fs::chown(host.at("app"), Some(1), None).unwrap();
+    let (code, words) = why(&host.perform(&deploy(&host, 1)));
+    assert!(code == ErrorCode::Refused && words.contains("app belongs to "), "{words}");
+    assert_eq!(host.tree("app/web"), OLD);
+    assert!(!host.at("app/web.reveille").exists());
+    // So is a link on the way there: it may lead elsewhere tomorrow.
+    std::os::unix::fs::chown(host.at("app"), Some(0), None).unwrap();
+    symlink(host.at("app"), host.at("way")).unwrap();
+    std::os::unix::fs::lchown(host.at("way"), Some(1), None).unwrap();
+    let linked = Deploy { destination: host.path("way/web"), ..deploy_of(&host) };
+    let (code, words) = why(&host.perform(&ServiceVerb::Deploy { key: key(1), deploy: linked, limit: Millis::secs(60) }));
+    assert!(code == ErrorCode::Refused && words.contains("way belongs to "), "{words}");
+}
+
+/// The old tree lies beside the new one, on the same file system, wherever links lead.
+#[test]
+fn a_link_above_the_destination_is_followed_once() {
+    for shell in crate::testing::shells() {
+        let mut host = host(Way::Tree);
+        host.shell.clone_from(&shell);
+        std::fs::create_dir_all(host.at("other/apps")).unwrap();
+        std::fs::rename(host.at("app"), host.at("other/apps/here")).unwrap();
+        symlink("../other/apps", host.at("units/way")).unwrap();
+        symlink(host.at("units/way/here"), host.at("app")).unwrap();
+        let seen = host.seen(&deploy(&host, 1));
+        let real = host.path("other/apps/here/web.reveille");
+        assert!(seen.changed && seen.detail.contains(&real), "{seen:?}");
+        assert_eq!(host.tree("other/apps/here/web"), NEW);
+        assert_eq!(host.tree(&format!("other/apps/here/web.reveille/{}/old", key(1))), OLD);
+        assert!(host.seen(&revert(&host, 1)).changed);
+        assert_eq!(host.tree("app/web"), OLD);
+        // One that leads nowhere is not made up.
+        std::fs::remove_file(host.at("app")).unwrap();
+        symlink(host.at("gone"), host.at("app")).unwrap();
+        let (code, words) = why(&host.perform(&deploy(&host, 2)));
+        assert!(code == ErrorCode::ToolFailed && words.contains("a link that leads to no folder"), "{words}");
+        assert!(!host.at("gone").exists());
+    }
+}
+
+/// As the kernel writes it: three digits for a blank or a backslash.
+#[test]
+fn a_mount_with_a_blank_in_its_path_is_seen() {
+    for name in ["my logs", r"a\b", r"40\ ", r"x\040y"] {
+        let host = host(Way::Tree);
+        let path = host.path("app/web").replace('\\', r"\134").replace(' ', r"\040");
+        let name = name.replace('\\', r"\134").replace(' ', r"\040");
+        host.write("mounts", &format!("22 1 0:21 / / rw - ext4 /dev/a rw\n36 22 0:33 / {path}/{name} rw - tmpfs tmpfs rw\n"));
+        let text = DEPLOY.replace("/proc/self/mountinfo", &host.path("mounts"));
+        for shell in crate::testing::shells() {
+            let ask = ["deploy", "k", &host.path("source"), &host.path("app/web"), "", "", "0"];
+            let output = run(&sh(&text, ask, Millis(1000)), &shell, &host.path("bin"));
+            let error = read(&output).unwrap_err();
+            assert!(error.code == ErrorCode::Unsupported && error.why.contains("is mounted"), "{name}: {error:?}");
+        }
+    }
+    let host = host(Way::Tree);
+    let Some(_mounted) = Mounted::at(host.at("my app/web/logs"), "size=64k") else { return };
+    let blank = Deploy { destination: host.path("my app/web"), ..deploy_of(&host) };
+    let (code, words) = why(&host.perform(&ServiceVerb::Deploy { key: key(1), deploy: blank, limit: Millis::secs(9) }));
+    assert!(code == ErrorCode::Unsupported && words.contains("my app/web/logs is mounted"), "{words}");
+}
+
+/// A deploy that comes late, over another connection.
+#[test]
+fn what_was_taken_back_before_it_came_is_never_deployed() {
+    for way in [Way::Tree, Way::Link] {
+        let host = host(way);
+        assert!(!host.seen(&revert(&host, 1)).changed);
+        assert!(!host.seen(&revert(&host, 1)).changed, "as often as it is asked");
+        let (code, words) = why(&host.perform(&deploy(&host, 1)));
+        assert!(code == ErrorCode::Refused && words.contains("was taken back"), "{words}");
+        assert_eq!((host.tree("app/web").as_str(), host.read("units/web.service").contains("old")), (OLD, true));
+        assert!(host.seen(&deploy(&host, 2)).changed);
+        assert_eq!(host.tree("app/web"), NEW);
+        assert!(!host.at("app/web.reveille").join(key(1).to_string()).exists(), "and what was noted is gone");
+    }
+    // Where nothing can be deployed, nothing is left behind, and it is no failure.
+    let host = host(Way::Tree);
+    std::fs::remove_dir_all(host.at("app")).unwrap();
+    assert!(!host.seen(&revert(&host, 1)).changed && !host.at("app").exists());
+    host.write("app/web.reveille", "mine");
+    assert!(!host.seen(&revert(&host, 1)).changed);
+    assert_eq!(host.read("app/web.reveille"), "mine");
+    let Some(_mounted) = Mounted::at(host.at("full"), "size=16k,nr_inodes=2") else { return };
+    std::fs::create_dir(host.at("full/web")).unwrap();
+    let to = Deploy { destination: host.path("full/web"), ..deploy_of(&host) };
+    assert!(!host.seen(&ServiceVerb::Revert { key: key(1), deploy: to, limit: Millis::secs(9) }).changed);
+}
+
+/// Root moves and removes things there.
+#[test]
+fn a_store_that_somebody_else_has_put_there_is_not_touched() {
+    for inner in [false, true] {
+        let host = host(Way::Tree);
+        let ours = format!("app/web.reveille{}", if inner { format!("/{}", key(1)) } else { String::new() });
+        host.write("theirs/before", "kind tree\nwas 1\nnew 2\nchanged yes\nunit no\n");
+        host.write("theirs/new/x", "theirs");
+        let theirs = host.tree("theirs");
+        std::fs::create_dir_all(host.at(&ours).parent().unwrap()).unwrap();
+        symlink(host.at("theirs"), host.at(&ours)).unwrap();
+        let (code, words) = why(&host.perform(&deploy(&host, 1)));
+        assert!(code == ErrorCode::Refused && words.contains("somebody else has put it there"), "{inner}: {words}");
+        if inner {
+            let (code, words) = why(&host.perform(&revert(&host, 1)));
+            assert!(code == ErrorCode::Refused && words.contains("somebody else has put it there"), "{words}");
+        }
+        assert_eq!((host.tree("app/web").as_str(), host.tree("theirs")), (OLD, theirs), "{inner}");
+        if !is_root() {
+            continue;
+        }
+        std::fs::remove_file(host.at(&ours)).unwrap();
+        std::fs::create_dir(host.at(&ours)).unwrap();
+        std::os::unix::fs::chown(host.at(&ours), Some(1), None).unwrap();
+        let (code, _) = why(&host.perform(&deploy(&host, 1)));
+        assert_eq!((code, host.tree("app/web").as_str()), (ErrorCode::Refused, OLD), "{inner}");
+    }
+}
+
+/// S3-85: what is told to a person puts the old tree back, and can be typed whatever the run came to.
+#[test]
+fn s3_85_the_old_tree_is_put_back_by_hand_with_the_commands_that_are_told() {
+    for kind in ["tree", "link", "none"] {
+        for (deployed, reverted) in [(false, false), (true, false), (true, true)] {
+            let host = host(if kind == "link" { Way::Link } else { Way::Tree });
+            if kind == "none" {
+                std::fs::rename(host.at("app/web"), host.at("gone")).unwrap();
+            }
+            host.tool("sudo", "exec \"$@\"");
+            let before = (host.tree("app/web"), host.at("app/web").is_symlink());
+            if deployed {
+                host.seen(&deploy(&host, 1));
+            }
+            if reverted {
+                host.seen(&revert(&host, 1));
+            }
+            for _ in 0..2 {
+                for line in super::super::help::old_tree(key(1), &host.path("app/web")) {
+                    run(&crate::Invocation::new(["sh", "-c", line.as_str()], Millis(1000)), &host.shell, &host.path("bin"));
+                }
+                let after = (host.tree("app/web"), host.at("app/web").is_symlink());
+                assert_eq!(after, before, "{kind} {deployed} {reverted}");
+            }
+        }
+    }
+    // Killed anywhere in the switch, or on the way back.
+    for stop in 1..60 {
+        let host = host(Way::Tree);
+        host.tool("sudo", "exec \"$@\"");
+        let mut struck = host.killed(&deploy(&host, 1), stop + 10);
+        if stop % 2 == 0 {
+            host.seen(&deploy(&host, 1));
+            struck = host.killed(&revert(&host, 1), stop / 2);
+        }
+        for line in super::super::help::old_tree(key(1), &host.path("app/web")) {
+            run(&crate::Invocation::new(["sh", "-c", line.as_str()], Millis(1000)), &host.shell, &host.path("bin"));
+        }
+        assert_eq!(host.tree("app/web"), OLD, "{stop}");
+        if !struck && stop > 50 {
+            break;
+        }
+    }
+}
+
+/// While a deploy waits for its turn, it may be taken back.
+#[test]
+fn what_was_taken_back_while_it_waited_for_its_turn_is_not_deployed() {
+    let host = host(Way::Tree);
+    // The lock is got after the other copy's work.
+    let at = host.at("app/web.reveille").join(key(1).to_string());
+    host.tool("flock", &format!("mkdir -p {0} && echo no > {0}/reverted", at.display()));
+    let (code, words) = why(&host.perform(&deploy(&host, 1)));
+    assert!(code == ErrorCode::Refused && words.contains("was taken back"), "{words}");
+    assert_eq!(host.tree("app/web"), OLD);
+    assert_eq!(host.tree(&format!("app/web.reveille/{}", key(1))), "reverted:644=no");
 }
 
 #[test]

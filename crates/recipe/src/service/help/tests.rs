@@ -75,7 +75,7 @@ fn each_part_fails_by_itself() {
 
 #[test]
 fn s3_85_a_rollback_by_hand_is_told_word_by_word() {
-    let commands = manual_rollback("lilith-sso-api.service");
+    let commands = manual_rollback(&ByHand::of("lilith-sso-api.service"));
     assert_eq!(
         commands,
         [
@@ -86,4 +86,53 @@ fn s3_85_a_rollback_by_hand_is_told_word_by_word() {
             "sudo systemctl status lilith-sso-api.service",
         ]
     );
+}
+
+/// S3's commands in their order, and between them what a run with a deploy has left.
+#[test]
+fn s3_85_after_a_deploy_the_old_tree_the_drop_ins_and_a_packaged_unit_are_named() {
+    let key: OrchestrationId = "00000000-0000-0000-0000-000000000001".parse().unwrap();
+    let deploy = model::Deploy {
+        source: "/tmp/new".to_owned(),
+        destination: "/srv/my api/".to_owned(),
+        exclude: Vec::new(),
+        keep: Vec::new(),
+        unit_file: Some("api.service".to_owned()),
+    };
+    let ours = "/etc/systemd/system/api.service".to_owned();
+    let with = |unit_file: &str| {
+        manual_rollback(&ByHand {
+            unit: "api.service".to_owned(),
+            unit_file: Some(unit_file.to_owned()),
+            deploy: Some((key, deploy.clone())),
+        })
+    };
+    let commands = with(&ours);
+    let plain = manual_rollback(&ByHand { unit_file: Some(ours), ..ByHand::of("api.service") });
+    assert_eq!(plain, manual_rollback(&ByHand::of("api.service")));
+    let kept: Vec<&String> = commands.iter().filter(|line| plain.contains(line)).collect();
+    assert_eq!(kept, plain.iter().collect::<Vec<_>>());
+    assert_eq!(commands.len(), plain.len() + 4);
+    for (line, kind) in commands[1..4].iter().zip(["was a folder", "was a link", "was not there"]) {
+        assert!(line.contains(&format!("'/srv/my api.reveille/{key}' '/srv/my api'  # if /srv/my api {kind}")), "{line}");
+    }
+    let drops = "/etc/systemd/system/api.service.d";
+    let drop_ins = format!("sudo test -d {drops}.backup && sudo rm -rf {drops} && sudo cp -a {drops}.backup {drops}");
+    assert_eq!(commands[5], drop_ins);
+    // A package's own file is never written to.
+    let packaged = with("/usr/lib/systemd/system/api.service");
+    assert_eq!(packaged[4], "sudo rm -f /etc/systemd/system/api.service  # /usr/lib/systemd/system/api.service counts again");
+    assert!(!packaged.iter().any(|line| line.contains("sudo cp /")), "{packaged:?}");
+    // Where nothing was put over it there is nothing to take away.
+    let untouched = manual_rollback(&ByHand {
+        unit_file: Some("/usr/lib/systemd/system/api.service".to_owned()),
+        ..ByHand::of("api.service")
+    });
+    assert_eq!(
+        untouched,
+        ["stop api.service", "daemon-reload", "start api.service", "status api.service"].map(|w| format!("sudo systemctl {w}"))
+    );
+    // One with a name of its own goes back to where it was.
+    let alias = with("/etc/systemd/system/main.service");
+    assert_eq!(alias[4], "sudo cp /etc/systemd/system/api.service.backup /etc/systemd/system/main.service");
 }

@@ -1,12 +1,17 @@
 use model::ServiceVerb;
 
-use super::super::tests::{Host, RUN_1, seen, why};
+use super::super::tests::{Host, RUN_1, key, seen, why};
 use super::*;
 
 const RUN_2: &str = "4f9c0a6f3a1d4a3f8a52d0f0b1c2d302";
 
 fn restart(expect: Option<&str>, reload: bool) -> ServiceVerb {
-    ServiceVerb::Restart { expect: expect.map(|run| run.parse().unwrap()), reload, grace: Millis::secs(5) }
+    restart_of(1, expect, reload)
+}
+
+fn restart_of(orchestration: u128, expect: Option<&str>, reload: bool) -> ServiceVerb {
+    let expect = expect.map(|run| run.parse().unwrap());
+    ServiceVerb::Restart { key: Some(key(orchestration)), expect, reload, grace: Millis::secs(5) }
 }
 
 #[test]
@@ -55,6 +60,40 @@ fn one_that_does_not_run_is_started_and_the_claim_is_of_that_run_alone() {
         }
     }
     assert!(matches!(host.perform(&restart(None, true)), Verdict::Completed { already: true, .. }));
+}
+
+/// A forced start that failed leaves its claim until the next boot.
+#[test]
+fn a_claim_of_another_orchestration_is_never_taken_for_ones_own() {
+    for expect in [None, Some(RUN_1)] {
+        let host = Host::new();
+        if expect.is_none() {
+            host.state("active", "inactive");
+        }
+        host.state("script", "case $1 in restart) echo failed > $state/active; exit 1;; esac");
+        assert_eq!(why(&host.perform(&restart_of(1, expect, false))).0, ErrorCode::ToolFailed, "{expect:?}");
+        assert!(host.asked().len() == 1, "{:?}", host.asked());
+        // Somebody else starts it, before the next orchestration's command arrives.
+        host.state("script", "");
+        host.state("active", "active");
+        host.state("run", RUN_2);
+        let (code, words) = why(&host.perform(&restart_of(2, expect, false)));
+        assert!(code == ErrorCode::InvocationDiffers, "{expect:?}: {words}");
+        // Whoever asked first goes on believing that it is its own work.
+        assert!(matches!(host.perform(&restart_of(1, expect, false)), Verdict::Completed { already: true, .. }), "{expect:?}");
+        assert_eq!(host.asked().len(), 1, "nothing more was done to it: {expect:?}");
+    }
+}
+
+/// Commands of programs from before claims had owners.
+#[test]
+fn a_restart_without_an_owner_knows_its_own_claim_alone() {
+    let host = Host::new();
+    let nameless = ServiceVerb::Restart { key: None, expect: RUN_1.parse().ok(), reload: false, grace: Millis::secs(5) };
+    assert!(host.seen(&nameless).changed);
+    assert!(matches!(host.perform(&nameless), Verdict::Completed { already: true, .. }));
+    assert_eq!(why(&host.perform(&restart(Some(RUN_1), false))).0, ErrorCode::InvocationDiffers);
+    assert_eq!(host.asked().len(), 1);
 }
 
 #[test]
