@@ -3,6 +3,7 @@
 pub mod plan;
 pub mod service;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -127,7 +128,8 @@ impl Platform {
             ("commands.d/sso-migrate", format!("cd {} && exec ./migrate", SMALL[0].tree())),
         ];
         for (name, text) in named {
-            platform.host.put_file(&format!("/etc/reveille/{name}"), format!("#!/bin/sh\n{text}\n"), 0o755)?;
+            let place = Path::new(MANIFEST).with_file_name(name).display().to_string();
+            platform.host.put_file(&place, format!("#!/bin/sh\n{text}\n"), 0o755)?;
         }
         Ok(platform)
     }
