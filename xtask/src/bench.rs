@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 
 use crate::lab::{cargo, finish};
-use crate::{loading, planning, rolling};
+use crate::{loading, planning, restarting, rolling};
 
 #[derive(Subcommand)]
 pub(crate) enum Order {
@@ -32,6 +32,13 @@ pub(crate) enum Order {
         #[arg(long, default_value = "5%")]
         concurrency: String,
     },
+    /// S3's 19 services on a real host of the lab: one after the other and in parallel, beside the longest chain of dependencies
+    /// and beside what `systemctl` itself takes (needs root; about a quarter of an hour)
+    Services {
+        /// The soak of each service, in seconds
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=600))]
+        soak: u16,
+    },
 }
 
 /// The versions that the published figures were measured beside.
@@ -43,6 +50,7 @@ pub(crate) fn run(order: Order) -> anyhow::Result<()> {
         Order::Plan => planning::run(),
         Order::Inventory => loading::run(),
         Order::Rollout { targets, concurrency } => rolling::run(targets, &concurrency),
+        Order::Services { soak } => restarting::run(soak),
     }
 }
 

@@ -171,6 +171,11 @@ impl Lab {
         Ok(Self { sandbox, own: Some((paths.clone(), pipe)) })
     }
 
+    /// Runs one of the lab's own jobs inside.
+    pub(crate) fn job(&self, words: &[&str]) -> anyhow::Result<()> {
+        inner(&self.sandbox, words)
+    }
+
     /// Runs scenarios and passes on what they say.
     pub(crate) fn scenarios(&self, names: &[String], keep: bool, jobs: u8) -> anyhow::Result<Tally> {
         let jobs = jobs.to_string();

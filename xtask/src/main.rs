@@ -4,6 +4,7 @@ mod bench;
 mod lab;
 mod loading;
 mod planning;
+mod restarting;
 mod rolling;
 mod stages;
 mod test;

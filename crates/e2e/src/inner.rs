@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::bench;
 use crate::lab::{Host, HostSpec, Paths, host, power_supply, sandbox};
 use crate::platform::service;
 use crate::runner;
@@ -26,6 +27,9 @@ pub fn main(paths: &Paths, words: &[String]) -> anyhow::Result<()> {
         ["web", name] => web::serve(name),
         ["service", port, tree] => service::serve(port.parse()?, Path::new(tree)),
         ["reload", port] => service::reload(port.parse()?),
+        ["simulated", port, millis] => bench::simulated::serve(port.parse()?, Duration::from_millis(millis.parse()?)),
+        ["time-calls", file, rounds] => bench::time_here(file, rounds.parse()?),
+        ["bench-services", soak, program] => bench::run(paths, Duration::from_secs(soak.parse()?), Path::new(program)),
         ["status"] => status(paths),
         ["shell", name] => shell(&Host::open(paths, name)?),
         ["scenario", name, slot] => runner::run_here(paths, name, slot.parse()?),

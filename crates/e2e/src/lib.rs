@@ -6,6 +6,7 @@
 //! evidence is read through the product.
 
 pub mod api;
+pub mod bench;
 pub mod daemon;
 pub mod fleet;
 pub mod inner;

@@ -121,13 +121,17 @@ fn hosts_of(paths: &Paths, dir: &Path) -> Vec<Host> {
     names.lines().filter_map(|name| Host::open(paths, name).ok()).collect()
 }
 
+/// Throws away what an earlier run of this name has left: it was kept for a look, or killed.
+pub(crate) fn clear(paths: &Paths, name: &str) -> anyhow::Result<()> {
+    hosts_of(paths, &dir_of(paths, name)).iter().try_for_each(Host::destroy)
+}
+
 fn judge(paths: &Paths, scenario: &Scenario, slot: u8, keep: bool) -> anyhow::Result<bool> {
     let dir = dir_of(paths, scenario.name);
     std::fs::create_dir_all(&dir)?;
     // Beside its directory, which it empties when it begins.
     let output = dir.with_extension("output");
-    // Kept by an earlier run for a look at them.
-    hosts_of(paths, &dir).iter().try_for_each(Host::destroy)?;
+    clear(paths, scenario.name)?;
     let start = Instant::now();
     let result = one(scenario, slot, &output);
     let seconds = start.elapsed().as_secs_f32();
