@@ -320,8 +320,11 @@ pub struct PreviewTrack {
     pub name: String,
     /// How the target is reached.
     pub route: Route,
-    /// What it is expected to take (95 of 100 of its last tracks took no longer, else the configured default).
+    /// What it is expected to take (95 of 100 of its last tracks took no longer, else the configured default); of a service at
+    /// least.
     pub expected: Millis,
+    /// What it is expected to take at most; the same, but of a service.
+    pub expected_most: Millis,
     /// It takes up what an earlier orchestration left undone; without another reboot where that was proven.
     pub takes_up: bool,
     /// The service that it is about, where it is about one.

@@ -39,7 +39,8 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
         let after = one.after.iter().filter_map(|index| preview.services.get(usize::try_from(*index).ok()?)).map(name);
         let after: Vec<String> = after.collect();
         let after = if after.is_empty() { String::new() } else { format!("; after {}", after.join(", ")) };
-        let _ = writeln!(text, "  {:>digits$}. {:<wide$}  {} ({kind}{after})", one.index + 1, name(one), one.unit);
+        let takes = range(one.expected_seconds, one.expected_seconds_most);
+        let _ = writeln!(text, "  {:>digits$}. {:<wide$}  {} ({kind}{after}; about {takes})", one.index + 1, name(one), one.unit);
         for line in super::blockers(&one.blockers).lines() {
             let _ = writeln!(text, "  {:digits$}{line}", "");
         }
@@ -52,7 +53,8 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
         }
     }
     text.push_str("\nAnything else that goes wrong is rolled back: unit file, tree, and the service started as it was.\n");
-    let _ = writeln!(text, "Soaks take {} in all; checks and restarts come on top.", span(preview.soak_seconds));
+    let takes = range(preview.expected_seconds, preview.expected_seconds_most);
+    let _ = writeln!(text, "Expected to take {takes} in all, of which soaks {}.", span(preview.soak_seconds));
     if let Some(reason) = force {
         let _ = writeln!(text, "\n{}", warning(reason));
     }
@@ -61,6 +63,11 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
         false => text.push_str("\nNothing blocks it.\n"),
     }
     text
+}
+
+/// `36 s to 49 s`.
+fn range(least: u64, most: u64) -> String {
+    if least == most { span(least) } else { format!("{} to {}", span(least), span(most)) }
 }
 
 /// The steps, once for all services that have the same; what differs stands below its step.

@@ -1,7 +1,7 @@
 //! From what the engine shows of services to the documents of the REST dialect. Nothing is decided here.
 
 use engine::{Preview, ServiceView, View};
-use model::{Planner, Request};
+use model::{Millis, Planner, Request};
 use protocol::rest::services::{PlannedService, ServiceDocument, ServiceRestartPreview, ServicesProgress};
 
 use super::{documents, rollout_documents};
@@ -49,9 +49,12 @@ pub(super) fn preview(
 ) -> Option<ServiceRestartPreview> {
     let asked = request.services.as_deref()?;
     let mut services = Vec::new();
+    let mut takes: Vec<Takes> = Vec::new();
     for (track, index) in preview.waves.iter().flat_map(|wave| &wave.tracks).zip(0_u32..) {
         let Some(service) = &track.service else { continue };
         let of = asked.services.iter().find(|of| of.name == service.name);
+        let soak = of.map_or(Millis(0), |of| of.timings.stabilization_period);
+        takes.push(Takes { soak, least: track.expected, most: track.expected_most });
         services.push(PlannedService {
             index,
             service: service.name.clone(),
@@ -60,31 +63,43 @@ pub(super) fn preview(
             route: track.route,
             after: track.after.clone(),
             steps: track.steps.clone(),
-            soak_seconds: of.map_or(0, |of| of.timings.stabilization_period.as_secs()),
+            soak_seconds: soak.as_secs(),
+            expected_seconds: track.expected.as_secs(),
+            expected_seconds_most: track.expected_most.as_secs(),
             blockers: track.blockers.iter().map(documents::blocker).collect(),
         });
     }
-    Some(ServiceRestartPreview {
-        parallel: asked.parallel,
-        soak_seconds: soaks(&services, asked.parallel),
-        services,
-        irreversible: preview.irreversible.clone(),
-    })
+    let in_all = |of: fn(&Takes) -> Millis| {
+        let takes: Vec<Millis> = takes.iter().map(of).collect();
+        in_all(&services, &takes, asked.parallel).as_secs()
+    };
+    let (soak_seconds, expected_seconds) = (in_all(|takes| takes.soak), in_all(|takes| takes.least));
+    let expected_seconds_most = in_all(|takes| takes.most);
+    let irreversible = preview.irreversible.clone();
+    let parallel = asked.parallel;
+    Some(ServiceRestartPreview { parallel, services, irreversible, soak_seconds, expected_seconds, expected_seconds_most })
 }
 
-/// What the soaks take in all, each service beginning when those that it waits for are over and there is room.
-fn soaks(services: &[PlannedService], parallel: u32) -> u64 {
-    let mut ends: Vec<u64> = Vec::with_capacity(services.len());
-    let mut busy: Vec<u64> = Vec::new();
-    for service in services {
-        let after = service.after.iter().filter_map(|index| ends.get(*index as usize)).max().copied().unwrap_or(0);
+/// What one service takes.
+struct Takes {
+    soak: Millis,
+    least: Millis,
+    most: Millis,
+}
+
+/// When the last one is over: each service begins when those that it waits for are over and there is room.
+fn in_all(services: &[PlannedService], takes: &[Millis], parallel: u32) -> Millis {
+    let mut ends: Vec<Millis> = Vec::with_capacity(services.len());
+    let mut busy: Vec<Millis> = Vec::new();
+    for (service, takes) in services.iter().zip(takes) {
+        let after = service.after.iter().filter_map(|index| ends.get(*index as usize)).max().copied().unwrap_or_default();
         busy.sort_unstable();
-        let room = if parallel == 0 || busy.len() < parallel as usize { 0 } else { busy.remove(0) };
-        let end = after.max(room) + service.soak_seconds;
+        let room = if parallel == 0 || busy.len() < parallel as usize { Millis(0) } else { busy.remove(0) };
+        let end = Millis(after.max(room).0.saturating_add(takes.0));
         busy.push(end);
         ends.push(end);
     }
-    ends.into_iter().max().unwrap_or(0)
+    ends.into_iter().max().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::input::Refusal;
 use crate::journal::{Entry, Fact};
 use crate::limits::{Limits, Usage};
 use crate::orchestration::Orchestration;
+use crate::planner::services::{Expected, expected};
 use crate::schedule;
 use crate::show;
 use crate::view::{Holder, HostView, LockView, Preview, PreviewTrack, PreviewWave, TrackView, View};
@@ -85,22 +86,30 @@ impl Engine {
         let again = request.rollout.as_ref().and_then(|r| r.retry_of);
         let reserved = self.reserved(again);
         let guard = self.guard(&reserved, now);
-        let track = |track: &model::Track| PreviewTrack {
-            target: track.target,
-            name: track.name.clone(),
-            route: track.route,
-            expected: self.expected(track.target),
-            takes_up: track.unfinished.is_some(),
-            service: track.service.clone(),
-            after: track.after.clone(),
-            steps: show::titles(plan.steps(track), Direction::Do),
-            blockers: {
-                let mut list = guard.blockers(track.target, request, Asks::of(None, track, &self.fleet));
-                let report = self.heard.host(track.target).and_then(|heard| heard.report.as_ref());
-                let lacks = report.and_then(|report| lacks_checks(plan.steps(track), report));
-                list.extend(lacks.map(hard));
-                list
-            },
+        let track = |track: &model::Track| {
+            let of_host = self.expected(track.target);
+            let Expected { least, most } = match &track.service {
+                Some(_) => expected(plan.steps(track)),
+                None => Expected { least: of_host, most: of_host },
+            };
+            PreviewTrack {
+                target: track.target,
+                name: track.name.clone(),
+                route: track.route,
+                expected: least,
+                expected_most: most,
+                takes_up: track.unfinished.is_some(),
+                service: track.service.clone(),
+                after: track.after.clone(),
+                steps: show::titles(plan.steps(track), Direction::Do),
+                blockers: {
+                    let mut list = guard.blockers(track.target, request, Asks::of(None, track, &self.fleet));
+                    let report = self.heard.host(track.target).and_then(|heard| heard.report.as_ref());
+                    let lacks = report.and_then(|report| lacks_checks(plan.steps(track), report));
+                    list.extend(lacks.map(hard));
+                    list
+                },
+            }
         };
         let wave = |wave: &model::Wave| PreviewWave { approval: wave.approval, tracks: wave.tracks.iter().map(track).collect() };
         Ok(Preview { waves: plan.waves.iter().map(wave).collect(), irreversible: irreversible(&plan) })

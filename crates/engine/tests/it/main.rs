@@ -20,5 +20,6 @@ mod service_world;
 mod services;
 mod services_at_random;
 mod services_beside;
+mod services_timing;
 mod unlisted;
 mod world;

@@ -62,6 +62,10 @@ pub struct ServiceRestartPreview {
     pub irreversible: Vec<String>,
     /// What the soaks alone take, in seconds, with nothing to wait for but one another.
     pub soak_seconds: u64,
+    /// What all of it is expected to take at least, in seconds, with nothing to wait for but one another.
+    pub expected_seconds: u64,
+    /// And at most, in seconds, when nothing fails.
+    pub expected_seconds_most: u64,
 }
 
 /// One service on one host, before it is restarted.
@@ -85,6 +89,10 @@ pub struct PlannedService {
     pub steps: Vec<String>,
     /// Its soak.
     pub soak_seconds: u64,
+    /// What it is expected to take at least, in seconds.
+    pub expected_seconds: u64,
+    /// And at most, in seconds: it is healthy only at the last attempt.
+    pub expected_seconds_most: u64,
     /// What would keep it from starting if it were its turn now.
     pub blockers: Vec<Blocker>,
 }

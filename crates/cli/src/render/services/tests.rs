@@ -18,7 +18,8 @@ fn listed() -> Vec<Service> {
 fn planned(index: u32, name: &str, after: &[u32], steps: &[&str], blockers: &Value) -> Value {
     json!({
         "index": index, "service": name, "unit": format!("lilith-{}.service", name.replace('.', "-")), "host": "localhost",
-        "route": "local", "after": after, "steps": steps, "soak_seconds": 30, "blockers": blockers
+        "route": "local", "after": after, "steps": steps, "soak_seconds": 30, "expected_seconds": 36,
+        "expected_seconds_most": 49, "blockers": blockers
     })
 }
 
@@ -36,7 +37,8 @@ fn sample(parallel: u32, blockers: &Value) -> ServiceRestartPreview {
         "reload the service, else restart it",
     ];
     serde_json::from_value(json!({
-        "parallel": parallel, "soak_seconds": 90, "irreversible": ["a migration is not undone: ./migrate up in /srv/api"],
+        "parallel": parallel, "soak_seconds": 90, "expected_seconds": 108, "expected_seconds_most": 147,
+        "irreversible": ["a migration is not undone: ./migrate up in /srv/api"],
         "services": [
             planned(0, "sso.postgresql", &[], &plain, &json!([])),
             planned(1, "sso.redis", &[], &plain, &json!([])),
@@ -99,7 +101,7 @@ fn s3_30_a_dry_run_shows_the_order_the_steps_and_what_cannot_be_taken_back() {
 fn s3_111_force_is_shown_with_a_warning() {
     let blocked = json!([{ "blocker": "held", "message": "localhost is out of use: new disk", "since": null, "until": null, "forceable": true }]);
     let text = preview(&sample(0, &blocked), &listed(), Some("sso.api is down"));
-    let end = text.split("Soaks take").nth(1).unwrap();
+    let end = text.split("Expected to take").nth(1).unwrap();
     insta::assert_snapshot!(format!("{}\n…{end}", text.lines().take(8).collect::<Vec<_>>().join("\n")));
 }
 

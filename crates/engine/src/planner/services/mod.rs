@@ -1,6 +1,7 @@
 //! The planner `services` (S3): systemd services of one or more hosts in the order of their dependencies. One wave; a track for
 //! each service on each of its hosts: look, back up, deploy, migrate, reload or restart, look, soak, look once more.
 
+mod expected;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::planner::rollout::Candidate;
 use order::{Needs, needs};
 
+pub(crate) use expected::{Expected, expected};
 pub use order::{OrderError, order};
 
 /// By what a host without an agent lets people in.
