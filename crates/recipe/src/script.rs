@@ -22,6 +22,11 @@ impl Invocation {
         let argv = argv.into_iter().map(Into::into).collect();
         Self { argv, env: vec![("LC_ALL".into(), "C".into())], limit }
     }
+
+    /// It changes nothing on its host: nothing has to wait for one that was left behind.
+    pub fn only_looks(&self) -> bool {
+        matches!(self.argv.as_slice(), [tool, verb, ..] if tool == "systemctl" && verb == "show")
+    }
 }
 
 /// What a run of a tool gave.

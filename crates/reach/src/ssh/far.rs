@@ -77,6 +77,9 @@ impl Far {
     /// Whether nothing is at work any more that an earlier connection has begun for the same guard.
     pub(crate) async fn is_free(&mut self) -> Result<bool, SshError> {
         let Some(guard) = &self.guard else { return Ok(true) };
+        if self.to.is_local() && local::is_plainly_free(guard) {
+            return Ok(true);
+        }
         let (mut script, mut last) = (guard.is_free(), None);
         let answer = loop {
             match script.next(last.as_ref(), Millis(0)) {
@@ -130,10 +133,7 @@ impl Far {
     /// Nobody needs rights for it, unless `/proc` is mounted so that it hides what is not one's own.
     async fn boot_once(&mut self) -> Result<BootIdentity, SshError> {
         if self.to.is_local() {
-            return self.perform(recipe::far::boot(), Duration::ZERO).await?.map_err(|why| {
-                let host = self.to.host.clone();
-                SshError::Unreadable { host, why }
-            });
+            return local::boot();
         }
         let sudo = self.access.options.sudo.clone();
         let session = self.session().await?;
@@ -208,7 +208,7 @@ impl Far {
             match script.next(last.as_ref(), elapsed()) {
                 Next::Run(invocation) => {
                     let asked = Instant::now();
-                    let guard = self.guard.clone();
+                    let guard = self.guard.clone().filter(|_| !invocation.only_looks());
                     last = Some(loop {
                         let lost = |why: &str| format!("the connection was lost: {why}");
                         match self.heard(&invocation, guard.as_ref()).await {

@@ -1,9 +1,10 @@
-//! This very machine: the same lines that a host without an agent is given, to a shell here, without a connection. Nothing is lost
+//! This very machine: what a host without an agent is given, without a connection, and without a shell in between. Nothing is lost
 //! when this process is killed: what was begun goes on to its limit, and is waited for, as behind a connection that ended.
 
 use std::process::Stdio;
 
-use recipe::far::Guard;
+use model::BootIdentity;
+use recipe::far::{Guard, Rights};
 use recipe::{Invocation, Output};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -25,11 +26,20 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     let is_root = rustix::process::geteuid().is_root();
     let (rights, line, stdin) = said(invocation, is_root, sudo, guard);
     let lost = |why: String| SshError::Lost { host: NAME.to_owned(), why };
-    let mut command = Command::new("sh");
+    // A look with our own rights needs neither a shell nor the mark of one: what is run is what answers.
+    let is_plain = rights == Rights::Own && guard.is_none();
+    let (words, path) = if is_plain {
+        let (words, path) = recipe::far::here(invocation, std::env::var("PATH").ok().as_deref());
+        (words, Some(path))
+    } else {
+        (line.words, None)
+    };
+    let (tool, words) = words.split_first().ok_or_else(|| lost("nothing to run".to_owned()))?;
+    let mut command = Command::new(tool);
     // A process group of its own: Ctrl-C is for us, and not for what is under way.
-    command.args(["-c", &line.text]).process_group(0).kill_on_drop(false);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| lost(format!("no shell: {error}")))?;
+    command.args(words).envs(path.map(|path| ("PATH", path))).process_group(0).kill_on_drop(false);
+    command.stdin(if is_plain { Stdio::null() } else { Stdio::piped() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| lost(format!("no {tool}: {error}")))?;
     if let Some(mut input) = child.stdin.take() {
         // One that does not read it has ended already.
         drop(input.write_all(stdin.as_bytes()).await);
@@ -47,9 +57,93 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
             Output { timed_out: true, ..Output::default() }
         }
     };
+    if is_plain {
+        return Ok(Collected { output, lost: None });
+    }
     let answer = recipe::far::answer(output, rights).map_err(|denial| {
         let user = std::env::var("USER").unwrap_or_default();
         SshError::NothingRun { host: NAME.to_owned(), user, denial }
     })?;
     Ok(Collected { output: answer, lost: None })
+}
+
+/// Whether nobody is at work any more for this guard, where that is plain from its note alone: there is none, or its process is gone.
+/// Only root sees every process.
+pub(super) fn is_plainly_free(guard: &Guard) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
+    match std::fs::read_to_string(guard.file()) {
+        Ok(note) => Guard::noted(&note).is_some_and(|process| !std::path::Path::new(&format!("/proc/{process}")).exists()),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+/// Reads the boot identity; nobody needs rights for it.
+pub(super) fn boot() -> Result<BootIdentity, SshError> {
+    let file = |path: &str| std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+    recipe::far::boot_here(file).map_err(|why| SshError::Unreadable { host: NAME.to_owned(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Millis, TargetId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn tool(script: &str, limit: Millis) -> Invocation {
+        let argv = ["sh", "-c", script].map(str::to_owned).into();
+        Invocation { argv, env: vec![("WORD".to_owned(), "it's".to_owned())], limit }
+    }
+
+    fn guard(folder: &std::path::Path) -> Guard {
+        Guard { run: folder.display().to_string(), subject: TargetId(Uuid::from_u128(7)) }
+    }
+
+    /// With the guard and without it, so with shells around it and without them.
+    #[tokio::test]
+    async fn a_tool_here_says_and_ends_the_same_with_a_guard_and_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard(folder.path());
+        for guard in [None, Some(&guard)] {
+            let run = async |invocation: &Invocation| run(invocation, &Sudo::Never, guard).await.unwrap().output;
+            let output = run(&tool("echo \"$WORD\"; cat; echo no >&2; exit 3", Millis::secs(60))).await;
+            let said = (output.exit, output.stdout.as_str(), output.stderr.as_str(), output.timed_out);
+            assert_eq!(said, (Some(3), "it's\n", "no\n", false), "{guard:?}");
+            // Where a login does not look.
+            let output = run(&tool("printf %s \"$PATH\"", Millis::secs(60))).await;
+            assert!(output.stdout.ends_with(":/usr/local/sbin:/usr/sbin:/sbin:/snap/bin"), "{output:?}");
+            let missing = Invocation { argv: vec!["no-such-tool".to_owned()], ..tool("", Millis::secs(60)) };
+            assert_eq!(run(&missing).await.exit, Some(127));
+            let hangs = run(&tool("sleep 1000 & wait", Millis(200))).await;
+            assert!(hangs.timed_out && hangs.exit.is_none(), "{hangs:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_note_of_a_process_that_is_gone_says_plainly_that_the_way_is_free() {
+        // Others may not see who is at work, and always ask the script.
+        let is_root = rustix::process::geteuid().is_root();
+        let folder = tempfile::tempdir().unwrap();
+        let guard = guard(folder.path());
+        assert_eq!(is_plainly_free(&guard), is_root, "there is no note");
+        let own = std::process::id();
+        for (note, free) in [(format!("{own} 1 99999999 -\n"), false), ("4194305 1 99999999 -\n".to_owned(), true)] {
+            std::fs::write(guard.file(), &note).unwrap();
+            assert_eq!(is_plainly_free(&guard), free && is_root, "{note}");
+        }
+        // Not whole: the script on the host judges it.
+        std::fs::write(guard.file(), "4194305").unwrap();
+        assert!(!is_plainly_free(&guard));
+    }
+
+    #[tokio::test]
+    async fn the_boot_is_the_one_that_a_host_without_an_agent_would_tell() {
+        let mut script = recipe::far::boot();
+        let recipe::Next::Run(invocation) = script.next(None, Millis(0)) else { panic!("it asks") };
+        let output = run(&invocation, &Sudo::Never, None).await.unwrap().output;
+        let recipe::Next::Done(told) = script.next(Some(&output), Millis(0)) else { panic!("it answers") };
+        assert_eq!(boot().unwrap(), told.unwrap());
+    }
 }

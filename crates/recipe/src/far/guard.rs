@@ -28,6 +28,20 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// Where it is noted who is at work.
+    pub fn file(&self) -> String {
+        format!("{}/busy-{}", self.run, self.subject)
+    }
+
+    /// Who is at work by this note, as `/proc` numbers it; nobody by one that is not whole.
+    pub fn noted(note: &str) -> Option<u32> {
+        let words: Vec<&str> = note.split_ascii_whitespace().collect();
+        match words.as_slice() {
+            [pid, _, _, ..] => pid.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// Whether the way is free. One that is still at work at its limit is killed, so that it becomes free in any case.
     pub fn is_free(&self) -> Script<Result<bool, String>> {
         let words = ["sh", "-c", BUSY, "reveille", &self.run, &self.subject.to_string()];

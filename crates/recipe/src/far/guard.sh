@@ -8,7 +8,7 @@ read -r stat < "/proc/$$/stat" && began ${stat##*\) }
 read -r now _ < /proc/uptime && until=$((${now%%.*} + limit))
 if [ -n "$until" ]; then
   # Who may not write there is watched all the same.
-  (umask 077; mkdir -p "$run" && printf '%s %s %s %s\n' "$$" "$start" "$until" "$g" > "$file.$$" && mv -f "$file.$$" "$file") 2> /dev/null
+  (umask 077; { [ -d "$run" ] || mkdir -p "$run"; } && printf '%s %s %s %s\n' "$$" "$start" "$until" "$g" > "$file.$$" && mv -f "$file.$$" "$file") 2> /dev/null
   # Nobody's child, so that no tool waits for it; it ends a second after the tool.
   (
     (

@@ -10,7 +10,7 @@ mod room;
 
 use crate::{Invocation, Output};
 
-pub use boot::boot;
+pub use boot::{boot, boot_here};
 pub use claim::{Answer, Closed, Order, Places};
 pub use guard::{Guard, guarded};
 pub use room::room;
@@ -31,6 +31,8 @@ pub enum Rights {
 pub struct Line {
     /// For one exec request.
     pub text: String,
+    /// The same as an argument list, for whoever needs no shell to hand it over: on this machine.
+    pub words: Vec<String>,
     /// The password and a line end are written to standard input, and then it is closed: sudo would ask again. Otherwise it is
     /// closed at once. What is run never reads it: its own standard input is `/dev/null`.
     pub wants_password: bool,
@@ -38,6 +40,9 @@ pub struct Line {
 
 /// The mark before everything that the tool itself says.
 const MARK: &str = "REVEILLE BEGINS\n";
+
+/// Where administrators' tools are, besides what a login has.
+const MORE_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/snap/bin";
 
 /// Runs its arguments, after the mark on both streams. `env` takes leading `NAME=value` and answers 127 for what is not there.
 const WRAPPER: &str = "PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin:/snap/bin; export PATH; \
@@ -58,18 +63,28 @@ pub fn line(invocation: &Invocation, rights: Rights) -> Line {
 }
 
 fn wrapped(invocation: &Invocation, rights: Rights, wrapper: &str, first: &[String]) -> Line {
-    let sudo = match rights {
-        Rights::Own => "",
-        Rights::Sudo => "sudo -n -H -- ",
-        Rights::SudoPassword => "sudo -S -p '' -H -- ",
+    let sudo: &[&str] = match rights {
+        Rights::Own => &[],
+        Rights::Sudo => &["sudo", "-n", "-H", "--"],
+        Rights::SudoPassword => &["sudo", "-S", "-p", "", "-H", "--"],
     };
-    let mut text = format!("{sudo}sh -c {} reveille", quoted(wrapper));
+    let words = sudo.iter().copied().chain(["sh", "-c", wrapper, "reveille"]).map(str::to_owned);
+    let words: Vec<String> = words.chain(first.iter().cloned()).chain(for_env(invocation)).collect();
+    let text = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    Line { text, words, wants_password: rights == Rights::SudoPassword }
+}
+
+/// What `env` takes: leading `NAME=value`, and the tool.
+fn for_env(invocation: &Invocation) -> impl Iterator<Item = String> {
     let env = invocation.env.iter().map(|(name, value)| format!("{name}={value}"));
-    for word in first.iter().cloned().chain(env).chain(invocation.argv.iter().cloned()) {
-        text.push(' ');
-        text.push_str(&quoted(&word));
-    }
-    Line { text, wants_password: rights == Rights::SudoPassword }
+    env.chain(invocation.argv.iter().cloned())
+}
+
+/// What is run on this machine, with the rights of this process and without a shell: the argument list, and the `PATH` for it. What it
+/// says is its own answer, without the mark. `path` is the `PATH` of this process.
+pub fn here(invocation: &Invocation, path: Option<&str>) -> (Vec<String>, String) {
+    let path = path.filter(|path| !path.is_empty()).unwrap_or("/usr/bin:/bin");
+    (std::iter::once("env".to_owned()).chain(for_env(invocation)).collect(), format!("{path}:{MORE_PATH}"))
 }
 
 /// The far end did not let it begin: nothing was run.

@@ -116,3 +116,25 @@ fn without_the_mark_nothing_was_run_unless_its_end_was_not_seen() {
     let cut = answer(said(None, "Connection reset"), Rights::Sudo).unwrap();
     assert!(cut.exit.is_none() && !cut.succeeded());
 }
+
+#[test]
+fn the_words_of_a_line_are_the_line() {
+    let invocation = Invocation { env: vec![("WORD".into(), "it's".into())], ..Invocation::new(["echo", "a b"], Millis(1000)) };
+    for rights in [Rights::Own, Rights::Sudo, Rights::SudoPassword] {
+        let line = line(&invocation, rights);
+        assert_eq!(line.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "), line.text);
+    }
+    let (words, path) = here(&invocation, None);
+    assert_eq!(words, ["env", "WORD=it's", "echo", "a b"]);
+    assert_eq!(path, "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/snap/bin");
+    assert!(WRAPPER.contains(MORE_PATH), "the same as behind a login");
+}
+
+#[test]
+fn only_what_asks_systemd_changes_nothing() {
+    let looks = |words: &[&str]| Invocation::new(words.iter().copied(), Millis(1000)).only_looks();
+    assert!(looks(&["systemctl", "show", "--property=ActiveState", "--", "a.service"]));
+    for words in [&["systemctl", "restart", "--", "show"][..], &["systemctl", "daemon-reload"], &["sh", "-c", "systemctl show"]] {
+        assert!(!looks(words), "{words:?}");
+    }
+}
