@@ -39,7 +39,15 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     // A process group of its own: Ctrl-C is for us, and not for what is under way.
     command.args(words).envs(path.map(|path| ("PATH", path))).process_group(0).kill_on_drop(false);
     command.stdin(if is_plain { Stdio::null() } else { Stdio::piped() }).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| lost(format!("no {tool}: {error}")))?;
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        // As a shell says it: without sudo there is an advice.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let output = Output { exit: Some(127), stderr: format!("{tool}: not found"), ..Output::default() };
+            return answer(output, rights);
+        }
+        Err(error) => return Err(lost(format!("no {tool}: {error}"))),
+    };
     if let Some(mut input) = child.stdin.take() {
         // One that does not read it has ended already.
         drop(input.write_all(stdin.as_bytes()).await);
@@ -60,11 +68,15 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     if is_plain {
         return Ok(Collected { output, lost: None });
     }
-    let answer = recipe::far::answer(output, rights).map_err(|denial| {
+    answer(output, rights)
+}
+
+fn answer(output: Output, rights: Rights) -> Result<Collected, SshError> {
+    let output = recipe::far::answer(output, rights).map_err(|denial| {
         let user = std::env::var("USER").unwrap_or_default();
         SshError::NothingRun { host: NAME.to_owned(), user, denial }
     })?;
-    Ok(Collected { output: answer, lost: None })
+    Ok(Collected { output, lost: None })
 }
 
 /// Whether nobody is at work any more for this guard, where that is plain from its note alone: there is none, or its process is gone.
@@ -119,6 +131,12 @@ mod tests {
             let hangs = run(&tool("sleep 1000 & wait", Millis(200))).await;
             assert!(hangs.timed_out && hangs.exit.is_none(), "{hangs:?}");
         }
+    }
+
+    #[test]
+    fn without_sudo_the_answer_says_so() {
+        let missing = Output { exit: Some(127), stderr: "sudo: not found".to_owned(), ..Output::default() };
+        assert!(matches!(answer(missing, Rights::Sudo), Err(SshError::NothingRun { denial: recipe::far::Denial::NoSudo, .. })));
     }
 
     #[test]
