@@ -77,7 +77,7 @@ if [ "$verb" = revert ]; then
     # Nothing was deployed. What cannot be noted here cannot be deployed here either.
     [ $safe = yes ] && [ -d "$parent" ] && [ -w "$parent" ] || end none
     if is "$store"; then ours "$store" || end none; else mkdir -- "$store" 2> /dev/null || end none; fi
-    { : >> "$store/lock"; } 2> /dev/null || end none
+    (: >> "$store/lock") 2> /dev/null || end none
   fi
   lock
   if is "$at"; then own "$at"; fi

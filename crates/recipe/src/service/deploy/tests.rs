@@ -403,14 +403,15 @@ fn a_link_above_the_destination_is_followed_once() {
 /// As the kernel writes it: three digits for a blank or a backslash.
 #[test]
 fn a_mount_with_a_blank_in_its_path_is_seen() {
-    for name in ["my logs", r"a\b", r"40\ ", r"x\040y"] {
+    for name in ["my app", r"a\b", r"x\040y", r"40\ "] {
         let host = host(Way::Tree);
-        let path = host.path("app/web").replace('\\', r"\134").replace(' ', r"\040");
-        let name = name.replace('\\', r"\134").replace(' ', r"\040");
-        host.write("mounts", &format!("22 1 0:21 / / rw - ext4 /dev/a rw\n36 22 0:33 / {path}/{name} rw - tmpfs tmpfs rw\n"));
+        std::fs::rename(host.at("app"), host.at(name)).unwrap();
+        let to = host.path(&format!("{name}/web"));
+        let path = to.replace('\\', r"\134").replace(' ', r"\040");
+        host.write("mounts", &format!("22 1 0:21 / / rw - ext4 /dev/a rw\n36 22 0:33 / {path}/logs rw - tmpfs tmpfs rw\n"));
         let text = DEPLOY.replace("/proc/self/mountinfo", &host.path("mounts"));
         for shell in crate::testing::shells() {
-            let ask = ["deploy", "k", &host.path("source"), &host.path("app/web"), "", "", "0"];
+            let ask = ["deploy", "k", &host.path("source"), &to, "", "", "0"];
             let output = run(&sh(&text, ask, Millis(1000)), &shell, &host.path("bin"));
             let error = read(&output).unwrap_err();
             assert!(error.code == ErrorCode::Unsupported && error.why.contains("is mounted"), "{name}: {error:?}");
@@ -444,10 +445,13 @@ fn what_was_taken_back_before_it_came_is_never_deployed() {
     host.write("app/web.reveille", "mine");
     assert!(!host.seen(&revert(&host, 1)).changed);
     assert_eq!(host.read("app/web.reveille"), "mine");
-    let Some(_mounted) = Mounted::at(host.at("full"), "size=16k,nr_inodes=2") else { return };
-    std::fs::create_dir(host.at("full/web")).unwrap();
-    let to = Deploy { destination: host.path("full/web"), ..deploy_of(&host) };
-    assert!(!host.seen(&ServiceVerb::Revert { key: key(1), deploy: to, limit: Millis::secs(9) }).changed);
+    // It gets full at each of the things that are made.
+    for inodes in 2..7 {
+        let Some(_mounted) = Mounted::at(host.at("full"), &format!("size=64k,nr_inodes={inodes}")) else { return };
+        std::fs::create_dir(host.at("full/web")).unwrap();
+        let to = Deploy { destination: host.path("full/web"), ..deploy_of(&host) };
+        assert!(!host.seen(&ServiceVerb::Revert { key: key(1), deploy: to, limit: Millis::secs(9) }).changed, "{inodes}");
+    }
 }
 
 /// Root moves and removes things there.
