@@ -20,7 +20,7 @@ impl Points {
         Self { state: state.to_owned() }
     }
 
-    /// From now on it stops at `point` when it comes to `what`: empty, or the name of a kind of entry, and its number.
+    /// From now on it stops at `point` when it comes to `what`: empty, or the name of a kind of entry, and its number or words of it.
     ///
     /// # Errors
     ///

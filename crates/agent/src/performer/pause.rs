@@ -30,11 +30,23 @@ pub(super) async fn at(state: &Path, name: &str) {
     drop(std::fs::remove_file(&shown));
 }
 
+/// The same; with a number in the file, only at the so many-th time.
+async fn later(state: &Path, name: &str) {
+    let wanted = state.join(format!("pause-{name}"));
+    let left: Option<u32> = std::fs::read_to_string(&wanted).ok().and_then(|text| text.trim().parse().ok());
+    match left {
+        Some(left) if left > 1 => drop(std::fs::write(&wanted, (left - 1).to_string())),
+        _ => at(state, name).await,
+    }
+}
+
 pub(super) async fn before_append(state: &Path, record: &Record) {
     match record {
         Record::Claimed { command, .. } if command.action.kind().ends_boot() => at(state, "before_claim").await,
         // Written for what is done once only: claimed, and certainly not ordered.
         Record::Executing { .. } => at(state, "after_claim").await,
+        // Done, and nobody knows.
+        Record::Ended { .. } => later(state, "before_end").await,
         _ => {}
     }
 }
@@ -48,6 +60,22 @@ pub(super) async fn before_perform(state: &Path, command: &Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn it_holds_at_the_time_that_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (wanted, shown) = (folder.path().join("pause-x"), folder.path().join("paused-x"));
+        std::fs::write(&wanted, "2").unwrap();
+        later(folder.path(), "x").await;
+        assert_eq!(std::fs::read_to_string(&wanted).unwrap(), "1");
+        let path = folder.path().to_owned();
+        let held = tokio::spawn(async move { later(&path, "x").await });
+        while !shown.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
+        std::fs::remove_file(&wanted).unwrap();
+        tokio::time::timeout(Duration::from_secs(60), held).await.unwrap().unwrap();
+    }
 
     #[tokio::test]
     async fn it_holds_while_the_file_is_there() {

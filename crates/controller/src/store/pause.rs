@@ -2,7 +2,7 @@
 //!
 //! While the file `pause-NAME` exists in the state directory, a turn that reaches the point writes `paused-NAME` and waits.
 //! If the file is not empty, only a turn whose audit holds that action pauses (`command_issued`, for one); with a number behind it,
-//! only the turn with so many-th such row of this process.
+//! only the turn with so many-th such row of this process, and with other words behind it one whose row holds them.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,13 +19,14 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub(super) async fn point(dir: &Path, name: &str, batch: &Batch) {
     let pause = dir.join(format!("pause-{name}"));
     let Ok(wanted) = std::fs::read_to_string(&pause) else { return };
-    let mut words = wanted.split_whitespace();
-    if let Some(action) = words.next() {
-        let rows = batch.audit.iter().filter(|row| row.action == action).count();
+    let (action, which) = wanted.trim().split_once(' ').unwrap_or((wanted.trim(), ""));
+    if !action.is_empty() {
+        let found: Vec<_> = batch.audit.iter().filter(|row| row.action == action).collect();
+        let rows = found.len();
         let seen = SEEN.fetch_add(rows, Ordering::SeqCst);
-        let due = match words.next().and_then(|number| number.parse::<usize>().ok()) {
-            Some(number) => (seen + 1..=seen + rows).contains(&number),
-            None => rows > 0,
+        let due = match which.parse::<usize>() {
+            Ok(number) => (seen + 1..=seen + rows).contains(&number),
+            Err(_) => found.iter().any(|row| row.detail.contains(which)),
         };
         if !due {
             return;

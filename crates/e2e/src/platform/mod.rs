@@ -69,6 +69,9 @@ pub const SMALL: [Small; 4] = [
     },
 ];
 
+/// Runs on both hosts of a platform that is spread, and is migrated by the named command `shared-migrate`.
+pub const SHARED: &str = "shared.service";
+
 /// All of it, on one host or on two.
 #[derive(Debug, Clone)]
 pub struct Platform {
@@ -128,8 +131,11 @@ impl Platform {
             ("commands.d/sso-migrate", format!("cd {} && exec ./migrate", SMALL[0].tree())),
         ];
         for (name, text) in named {
-            let place = Path::new(MANIFEST).with_file_name(name).display().to_string();
-            platform.host.put_file(&place, format!("#!/bin/sh\n{text}\n"), 0o755)?;
+            put_script(&platform.host, name, &text)?;
+        }
+        for host in platform.hosts() {
+            host.put_unit(SHARED, "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n")?;
+            put_script(host, "commands.d/shared-migrate", "echo migrated >> /root/shared && test ! -e /root/shared-fails")?;
         }
         Ok(platform)
     }
@@ -340,6 +346,15 @@ impl Platform {
         self.host.sh(&format!("runuser -u postgres -- psql -qtA -v ON_ERROR_STOP=1 -d {database} -c {text:?}"))
     }
 
+    /// How often the migration of this version was run, by itself.
+    ///
+    /// # Errors
+    ///
+    /// When the host cannot be asked.
+    pub fn migrated(&self, version: &str) -> anyhow::Result<usize> {
+        Ok(self.host.sh(&format!("grep -cx {version} /root/migrated || true"))?.trim().parse()?)
+    }
+
     /// The events that were written, one object for each line.
     ///
     /// # Errors
@@ -349,6 +364,12 @@ impl Platform {
         let text = self.host.read_file(EVENTS).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("torn: {line}"))).collect()
     }
+}
+
+/// Beside the manifest.
+fn put_script(host: &Host, name: &str, text: &str) -> anyhow::Result<()> {
+    let place = Path::new(MANIFEST).with_file_name(name).display().to_string();
+    host.put_file(&place, format!("#!/bin/sh\n{text}\n"), 0o755)
 }
 
 fn put_tree(host: &Host, place: &str, version: &str, behaviour: &str) -> anyhow::Result<()> {
@@ -371,7 +392,7 @@ fn hash(host: &Host, tree: &str) -> anyhow::Result<String> {
 }
 
 /// Runs what was not run yet, each file in a transaction, and writes down that it did.
-const MIGRATE: &str = "#!/bin/sh\nset -e\ncd \"$(dirname \"$0\")\"\n\
+const MIGRATE: &str = "#!/bin/sh\nset -e\ncd \"$(dirname \"$0\")\"\ncat version >> /root/migrated\necho >> /root/migrated\n\
     sql() { runuser -u postgres -- psql -qtA -v ON_ERROR_STOP=1 -d sso \"$@\"; }\n\
     sql -c 'CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, at timestamptz DEFAULT now())' 2>/dev/null\n\
     for file in migrations/*.sql; do\n\

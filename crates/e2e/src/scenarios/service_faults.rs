@@ -270,7 +270,7 @@ fn kill_at(
     let open = platform.reveille("orchestrations --active --output json")?;
     let open: serde_json::Value = serde_json::from_str(&open.out).context("orchestrations")?;
     ensure!(open["orchestrations"].as_array().is_some_and(Vec::is_empty), "something is open still: {open}");
-    let times = platform.sql("sso", &format!("SELECT count(*) FROM migrations WHERE name = 'migrations/{version}.sql'"))?;
-    ensure!(times.trim() == "1" || times.trim() == "0" && !is_new, "migration {version} is there {times} times");
+    let times = platform.migrated(&version.to_string())?;
+    ensure!(times == 1 || times == 0 && !is_new, "migration {version} was run {times} times");
     Ok(Some(is_new))
 }

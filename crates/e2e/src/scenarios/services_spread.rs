@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::fleet::local::Local;
 use crate::fleet::{Fleet, Member, Role};
-use crate::platform::{Pace, Platform, SMALL, Small, plan};
+use crate::platform::{Pace, Platform, SHARED, SMALL, Small, plan};
+use crate::points::Points;
 use crate::process::{Said, command, output};
-use crate::product::{self, PATIENCE, Server};
+use crate::product::{self, AGENT_STATE, PATIENCE, Server};
 use crate::traffic::load::Load;
 use crate::wait;
 use crate::world::{Scenario, World};
@@ -60,6 +61,7 @@ fn over_ssh(world: &World) -> anyhow::Result<()> {
     let local = Local::new(world, &fleet, &tables())?;
     let story = Story::new(world, platform, Way::Local(local))?;
     story.goes_well()?;
+    story.migrated_once()?;
     story.killed().context("reveille killed")?;
     story.is_rolled_back()
 }
@@ -76,6 +78,7 @@ fn through_agents(world: &World) -> anyhow::Result<()> {
     }
     let mut story = Story::new(world, platform, Way::Server(Box::new(server)))?;
     story.goes_well()?;
+    story.migrated_once()?;
     story.server_and_agent_killed().context("server and agent killed")?;
     story.is_rolled_back()
 }
@@ -143,7 +146,13 @@ impl<'w> Story<'w> {
         let done =
             self.platform.sql("sso", &format!("SELECT count(*) FROM migrations WHERE name = 'migrations/{version}.sql'"))?;
         ensure!(done.trim() == "1", "migration {version} is there {done} times");
+        let times = self.platform.migrated(version)?;
+        ensure!(times == 1, "the migration of version {version} was run {times} times");
         Ok(())
+    }
+
+    fn trees(&self) -> anyhow::Result<Vec<String>> {
+        SMALL.iter().map(|small| self.platform.hash_of(small, &small.tree())).collect()
     }
 
     fn goes_well(&self) -> anyhow::Result<()> {
@@ -196,14 +205,50 @@ impl<'w> Story<'w> {
         Ok(())
     }
 
+    /// A service on both hosts: its migration runs on the first, and where it fails nothing is touched.
+    fn migrated_once(&self) -> anyhow::Result<()> {
+        let manifest = self.world.dir.join("shared.toml");
+        let service = format!("unit = \"{SHARED}\"\nmigrate = {{ named = \"shared-migrate\" }}\n");
+        std::fs::write(&manifest, format!("[timings]\nstabilization_period = \"1s\"\n[service.shared]\n{service}"))?;
+        let manifest = manifest.display().to_string();
+        let hosts = self.platform.hosts();
+        let mut words = vec!["restart", "--yes", "--manifest", &manifest];
+        words.extend(hosts.iter().flat_map(|host| ["--host", host.name()]));
+        let show = format!("systemctl show --property InvocationID --value {SHARED}");
+        let look = || -> anyhow::Result<(Vec<String>, usize)> {
+            let runs = hosts.iter().map(|host| host.sh(&show)).collect::<anyhow::Result<Vec<_>>>()?;
+            let times = hosts.iter().map(|host| Ok(host.sh("cat /root/shared 2>/dev/null | wc -l")?.trim().parse::<usize>()?));
+            Ok((runs, times.sum::<anyhow::Result<usize>>()?))
+        };
+        let (before, _) = look()?;
+        let (result, code) = self.json(&words)?;
+        ensure!(code == Some(0), "it ended with {code:?}: {result:#}");
+        let (after, times) = look()?;
+        ensure!(before.iter().zip(&after).all(|(one, other)| one != other), "not restarted on both: {before:?} {after:?}");
+        ensure!(times == 1, "the migration was run {times} times");
+        hosts.iter().try_for_each(|host| host.put_file("/root/shared-fails", "", 0o644))?;
+        let (result, code) = self.json(&words)?;
+        ensure!(code != Some(0) && result["success"] == false, "it ended with {code:?}: {result:#}");
+        let (untouched, times) = look()?;
+        ensure!(untouched == after && times == 2, "after a migration that failed: {times} runs, {after:?} {untouched:?}");
+        self.world.shown("a service on both hosts: migrated once, restarted on both; with a migration that fails, on neither");
+        Ok(())
+    }
+
     /// `kill -9` of reveille in the middle of a deploy to both hosts; `resume` goes on.
     fn killed(&self) -> anyhow::Result<()> {
         let Way::Local(local) = &self.way else { anyhow::bail!("there is a server") };
         self.put_trees("3", None)?;
         let deploy = self.words(&["restart", "--yes", "--deploy", "--deploy-path", "/deploy"]);
         let mut running = local.daemon(&deploy);
-        let cuts = [("after_append", "command_issued 9"), ("before_append", "acked 3"), ("after_append", "command_issued 6")];
-        for (point, what) in cuts {
+        // Migrated, and nobody has written it down; a deploy on the other host that was not sent; one that was not written down.
+        let (data, app) = (self.platform.host.name(), self.platform.other.name());
+        let cuts = [
+            ("before_append", format!("acked migrate of sso.api on {data} completed")),
+            ("after_append", "command_issued deploy /deploy/merchant.api".to_owned()),
+            ("before_append", format!("acked deploy of profile.api on {app} completed")),
+        ];
+        for (point, what) in &cuts {
             local.points().set(point, what)?;
             running.start()?;
             let paused = wait::until("the stop, or the end", PATIENCE, || {
@@ -225,13 +270,15 @@ impl<'w> Story<'w> {
         Ok(())
     }
 
-    /// The server is killed when it has written down what it has not sent, and the agent of the other host while it works.
+    /// The server is killed when what was migrated is not written down, and the agent of the other host when it has deployed and
+    /// nobody knows.
     fn server_and_agent_killed(&mut self) -> anyhow::Result<()> {
         self.put_trees("3", None)?;
-        let (point, platform) = ("after_append", &self.platform);
+        let (point, platform) = ("before_append", &self.platform);
         let [_, merchant, ..] = SMALL;
-        let old = platform.hash_of(&merchant, &merchant.tree())?;
-        self.server()?.points().set(point, "command_issued 9")?;
+        let agent = Points::of(&platform.other.disk().join(AGENT_STATE.trim_start_matches('/')));
+        agent.set("before_end", "2")?;
+        self.server()?.points().set(point, &format!("acked migrate of sso.api on {} completed", platform.host.name()))?;
         let deploy = self.words(&["restart", "--yes", "--deploy", "--deploy-path", "/deploy", "--detach"]);
         let said = self.run(&deploy)?;
         ensure!(said.ok(), "it was not started: {}{}", said.out, said.err);
@@ -243,18 +290,21 @@ impl<'w> Story<'w> {
         let list = server.look("/api/v1/orchestrations?active=true")?;
         let id = list["orchestrations"][0]["id"].as_str().with_context(|| list.to_string())?.to_owned();
         let path = format!("/api/v1/orchestrations/{id}");
-        wait::until_true("the other host to be deployed to", PATIENCE, || {
-            Ok(platform.hash_of(&merchant, &merchant.tree())? != old)
-        })?;
+        // The agent's second piece of work there: the unit file of merchant.api is backed up, its tree is exchanged, and nobody knows.
+        agent.wait("before_end", PATIENCE)?;
+        let tree = platform.hash_of(&merchant, &merchant.tree())?;
+        ensure!(tree == platform.hash_of(&merchant, "/deploy/merchant.api")?, "the agent stands somewhere else");
         let pid = platform.other.sh("systemctl show -P MainPID reveille-agent")?;
         platform.other.sh(&format!("kill -9 {}", pid.trim()))?;
+        agent.clear("before_end")?;
         let over = wait::until("the end", PATIENCE, || {
             let document = server.look(&path)?;
             Ok(document["outcome"].is_string().then_some(document))
         })?;
         ensure!(over["outcome"] == "completed", "{over:#}");
         self.serve("3")?;
-        self.world.shown("the server killed after its ninth command, the agent of the other host while it worked: version 3, whole, migrated once");
+        self.world.shown("the server killed before it wrote down that it was migrated, the agent of the other host before it said that it had deployed: version 3, \
+             whole, migrated once");
         Ok(())
     }
 
@@ -263,13 +313,16 @@ impl<'w> Story<'w> {
         let platform = &self.platform;
         self.put_trees("4", Some(SSO.name))?;
         let others: Vec<&str> = SMALL.iter().skip(1).map(|small| small.unit).collect();
-        let (before, tree) = (platform.invocations(&others)?, platform.hash(&SSO.tree())?);
+        let (before, trees) = (platform.invocations(&others)?, self.trees()?);
         let sso = platform.invocations(&[SSO.unit])?;
         let (result, code) = self.json(&self.words(&["restart", "--deploy", "--deploy-path", "/deploy", "--yes"]))?;
         ensure!(code != Some(0) && result["success"] == false, "it ended with {code:?}: {result:#}");
         let failed = &result["services_failed"];
         ensure!(failed[0].as_str().is_some_and(|name| name.starts_with(SSO.name)) && failed[1].is_null(), "{result:#}");
-        ensure!(platform.version(&SSO)? == "3" && platform.hash(&SSO.tree())? == tree, "{} is not as it was", SSO.name);
+        for small in SMALL {
+            ensure!(platform.version(&small)? == "3", "{} answers with {}", small.name, platform.version(&small)?);
+        }
+        ensure!(self.trees()? == trees, "a tree is not as it was");
         ensure!(platform.invocations(&[SSO.unit])? != sso, "it was not touched at all");
         ensure!(platform.invocations(&others)? == before, "the other host was touched");
         let row = result["services"].as_array().and_then(|rows| rows.iter().find(|row| row["name"] == SSO.name));
