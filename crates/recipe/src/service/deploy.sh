@@ -4,7 +4,7 @@
 # All of a run lies in DESTINATION.reveille/KEY: new is the tree that is made, before tells what the destination was, by its
 # inode, and what the new tree is. The switch exchanges the two at once, so that the old tree lies at new, and then at old.
 # A destination that is a link is made to point to new, and what it pointed to stays where it is. What has happened is never
-# guessed: the inodes (the text of the link) say it.
+# guessed: the inodes say it, for a link those of where it leads, since a folder above it may have been moved, and its text with it.
 set -fu
 umask 022
 trap '' HUP PIPE
@@ -46,7 +46,27 @@ before() {
     esac
   done < "$at/before"
   [ -n "$kind" ] && [ -n "$new" ] || { why="$at/before cannot be read"; give failed; }
+  case $was in /*) whence=$was ;; *) whence=$parent/$was ;; esac
 }
+# leads TREE: whether the destination is a link to it, by whichever names.
+leads() { [ -L "$dest" ] && [ "$dest" -ef "$1" ]; }
+is_new() { leads "$at/new" && [ "$(ino "$at/new")" = "$new" ]; }
+is_old() { [ "$(readlink -- "$dest")" = "$was" ] || leads "$whence"; }
+# needs FOLDER: whether the link came from something in it. Where that cannot be told it may have.
+needs() {
+  [ $kind = link ] || return 1
+  step=$(readlink -f -- "$whence") && [ -e "$step" ] || return 0
+  # What it goes through; a tree that was moved, with a link to it left behind; and where it really ends.
+  case $was in "$1"/*) return 0 ;; esac
+  [ ! "$1/new" -ef "$step" ] || return 0
+  while [ -n "$step" ]; do
+    [ ! "$step" -ef "$1" ] || return 0
+    step=${step%/*}
+  done
+  return 1
+}
+# The destination is what this deploy has made of it, and not what a later one has.
+newest() { if [ $kind = link ]; then is_new; else [ "$(ino "$dest")" = "$new" ]; fi; }
 foreign() { why="$dest is neither the old nor the new tree any more: somebody else has changed it; see $at"; give foreign; }
 # exchange A B: at once where the system can; whoever asked looks at what came of it.
 exchange() {
@@ -107,15 +127,14 @@ if [ "$verb" = revert ]; then
       if [ "$(ino "$at/old")" = "$new" ]; then run mv -T -- "$at/old" "$at/failed"; fi
       ;;
     link)
-      now=$(readlink -- "$dest")
-      if [ "$now" = "$at/new" ]; then
+      if [ "$(readlink -- "$dest")" = "$at/new" ] || is_new; then
         # Whether it was ever switched cannot be told from the link alone once it is back.
         put "$at/back" yes
         run rm -f -- "$at/link"
         run ln -s -- "$was" "$at/link"
         run mv -fT -- "$at/link" "$dest"
       fi
-      [ "$(readlink -- "$dest")" = "$was" ] || foreign
+      is_old || foreign
       if [ -e "$at/back" ] && [ "$(ino "$at/new")" = "$new" ]; then run mv -T -- "$at/new" "$at/failed"; fi
       ;;
     none)
@@ -241,12 +260,12 @@ before
     if [ "$(ino "$at/new")" = "$was" ]; then run mv -T -- "$at/new" "$at/old"; fi
     ;;
   link)
-    if [ "$(readlink -- "$dest")" = "$was" ] && [ "$(ino "$at/new")" = "$new" ]; then
+    if is_old && [ "$(ino "$at/new")" = "$new" ]; then
       run rm -f -- "$at/link"
       run ln -s -- "$at/new" "$at/link"
       run mv -fT -- "$at/link" "$dest"
     fi
-    [ "$(readlink -- "$dest")" = "$at/new" ] || foreign
+    is_new || foreign
     ;;
   none)
     if ! is "$dest" && [ "$(ino "$at/new")" = "$new" ]; then run mv -T -- "$at/new" "$dest"; fi
@@ -263,14 +282,14 @@ if [ ! -e "$at/done" ]; then
   put "$at/done" yes
 fi
 # The newest old tree is kept, and no older one: only what is over, and what nothing points into.
-if [ $kind != same ]; then
+if [ $kind != same ] && newest; then
   set +f
   for other in "$store"/*; do
     [ -d "$other" ] && [ ! -L "$other" ] && [ "$other" != "$at" ] || continue
     # Only what a deploy has made.
     case ${other##*/} in ????????-????-????-????-????????????) ;; *) continue ;; esac
     [ -e "$other/before" ] || [ -e "$other/reverted" ] || continue
-    case $was in "$other"/*) continue ;; esac
+    ! needs "$other" || continue
     if [ -e "$other/before" ] && [ ! -e "$other/done" ] && [ ! -e "$other/reverted" ]; then
       printf 'note %s\n' "$other is of a run that has not ended, and is left as it is"
       continue
