@@ -81,6 +81,11 @@ exchange() {
   # renameat2 from and to the working folder (-100), 2: exchange.
   perl -e 'exit(syscall($ARGV[0] + 0, -100, $ARGV[1], -100, $ARGV[2], 2) == 0 ? 0 : 1)' "$number" "$1" "$2" 2> /dev/null
 }
+# A second look, when all of the way is there: somebody else may have made what was missing at the first.
+still() {
+  above "$dest" || return 1
+  [ "$real" = "$dest" ] || { why="$dest leads elsewhere now: to $real" word=failed; return 1; }
+}
 lock() {
   why=$({ : >> "$store/lock"; } 2>&1) || fail
   exec 9>> "$store/lock"
@@ -95,7 +100,7 @@ if [ "$verb" = revert ]; then
     own "$store"
   else
     # Nothing was deployed. What cannot be noted here cannot be deployed here either.
-    [ $safe = yes ] && [ -d "$parent" ] && [ -w "$parent" ] || end none
+    [ $safe = yes ] && [ -d "$parent" ] && [ -w "$parent" ] && still || end none
     if is "$store"; then ours "$store" || end none; else mkdir -- "$store" 2> /dev/null || end none; fi
     (: >> "$store/lock") 2> /dev/null || end none
   fi
@@ -175,6 +180,7 @@ if [ ! -e "$at/before" ]; then
   fi
 fi
 why=$(mkdir -p -- "$store" 2>&1) || fail
+[ $safe = no ] || still || give "$word"
 own "$store"
 lock
 if [ -e "$at/reverted" ]; then why="this deploy was taken back"; give reverted; fi

@@ -33,23 +33,25 @@ trap '' HUP PIPE
     for stream in out err; do
       size=$(wc -c < "$at/$stream")
       if [ "$size" -gt $most ]; then
-        printf '%s\n' "$size" >> "$at/$stream.lost"
-        : > "$at/$stream"
+        # In a shell of its own: one that cannot write for a special builtin ends, and this one is the watch.
+        (: > "$at/$stream") && printf '%s\n' "$size" >> "$at/$stream.lost"
       fi
     done
   done
-  : > "$at/late"
-  kill -s KILL -- "-$child"
+  # Told by how this ends, for which nothing has to be written.
+  trap '' TERM
+  kill -s KILL -- "-$child" && exit 3
 ) &
 watch=$!
 code=0
 wait "$child" || code=$?
 kill "$watch" 2> /dev/null
+late=no watched=0
+wait "$watch" || watched=$?
+[ $watched -ne 3 ] || late=yes
 lost() {
   sum=0
   if [ -e "$at/$1.lost" ]; then while read -r n; do sum=$((sum + n)); done < "$at/$1.lost"; fi
   echo "$sum"
 }
-late=no
-[ ! -e "$at/late" ] || late=yes
 printf '%s %s %s %s\n' "$code" "$late" "$(lost out)" "$(lost err)" > "$at/exit.part" && mv -f -- "$at/exit.part" "$at/exit"

@@ -374,6 +374,34 @@ fn a_folder_above_the_destination_that_belongs_to_somebody_else_is_refused() {
     assert!(code == ErrorCode::Refused && words.contains("way belongs to "), "{words}");
 }
 
+/// In a folder that all may write to, somebody else makes what was not there at the first look.
+#[test]
+fn a_folder_that_somebody_else_makes_meanwhile_is_refused() {
+    let theirs: &[&str] = if is_root() { &["chmod 777", "chown 1"] } else { &["chmod 777"] };
+    for shell in crate::testing::shells() {
+        for how in theirs {
+            let mut host = host(Way::Tree);
+            host.shell.clone_from(&shell);
+            std::fs::set_permissions(host.at("app"), Permissions::from_mode(0o1777)).unwrap();
+            let folder = host.path("app/new");
+            host.tool("mkdir", &format!("PATH=/usr/bin:/bin\nmkdir {folder} && {how} {folder}\nexec mkdir \"$@\""));
+            let to = Deploy { destination: host.path("app/new/web"), ..deploy_of(&host) };
+            let verb = ServiceVerb::Deploy { key: key(1), deploy: to.clone(), limit: Millis::secs(60) };
+            let (code, words) = why(&host.perform(&verb));
+            assert!(code == ErrorCode::Refused && words.contains("app/new "), "{shell:?} {how}: {words}");
+            assert_eq!(host.tree("app/new"), "web.reveille/755()", "nothing is written there");
+            // Nor when it comes just before a deploy is taken back.
+            std::fs::remove_dir_all(host.at("app/new")).unwrap();
+            host.tool(
+                "id",
+                &format!("PATH=/usr/bin:/bin\n[ -e {folder} ] || {{ mkdir {folder} && {how} {folder}; }}\nexec id \"$@\""),
+            );
+            assert!(!host.seen(&ServiceVerb::Revert { key: key(1), deploy: to, limit: Millis::secs(60) }).changed);
+            assert_eq!(host.tree("app/new"), "", "{shell:?} {how}");
+        }
+    }
+}
+
 /// The old tree lies beside the new one, on the same file system, wherever links lead.
 #[test]
 fn a_link_above_the_destination_is_followed_once() {

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use model::{BootIdentity, ServiceVerb};
 
-use super::super::tests::{Host, UNIT, key, why};
+use super::super::tests::{Host, Mounted, UNIT, key, why};
 use super::*;
 
 fn migration(host: &Host, n: u128, line: &str, limit: Millis) -> ServiceVerb {
@@ -92,6 +92,55 @@ fn at_its_limit_all_of_it_is_killed() {
     let child = host.read("units/child");
     let alive = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).is_ok_and(|stat| !stat.contains(") Z "));
     assert!(!alive, "{child}");
+}
+
+/// The runner is run by this shell, too.
+fn host_of(shell: &[String]) -> Host {
+    let host = Host::with(shell);
+    // Found beyond itself.
+    host.tool(
+        "sh",
+        &format!("real=$(PATH=/usr/bin:/bin command -v {}); exec \"$real\" {} \"$@\"", shell[0], shell[1..].join(" ")),
+    );
+    host
+}
+
+fn lives(host: &Host) -> bool {
+    let pid = host.read("units/child");
+    std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn at_its_limit_it_is_killed_also_where_nothing_can_be_written() {
+    for shell in crate::testing::shells() {
+        let host = host_of(&shell);
+        let Some(_mounted) = Mounted::at(host.at("run"), "size=1m,nr_inodes=64") else { return };
+        let fill = "i=0; while touch ../run/$i 2> /dev/null; do i=$((i + 1)); done";
+        let line = format!("{fill}; sleep 60 & echo $! > child; wait");
+        let (code, words) = why(&host.perform(&migration(&host, 1, &line, Millis::secs(1))));
+        assert!(code == ErrorCode::OutcomeUnknown && words.contains("its end was not seen"), "{shell:?} {words}");
+        assert!(!lives(&host), "{shell:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_be_begun_anew_ends_no_watch() {
+    for shell in crate::testing::shells() {
+        let host = host_of(&shell);
+        let Some(mounted) = Mounted::at(host.at("fixed"), "size=64k") else { return };
+        host.write("fixed/long", "0123456789");
+        mounted.remount("remount,ro");
+        let out = host.path(&format!("run/migrations/{}-{UNIT}/out", key(1)));
+        let line = format!("ln -sf {} {out}; sleep 60 & echo $! > child; wait", host.path("fixed/long"));
+        let verb = migration(&host, 1, &line, Millis::secs(2));
+        let verdict = crate::testing::really_with(host.script(&verb), |run| {
+            let argv = run.argv.iter().map(|word| word.replace("most=16777216", "most=5")).collect();
+            host.run(&Invocation { argv, ..run.clone() })
+        });
+        let ran = ran(&verdict);
+        assert_eq!((ran.exit, ran.timed_out, ran.out.bytes), (None, true, 10), "{shell:?}");
+        assert!(!lives(&host), "{shell:?}");
+    }
 }
 
 #[test]
