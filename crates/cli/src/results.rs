@@ -103,6 +103,9 @@ pub(crate) struct UnitFile {
     /// What was done to the file; `None` when it is only shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) written: Option<Written>,
+    /// Where the file is kept that was replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<std::path::PathBuf>,
     pub(crate) text: String,
 }
 

@@ -323,7 +323,7 @@ pub struct PreviewTrack {
     /// What it is expected to take (95 of 100 of its last tracks took no longer, else the configured default); of a service at
     /// least.
     pub expected: Millis,
-    /// What it is expected to take at most; the same, but of a service.
+    /// What it is usually expected to take at most; the same, but of a service.
     pub expected_most: Millis,
     /// It takes up what an earlier orchestration left undone; without another reboot where that was proven.
     pub takes_up: bool,

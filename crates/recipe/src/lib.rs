@@ -36,7 +36,7 @@ pub use drain::check_state;
 pub use reading::{Before, HostReading, read_host};
 pub use run::{COMMANDS_DIR, command};
 pub use script::{Invocation, Next, Output, Script, Steps, Verdict};
-pub use service::{ListedUnit, ServiceHelp, list_units, manual_look, manual_rollback, service_help};
+pub use service::{ListedUnit, ServiceHelp, list_units, manual_look, manual_rollback, replaced_unit, service_help};
 pub use sync::{Missing, missing};
 pub use there::{There, there};
 pub use words::ends_boot;

@@ -36,7 +36,7 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<Exit, CliEr
         Command::Services(args) => far::services(global, &args).await,
         Command::Check(args) => far::check(global, &args).await,
         Command::Init(args) => far::init(global, &args).await,
-        Command::Units(args) => far::units(global, &args),
+        Command::Units(args) => far::units(global, &args).await,
         Command::Schema => schema(),
         Command::Restart(mut args) => {
             let request = restart::request(&mut args, aim, !global.here.inventory.is_empty())?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use inventory::services::{Manifest, ServicesError};
-use model::{CheckKind, Migrate, Service};
+use model::{CheckKind, Migrate, MigrateOn, Service};
 use recipe::{COMMANDS_DIR, HOOKS_DIR, There};
 
 use super::seen::{Machine, Machines, inspect};
@@ -67,7 +67,7 @@ async fn on_hosts(global: &Global, args: &Check, read: Manifest, checked: &mut C
     let units: BTreeSet<String> = read.services.iter().map(|service| service.unit.clone()).collect();
     let names: BTreeSet<String> = read.services.iter().map(|service| service.name.clone()).collect();
     let of_another = |dependency: &String| !units.contains(dependency) && !names.contains(dependency);
-    let places = machines.places(read.services);
+    let places = where_migrated(machines.places(read.services));
     checked.hosts = machines.all.iter().map(|machine| machine.name.clone()).collect();
     let (whole, of_another) = (&machines, &of_another);
     let runs = &read.runs;
@@ -90,6 +90,16 @@ async fn on_hosts(global: &Global, args: &Check, read: Manifest, checked: &mut C
         }
     }
     Ok(())
+}
+
+/// Each service on each of its hosts, with its migration only where it is run.
+fn where_migrated<M>(places: Vec<(M, Service)>) -> Vec<(M, Service)> {
+    let mut met = BTreeSet::new();
+    let place = |(machine, service): (M, Service)| {
+        let here = met.insert(service.name.clone()) || service.migrate_on == MigrateOn::Every;
+        (machine, Service { migrate: service.migrate.filter(|_| here), ..service })
+    };
+    places.into_iter().map(place).collect()
 }
 
 /// A key, and what is wrong with what it says.
@@ -191,5 +201,27 @@ fn missing(there: &There) -> String {
             format!("there is no program {name} in {folder}")
         }
         There::Program { name, .. } => format!("there is no program {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether each of two services on each of two hosts must have what migrates it there.
+    #[test]
+    fn a_migration_is_looked_for_where_it_is_run() {
+        let text = "[service.one]\nmigrate = { named = \"x\" }\n[service.each]\nmigrate = { named = \"x\", on = \"every\" }\n";
+        let source = inventory::Source { name: "reveille.toml".to_owned(), text: text.to_owned() };
+        let services = inventory::services::read(&source).unwrap().services;
+        let places: Vec<_> = services.iter().flat_map(|service| ["a", "b"].map(|host| (host, service.clone()))).collect();
+        let seen: Vec<_> = where_migrated(places)
+            .into_iter()
+            .map(|(host, service)| {
+                let looked_for = wanted(&service).iter().any(|(key, _)| *key == "migrate.named");
+                format!("{} on {host}: {looked_for}", service.name)
+            })
+            .collect();
+        assert_eq!(seen, ["one on a: true", "one on b: false", "each on a: true", "each on b: true"]);
     }
 }

@@ -6,15 +6,16 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use inventory::services::{Manifest, unit_file};
-use model::Service;
+use model::{InvocationId, Service};
 
-use crate::args::{Global, THIS_MACHINE, Units};
+use super::seen::{Machines, inspect};
+use crate::args::{Global, Listed, THIS_MACHINE, Units};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::results::{UnitFile, UnitFiles, Written};
 use crate::{again, manifest, render, terminal};
 
-pub(crate) fn units(global: &Global, args: &Units) -> Result<Exit, CliError> {
+pub(crate) async fn units(global: &Global, args: &Units) -> Result<Exit, CliError> {
     if !global.here.inventory.is_empty() {
         return Err(CliError::usage("units are written on this machine alone").hint("leave -i away, and run it on the host"));
     }
@@ -24,7 +25,7 @@ pub(crate) fn units(global: &Global, args: &Units) -> Result<Exit, CliError> {
     manifest::known(&read.services, &args.services, &path)?;
     let units = chosen(&read, &args.services)?;
     let (units, to) = match &args.to {
-        Some(folder) => (written(units, folder, args.replace)?, Some(folder.clone())),
+        Some(folder) => (written(global, units, folder, args.replace).await?, Some(folder.clone())),
         None => (units, None),
     };
     let document = UnitFiles { manifest: path, to, units };
@@ -37,7 +38,7 @@ fn chosen(read: &Manifest, names: &[String]) -> Result<Vec<UnitFile>, CliError> 
     let text = |service: &Service| {
         let run = read.runs.get(&service.name)?;
         let (service_name, unit) = (service.name.clone(), service.unit.clone());
-        Some(UnitFile { service: service_name, unit, written: None, text: unit_file(service, run, &read.services) })
+        Some(UnitFile { service: service_name, unit, written: None, kept: None, text: unit_file(service, run, &read.services) })
     };
     let mut units: Vec<UnitFile> = Vec::new();
     if names.is_empty() {
@@ -72,7 +73,7 @@ fn chosen(read: &Manifest, names: &[String]) -> Result<Vec<UnitFile>, CliError> 
 }
 
 /// Writes those that are not there as they should be. Nothing is written while one of them may not be.
-fn written(mut units: Vec<UnitFile>, folder: &Path, replace: bool) -> Result<Vec<UnitFile>, CliError> {
+async fn written(global: &Global, mut units: Vec<UnitFile>, folder: &Path, replace: bool) -> Result<Vec<UnitFile>, CliError> {
     let failed = |unit: &str, error: &io::Error| {
         let shown = folder.join(unit).display().to_string();
         CliError::new(Exit::Failed, format!("{shown} cannot be written: {error}"))
@@ -89,10 +90,68 @@ fn written(mut units: Vec<UnitFile>, folder: &Path, replace: bool) -> Result<Vec
         let hint = again::hint("units", "shows how they would be; --replace replaces them");
         return Err(CliError::new(Exit::Refused, text).hint(hint));
     }
-    for unit in units.iter().filter(|unit| unit.written != Some(Written::Unchanged)) {
-        write(folder, &unit.unit, &unit.text).map_err(|error| failed(&unit.unit, &error))?;
+    for unit in units.iter_mut().filter(|unit| unit.written != Some(Written::Unchanged)) {
+        let done = match unit.written {
+            Some(Written::Replaced) => {
+                let run = present(global, &unit.unit).await;
+                let kept = unit.kept.insert(folder.join(kept(&unit.unit, run)));
+                keep(folder, &unit.unit, kept, run.is_some()).and_then(|()| write(folder, &unit.unit, &unit.text))
+            }
+            _ => write(folder, &unit.unit, &unit.text),
+        };
+        done.map_err(|error| failed(&unit.unit, &error))?;
+        if let Some(kept) = &unit.kept {
+            forget(folder, &unit.unit, kept);
+        }
     }
     Ok(units)
+}
+
+/// The run of this unit that goes on here, for which the file was there that is replaced.
+async fn present(global: &Global, unit: &str) -> Option<InvocationId> {
+    let machines = Machines::of(global, "units", &Listed::default()).ok()?;
+    let machine = machines.all.first()?;
+    match inspect(&machines.access, machine, unit, Vec::new()).await {
+        Ok(seen) => seen.unit.invocation,
+        Err(why) => {
+            eprintln!("note: {unit} could not be looked at ({why}): if it runs here, a rollback comes back to the new file");
+            None
+        }
+    }
+}
+
+/// What no run was started from is kept for people alone: a restart does not come back to it.
+fn kept(unit: &str, run: Option<InvocationId>) -> String {
+    run.map_or_else(|| format!("{unit}.replaced"), |run| recipe::replaced_unit(unit, run))
+}
+
+/// Keeps what is replaced. The first one of a run stays: it is what the run was started from, whatever was written since.
+fn keep(folder: &Path, unit: &str, kept: &Path, runs: bool) -> io::Result<()> {
+    let from = folder.join(unit);
+    match fs::hard_link(&from, kept) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if !runs {
+                fs::remove_file(kept)?;
+                fs::hard_link(&from, kept)?;
+            }
+        }
+        done => done?,
+    }
+    // On disk before the other takes its place.
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Takes away what was kept for earlier runs of the unit: nothing comes back to it any more.
+fn forget(folder: &Path, unit: &str, kept: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path != kept) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let run = name.strip_prefix(unit).and_then(|rest| rest.strip_prefix(".replaced.")).and_then(|run| run.parse().ok());
+        // What cannot be taken away stands in nobody's way.
+        if run.is_some_and(|run| recipe::replaced_unit(unit, run) == name) {
+            drop(fs::remove_file(&path));
+        }
+    }
 }
 
 fn are_there(units: &[&str]) -> String {

@@ -39,8 +39,8 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
         let after = one.after.iter().filter_map(|index| preview.services.get(usize::try_from(*index).ok()?)).map(name);
         let after: Vec<String> = after.collect();
         let after = if after.is_empty() { String::new() } else { format!("; after {}", after.join(", ")) };
-        let takes = range(one.expected_seconds, one.expected_seconds_most);
-        let _ = writeln!(text, "  {:>digits$}. {:<wide$}  {} ({kind}{after}; about {takes})", one.index + 1, name(one), one.unit);
+        let takes = about(one.expected_seconds, one.expected_seconds_most).map(|takes| format!("; {takes}")).unwrap_or_default();
+        let _ = writeln!(text, "  {:>digits$}. {:<wide$}  {} ({kind}{after}{takes})", one.index + 1, name(one), one.unit);
         for line in super::blockers(&one.blockers).lines() {
             let _ = writeln!(text, "  {:digits$}{line}", "");
         }
@@ -53,8 +53,9 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
         }
     }
     text.push_str("\nAnything else that goes wrong is rolled back: unit file, tree, and the service started as it was.\n");
-    let takes = range(preview.expected_seconds, preview.expected_seconds_most);
-    let _ = writeln!(text, "Expected to take {takes} in all, of which soaks {}.", span(preview.soak_seconds));
+    if let Some(takes) = about(preview.expected_seconds, preview.expected_seconds_most) {
+        let _ = writeln!(text, "Expected to take {takes}, in all, of which soaks {}.", span(preview.soak_seconds));
+    }
     if let Some(reason) = force {
         let _ = writeln!(text, "\n{}", warning(reason));
     }
@@ -65,9 +66,10 @@ pub(crate) fn preview(preview: &ServiceRestartPreview, listed: &[Service], force
     text
 }
 
-/// `36 s to 49 s`.
-fn range(least: u64, most: u64) -> String {
-    if least == most { span(least) } else { format!("{} to {}", span(least), span(most)) }
+/// `about 36 s, usually at most 49 s`; none from a server that does not say it.
+fn about(least: u64, most: u64) -> Option<String> {
+    let most = if least < most { format!(", usually at most {}", span(most)) } else { String::new() };
+    (least > 0).then(|| format!("about {}{most}", span(least)))
 }
 
 /// The steps, once for all services that have the same; what differs stands below its step.
@@ -465,9 +467,12 @@ pub(crate) fn unit_files(files: &UnitFiles) -> String {
             Some(Written::Unchanged) | None => "is so already",
         };
         let _ = writeln!(text, "{:14} {}", word, to.join(&file.unit).display());
+        if let Some(kept) = &file.kept {
+            let _ = writeln!(text, "{:14} {}", "kept the old", kept.display());
+        }
     }
     let of = |written| files.units.iter().filter(move |file| file.written == Some(written));
-    let names = |written| of(written).map(|file| file.unit.as_str()).collect::<Vec<_>>().join(" ");
+    let names = |written| of(written).map(|file| recipe::far::quoted(&file.unit)).collect::<Vec<_>>().join(" ");
     if of(Written::Made).chain(of(Written::Replaced)).next().is_some() {
         text += "\nNext, where they are to run:\n  sudo systemctl daemon-reload\n";
     }

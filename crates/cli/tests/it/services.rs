@@ -19,6 +19,7 @@ here=$(dirname "$0")/..
 while [ "$1" != -- ]; do shift; done; shift
 [ "$1" = '*.service' ] && set -- lilith-sso-api.service lilith-sso-redis.service
 between=
+run=$(cat $here/run)
 for unit; do
   load=loaded active=active sub=running fragment=$here/unit
   grep -qs "$unit" $here/gone && load=not-found active=inactive sub=dead fragment=
@@ -31,7 +32,7 @@ Description=$unit
 LoadState=$load
 ActiveState=$active
 SubState=$sub
-InvocationID=0d4f3a525c1d4a398ad55e0f5f1f9a11
+InvocationID=$run
 NRestarts=0
 Result=success
 CanReload=no
@@ -43,6 +44,9 @@ Requires="
 done
 "#;
 
+/// The run of every unit.
+const RUNS: &str = "0d4f3a525c1d4a398ad55e0f5f1f9a11";
+
 struct Here(tempfile::TempDir);
 
 impl Here {
@@ -52,6 +56,7 @@ impl Here {
         here.put("bin/systemctl", SYSTEMCTL);
         std::fs::set_permissions(here.0.path().join("bin/systemctl"), std::fs::Permissions::from_mode(0o755)).unwrap();
         here.put("unit", "[Service]\n");
+        here.put("run", RUNS);
         here.put("reveille.toml", MANIFEST);
         here
     }
@@ -163,7 +168,62 @@ fn s3_137_unit_files_are_shown_and_written_and_never_over_others() {
     std::fs::remove_file(&unit).unwrap();
     std::os::unix::fs::symlink("/dev/null", &unit).unwrap();
     assert_eq!(here.says(&["units", "--to", &to]).0, 3);
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "no draft is left");
+    let draft = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().to_string_lossy().starts_with('.');
+    assert!(!std::fs::read_dir(&folder).unwrap().any(draft), "no draft is left");
+    here.nothing_was_done();
+}
+
+/// What a restart comes back to is what runs: not what was written first, and not what was written last.
+#[test]
+fn a_unit_file_that_is_replaced_is_kept_for_the_run_that_was_started_from_it() {
+    let here = Here::new();
+    let folder = here.0.path().join("system");
+    let at = |name: &str| folder.join(name);
+    std::fs::create_dir(&folder).unwrap();
+    let unit = "lilith-sso-api.service";
+    std::fs::write(at(unit), "first").unwrap();
+    std::fs::set_permissions(at(unit), std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::write(at("lilith-sso-api.service.replaced.by-hand"), "notes").unwrap();
+    let replace = |command: &str| {
+        here.put("reveille.toml", &format!("{MANIFEST}[service.\"sso.api\".run]\ncommand = \"{command}\"\n"));
+        let to = folder.display().to_string();
+        let (code, out, err) = here.says(&["units", "--to", &to, "--replace", "--output", "json"]);
+        let told: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+        assert!(
+            code == 0 && std::fs::read_to_string(at(unit)).unwrap().contains(&format!("ExecStart={command}\n")),
+            "{out}{err}"
+        );
+        (told["units"][0]["kept"].as_str().unwrap().to_owned(), err)
+    };
+    let text = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+    let of_the_run = format!("{unit}.replaced.{RUNS}");
+    let (kept, _) = replace("second");
+    assert_eq!(kept, at(&of_the_run).display().to_string());
+    assert_eq!(text(&of_the_run), "first");
+    assert_eq!(std::fs::metadata(at(&of_the_run)).unwrap().permissions().mode() & 0o777, 0o640);
+    // Nothing was started in between: the first one is what runs.
+    replace("third");
+    assert_eq!(text(&of_the_run), "first");
+    // Something was: the third one runs, and the first is of no more use.
+    here.put("run", "1d4f3a525c1d4a398ad55e0f5f1f9a12");
+    replace("fourth");
+    assert!(text(&format!("{unit}.replaced.1d4f3a525c1d4a398ad55e0f5f1f9a12")).contains("ExecStart=third\n"));
+    assert!(!at(&of_the_run).exists());
+    assert_eq!(text("lilith-sso-api.service.replaced.by-hand"), "notes");
+    // Of what does not run the last one is kept.
+    here.put("run", "");
+    for (command, before) in [("fifth", "fourth"), ("sixth", "fifth")] {
+        assert_eq!(replace(command).0, at("lilith-sso-api.service.replaced").display().to_string());
+        assert!(text("lilith-sso-api.service.replaced").contains(&format!("ExecStart={before}\n")));
+    }
+    // What cannot be asked is told.
+    here.put("run", "?");
+    let (_, err) = replace("seventh");
+    assert!(err.contains("could not be looked at") && err.contains("InvocationID"), "{err}");
+    here.put("run", RUNS);
+    here.put("reveille.toml", &format!("{MANIFEST}{RUN}"));
+    let (code, out, err) = here.says(&["units", "--to", &folder.display().to_string(), "--replace"]);
+    assert!(code == 0 && out.contains(&format!("kept the old   {}", at(&of_the_run).display())), "{out}{err}");
     here.nothing_was_done();
 }
 

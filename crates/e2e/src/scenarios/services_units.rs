@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::platform::{MANIFEST, PATIENCE, PROGRAM, Pace, Platform, SMALL};
+use crate::platform::{MANIFEST, PATIENCE, PROGRAM, Pace, Platform, SMALL, Small};
 use crate::wait;
 use crate::world::{Scenario, World};
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "units_of_services",
-    about: "unit files written from the manifest: verified by systemd, never over others, and a service that runs from one",
+    about: "unit files written from the manifest: verified by systemd, never over others, a service that runs from one, and the way back from one that cannot start",
     limit: Duration::from_mins(6),
     machines: 1,
     run: units,
 }];
+
+/// What is written, and taken back.
+const LAST: Small = SMALL[3];
 
 /// Where systemd reads units of an administrator.
 const UNITS: &str = "/etc/systemd/system";
@@ -25,22 +28,23 @@ const WORDS: [&str; 14] = ["a b", "", "100%", "%n", "$HOME", "${HOME}", "$$", "i
 fn units(world: &World) -> anyhow::Result<()> {
     let pace = Pace { soak: "1s", ..Pace::default() };
     let platform = Platform::start(world, &pace)?;
-    platform.put_manifest(&pace, &runs())?;
+    platform.put_manifest(&pace, &runs(None))?;
     verified(world, &platform).context("systemd-analyze verify")?;
     never_over_others(world, &platform).context("files that are there")?;
     written(world, &platform).context("a service without a unit")?;
+    taken_back(world, &platform, &pace).context("a unit file that cannot start")?;
     words(world, &platform).context("words that need quotes")
 }
 
-/// All small services as they are run already.
-fn runs() -> String {
+/// All small services as they are run already; the last one by another command, if one is given.
+fn runs(last: Option<&str>) -> String {
     let mut text = String::new();
     for small in SMALL {
+        let usual = format!("{PROGRAM} lab-inner service {} {}", small.port, small.tree());
+        let command = last.filter(|_| small.name == LAST.name).unwrap_or(&usual);
         text += &format!(
-            "[service.{0:?}.run]\ncommand = \"{PROGRAM} lab-inner service {1} {2}\"\nenvironment = {{ GREETING = \"100 % \\\"$HOME\\\"\" }}\n",
-            small.name,
-            small.port,
-            small.tree()
+            "[service.{:?}.run]\ncommand = \"{command}\"\nenvironment = {{ GREETING = \"100 % \\\"$HOME\\\"\" }}\n",
+            small.name
         );
         if small.reloads {
             text += &format!("reload_command = \"{PROGRAM} lab-inner reload {}\"\nmemory_max = \"512M\"\n", small.port);
@@ -74,7 +78,7 @@ fn never_over_others(world: &World, platform: &Platform) -> anyhow::Result<()> {
 }
 
 fn written(world: &World, platform: &Platform) -> anyhow::Result<()> {
-    let last = SMALL[3];
+    let last = LAST;
     platform.host.sh(&format!("systemctl stop {0} && rm {UNITS}/{0} && systemctl daemon-reload", last.unit))?;
     let said = platform.reveille("check")?;
     let hint = format!("reveille units --service {}", last.name);
@@ -97,6 +101,50 @@ fn written(world: &World, platform: &Platform) -> anyhow::Result<()> {
     ensure!(code == Some(0) && result["success"] == true, "{result:#}");
     ensure!(platform.invocations(&[last.unit])? != before, "it does not run anew");
     world.shown(format!("{} runs from its written unit, as www-data, and is restarted", last.name));
+    Ok(())
+}
+
+/// Replaced twice, by what cannot start: what ran comes back, and not what was written in between.
+fn taken_back(world: &World, platform: &Platform, pace: &Pace) -> anyhow::Result<()> {
+    let shown = |property: &str| {
+        let said = platform.host.sh(&format!("systemctl show --property {property} --value {}", LAST.unit))?;
+        Ok::<_, anyhow::Error>(said.trim().to_owned())
+    };
+    let file = format!("{UNITS}/{}", LAST.unit);
+    let read = || platform.host.sh(&format!("cat {file}"));
+    let (before, version) = (read()?, platform.version(&LAST)?);
+    let [run] = &platform.invocations(&[LAST.unit])?[..] else { anyhow::bail!("no invocation id") };
+    let kept = format!("{file}.replaced.{run}");
+    let mut said = String::new();
+    for command in ["/bin/true", "/bin/false"] {
+        platform.put_manifest(pace, &runs(Some(command)))?;
+        let written = platform.reveille(&format!("units --service {} --to {UNITS} --replace", LAST.name))?;
+        ensure!(written.ok() && written.out.contains(&kept), "{}{}", written.out, written.err);
+        ensure!(read()?.contains(&format!("ExecStart={command}\n")), "{file} was not replaced");
+        ensure!(platform.host.sh(&format!("cat {kept}"))? == before, "{kept} is not what runs");
+        said = written.out;
+    }
+    // What it says comes next, as it says it.
+    ensure!(said.contains("\n  sudo systemctl daemon-reload\n"), "{said}");
+    ensure!(said.contains(&format!("\n  reveille restart --service {}\n", LAST.name)), "{said}");
+    platform.host.sh("systemctl daemon-reload")?;
+    ensure!(shown("ExecStart")?.contains("/bin/false"), "systemd has not read {file}");
+    let (result, code) = platform.json(&format!("restart --yes --service {}", LAST.name))?;
+    ensure!(code != Some(0) && result["success"] == false, "it ended with {code:?}: {result:#}");
+    ensure!(result["services"][0]["rolled_back"] == true, "{result:#}");
+    platform.wait_up()?;
+    let fragment = shown("FragmentPath")?;
+    ensure!(fragment == file && read()? == before, "{fragment} is not what it was: {}", read()?);
+    ensure!(shown("ExecStart")?.contains(PROGRAM), "it is run as {}", shown("ExecStart")?);
+    ensure!(platform.invocations(&[LAST.unit])?[..] != [run.clone()], "it was not touched at all");
+    ensure!(platform.version(&LAST)? == version, "it serves {}", platform.version(&LAST)?);
+    platform.put_manifest(pace, &runs(None))?;
+    let said = platform.reveille(&format!("units --service {} --to {UNITS}", LAST.name))?;
+    ensure!(said.ok() && said.out.contains("is so already"), "{}{}", said.out, said.err);
+    world.shown(format!(
+        "a unit file that cannot start is rolled back to the one before it: {} serves version {version}",
+        LAST.name
+    ));
     Ok(())
 }
 

@@ -71,7 +71,8 @@ pub(super) fn read(name: Said<String>, mut fields: Fields, defaults: &Defaults, 
         migrate_on = table.text("on").map_or(MigrateOn::First, |said| on_hosts(&said.value));
         migrate = read_migrate(&mut table, deploy.as_ref(), problems);
     }
-    let run = fields.keys("run").and_then(|mut table| run::read(&mut table, (&unit, &unit_spot), deploy.as_ref(), problems));
+    let deployed = deploy.as_ref().zip(destination.as_ref());
+    let run = fields.keys("run").and_then(|mut table| run::read(&mut table, (&unit, &unit_spot), deployed, problems));
     let timings = times.timings;
     let check = health.map(|kind| Check { name: "health".to_owned(), kind, limit: timings.health_check_timeout });
     let named = dependencies.iter().map(|said| said.value.clone()).collect();

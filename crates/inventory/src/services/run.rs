@@ -31,11 +31,11 @@ pub struct Run {
 /// What of `reload_command` systemd puts in.
 pub(super) const MAIN_PROCESS: &str = "$MAINPID";
 
-/// `unit` is that of the service, and where it is written.
+/// `unit` is that of the service, `deploy` what is deployed; each with where it is written, of a deploy its destination.
 pub(super) fn read(
     fields: &mut Fields,
     unit: (&str, &Spot),
-    deploy: Option<&Deploy>,
+    deploy: Option<(&Deploy, &Spot)>,
     problems: &mut Vec<Problem>,
 ) -> Option<Run> {
     let command = fields.words("command");
@@ -53,7 +53,6 @@ pub(super) fn read(
     };
     let user = text("user", account);
     let group = text("group", account);
-    let directory = text("directory", place);
     let environment_file = text("environment_file", place);
     let memory_max = text("memory_max", memory);
     let environment = fields.variables("environment");
@@ -62,11 +61,18 @@ pub(super) fn read(
         let detail = format!("{} is run by systemd itself: only a unit that ends with .service has a command", unit.0);
         problems.push(spot.as_ref().unwrap_or(unit.1).problem(Wrong::Together(detail)));
     }
-    if let (Some(spot), Some(file)) = (&spot, deploy.and_then(|deploy| deploy.unit_file.as_ref())) {
+    if let (Some(spot), Some(file)) = (&spot, deploy.and_then(|(deploy, _)| deploy.unit_file.as_ref())) {
         let detail = format!("a deploy brings the unit file, {file} (deploy.unit_file): keep run, or that");
         problems.push(spot.problem(Wrong::Together(detail)));
     }
-    let directory = directory.or_else(|| deploy.map(|deploy| deploy.destination.clone()));
+    let directory = match (fields.text("directory"), deploy) {
+        (Some(said), _) => place(&said.value).map_err(|wrong| problems.push(said.spot.problem(Wrong::Value(wrong)))).ok(),
+        (None, Some((deploy, spot))) => {
+            let told = |wrong| problems.push(spot.problem(Wrong::Together(format!("{wrong}; or write run.directory"))));
+            place(&deploy.destination).map_err(told).ok()
+        }
+        (None, None) => None,
+    };
     Some(Run { command: command?, reload_command, user, group, directory, environment, environment_file, restart, memory_max })
 }
 

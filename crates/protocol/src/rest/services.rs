@@ -62,9 +62,14 @@ pub struct ServiceRestartPreview {
     pub irreversible: Vec<String>,
     /// What the soaks alone take, in seconds, with nothing to wait for but one another.
     pub soak_seconds: u64,
-    /// What all of it is expected to take at least, in seconds, with nothing to wait for but one another.
+    /// What all of it is expected to take at least, in seconds, with nothing to wait for but one another; 0: an older controller
+    /// does not say.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub expected_seconds: u64,
-    /// And at most, in seconds, when nothing fails.
+    /// And usually at most, in seconds.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub expected_seconds_most: u64,
 }
 
@@ -89,9 +94,13 @@ pub struct PlannedService {
     pub steps: Vec<String>,
     /// Its soak.
     pub soak_seconds: u64,
-    /// What it is expected to take at least, in seconds.
+    /// What it is expected to take at least, in seconds; 0: an older controller does not say.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub expected_seconds: u64,
-    /// And at most, in seconds: it is healthy only at the last attempt.
+    /// And usually at most, in seconds; that it is healthy only at the last attempt is among it.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub expected_seconds_most: u64,
     /// What would keep it from starting if it were its turn now.
     pub blockers: Vec<Blocker>,

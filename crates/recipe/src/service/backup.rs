@@ -1,9 +1,10 @@
 //! The unit file and its drop-ins, copied beside them (S3-12, S3-13).
 //!
 //! `UNIT.backup` is the copy of the unit file, `UNIT.d.backup` that of its drop-ins, and `UNIT.backup.of` says whose it is. What
-//! an earlier run left there is kept as `….previous`.
+//! an earlier run left there is kept as `….previous`. Where the unit file was replaced and the unit was not started since, the
+//! copy is that of the file before: see [`replaced_unit`].
 
-use model::{ErrorCode, Millis, OrchestrationId, ServiceSeen};
+use model::{ErrorCode, InvocationId, Millis, OrchestrationId, ServiceSeen};
 
 use super::look::Looked;
 use super::said::{Said, script as sh};
@@ -14,6 +15,13 @@ use crate::{Next, Output, Script, Steps, Verdict};
 const BACKUP: &str = concat!(include_str!("put.sh"), include_str!("backup.sh"));
 const LIMIT: Millis = Millis(60_000);
 
+/// Where a unit file is kept when another takes its place while this run of its unit goes on. A rollback comes back to it as
+/// long as that run is the present one: after another start, by whomever, it is of no more use.
+#[must_use]
+pub fn replaced_unit(unit_file: &str, run: InvocationId) -> String {
+    format!("{unit_file}.replaced.{run}")
+}
+
 pub(super) fn script(places: &Places, unit: &str, key: OrchestrationId, looked: Looked) -> Script<Verdict> {
     if looked.unit.fragment.is_empty() {
         let why = format!("{unit} has no unit file ({}): there is nothing to back up", looked.unit);
@@ -22,7 +30,11 @@ pub(super) fn script(places: &Places, unit: &str, key: OrchestrationId, looked: 
     // Drop-ins of packages and of whole kinds of units are not changed by us.
     let own = format!("{}/{unit}.d/", places.units);
     let elsewhere: Vec<String> = looked.drop_ins.iter().filter(|path| !path.starts_with(&own)).cloned().collect();
-    let run = sh(BACKUP, [&key.to_string(), unit, &looked.unit.fragment, &places.units], LIMIT);
+    let (file, present) = (&looked.unit.fragment, looked.unit.invocation);
+    // A file of a package is not put back, so that nothing takes its place either.
+    let put_back = file.rsplit_once('/').is_some_and(|(folder, _)| folder == places.units);
+    let replaced = present.filter(|_| put_back).map_or_else(String::new, |run| replaced_unit(file, run));
+    let run = sh(BACKUP, [&key.to_string(), unit, file, &places.units, &replaced], LIMIT);
     Script::new(Once {
         run: Some(run),
         afterwards: Afterwards::new(unit),

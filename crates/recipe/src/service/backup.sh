@@ -1,9 +1,10 @@
-# Copies a unit file and its drop-ins beside them. Arguments: key, unit, its unit file, the folder of units.
+# Copies a unit file and its drop-ins beside them. Arguments: key, unit, its unit file, the folder of units, and where the file
+# lies that the present run was started from if its own was replaced since; it is not taken away, since it stays that of this run.
 # The sidecar, which comes last, says whose copy it is; a copy without one is not whole.
 set -fu
 umask 022
 trap '' HUP PIPE
-key=$1 unit=$2 from=$3 units=$4
+key=$1 unit=$2 from=$3 units=$4 copied=$3
 b=$units/$unit.backup d=$units/$unit.d.backup
 of=$b.of
 end() { printf 'REVEILLE backup=%s .\n' "$1"; exit 0; }
@@ -18,9 +19,10 @@ if load "$of" && [ "$k" = "$key" ]; then
   printf 'note %s\n' "$b was there already"
   end same
 fi
-is "$from" || { why="$from: no such file"; fail; }
+if is "$5"; then copied=$5; fi
+is "$copied" || { why="$copied: no such file"; fail; }
 why=$(clean 2>&1) || fail
-run cp -a -- "$from" "$b.new"
+run cp -a -- "$copied" "$b.new"
 if is "$units/$unit.d"; then run cp -a -- "$units/$unit.d" "$d.new"; fi
 one=$(sum "$b.new") two=$(sum "$d.new") there=no
 [ ${#one} -eq 64 ] && [ -n "$two" ] || { why="$b.new cannot be read"; fail; }
@@ -61,5 +63,5 @@ run rm -rf -- "$d"
 if is "$d.new"; then run mv -T -- "$d.new" "$d"; fi
 run mv -fT -- "$of.new" "$of"
 durable "$units"
-printf 'note %s\n' "$from was copied to $b"
+printf 'note %s\n' "$copied was copied to $b"
 end done

@@ -23,6 +23,7 @@ use crate::drain::Trouble;
 use crate::{COMMANDS_DIR, Next, Output, Script, Steps, Verdict};
 use look::{LOOK, Looked, PAUSE};
 
+pub use backup::replaced_unit;
 pub use help::{ServiceHelp, manual_look, manual_rollback, service_help};
 pub use list::{ListedUnit, list_units};
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::render::samples;
+use crate::results::UnitFile;
 
 const BEFORE: &str = "0d4f3a525c1d4a398ad55e0f5f1f9a11";
 const AFTER: &str = "1d4f3a525c1d4a398ad55e0f5f1f9a12";
@@ -95,6 +96,36 @@ fn restarted() -> Restarted {
 #[test]
 fn s3_30_a_dry_run_shows_the_order_the_steps_and_what_cannot_be_taken_back() {
     insta::assert_snapshot!(preview(&sample(1, &json!([])), &listed(), None));
+}
+
+/// Its answer has no such members; all else in it is shown.
+#[test]
+fn an_older_controller_does_not_say_how_long_it_takes() {
+    let mut older = serde_json::to_value(sample(1, &json!([]))).unwrap();
+    let all = older.as_object_mut().unwrap();
+    let named = |key: &str| key.starts_with("expected_seconds");
+    all.retain(|key, _| !named(key));
+    for service in all["services"].as_array_mut().unwrap() {
+        service.as_object_mut().unwrap().retain(|key, _| !named(key));
+    }
+    assert!(!older.to_string().contains("expected_seconds"));
+    let text = preview(&serde_json::from_value(older).unwrap(), &listed(), None);
+    assert!(text.contains("lilith-sso-redis.service (infrastructure)\n") && text.ends_with("Nothing blocks it.\n"), "{text}");
+    assert!(!text.contains("Expected") && !text.contains("about"), "{text}");
+}
+
+#[test]
+fn units_that_are_enabled_next_can_be_typed_as_they_are() {
+    let file = |unit: &str| UnitFile {
+        service: "a".to_owned(),
+        unit: unit.to_owned(),
+        written: Some(Written::Made),
+        kept: None,
+        text: String::new(),
+    };
+    let units = vec![file("lilith-a.service"), file("a\\x2db.service")];
+    let text = unit_files(&UnitFiles { manifest: "reveille.toml".into(), to: Some("/etc/systemd/system".into()), units });
+    assert!(text.contains("systemctl enable --now lilith-a.service 'a\\x2db.service'\n"), "{text}");
 }
 
 #[test]

@@ -120,6 +120,10 @@ fn what_no_unit_file_can_say_is_told() {
     }
     told += &error(&of("unit = \"x.timer\"\n[.run]\ncommand = \"x\""));
     told += "\n";
+    // The folder of a deploy is that of the service, where the service names none.
+    told += &error(&of("deploy.destination = '/srv/a[1]'\n[.run]\ncommand = \"x\""));
+    told += "\n";
+    assert!(read(&of("deploy.destination = '/srv/a[1]'\n[.run]\ncommand = \"x\"\ndirectory = \"/srv\"")).is_ok());
     told += &error(&of("deploy = { destination = \"/srv/x\", unit_file = \"x.service\" }\n[.run]\ncommand = \"x\""));
     insta::assert_snapshot!(told);
 }

@@ -1,6 +1,8 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use model::ServiceVerb;
 
-use super::super::tests::{Host, Mounted, UNIT, key, seen, tree, why};
+use super::super::tests::{Host, Mounted, RUN_1, UNIT, key, seen, tree, why};
 use super::*;
 
 fn back_up(n: u128) -> ServiceVerb {
@@ -62,6 +64,49 @@ fn a_backup_that_a_person_made_is_kept_too() {
     let seen = host.seen(&back_up(1));
     assert!(seen.detail.contains("a backup of somebody else is kept as"), "{}", seen.detail);
     assert_eq!(host.read("units/web.service.backup.previous"), "by hand");
+}
+
+/// What a restart comes back to is what runs, not what lies there when it begins.
+#[test]
+fn a_unit_file_that_was_replaced_is_backed_up_and_put_back_as_its_run_was_started() {
+    for shell in crate::testing::shells() {
+        let host = Host::with(&shell);
+        let (old, new) = ("[Service]\nExecStart=/old\n", "[Service]\nExecStart=/new\n");
+        let replaced = format!("units/web.service.replaced.{RUN_1}");
+        std::fs::set_permissions(host.at("units/web.service"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(host.at("units/web.service"), host.at(&replaced)).unwrap();
+        host.write("units/web.service", new);
+        let detail = host.seen(&back_up(1)).detail;
+        assert!(detail.contains(&format!("{} was copied to", host.path(&replaced))), "{detail}");
+        assert_eq!(host.read("units/web.service.backup"), old);
+        let before = host.tree("units");
+        host.seen(&back_up(1));
+        assert_eq!(host.tree("units"), before, "a repeat gives the same");
+        assert!(host.seen(&restore(1)).changed);
+        assert_eq!(host.read("units/web.service"), old);
+        assert!(host.tree("units").contains("web.service:600="), "{}", host.tree("units"));
+
+        // The first restart ended before it came to the unit: the same run goes on.
+        host.write("units/web.service", new);
+        host.seen(&back_up(2));
+        assert_eq!(host.read("units/web.service.backup"), old);
+        // It was started since: the new file is what runs.
+        host.state("run", "4f9c0a6f3a1d4a3f8a52d0f0b1c2d302");
+        host.seen(&back_up(3));
+        assert_eq!(host.read("units/web.service.backup"), new);
+        host.seen(&restore(3));
+        assert_eq!(host.read("units/web.service"), new);
+    }
+}
+
+#[test]
+fn a_unit_file_of_a_package_is_backed_up_whatever_lies_beside_it() {
+    let host = Host::new();
+    host.write("package/web.service", "package");
+    host.write(&format!("package/web.service.replaced.{RUN_1}"), "somebody's");
+    host.state("fragment", &host.path("package/web.service"));
+    host.seen(&back_up(1));
+    assert_eq!(host.read("units/web.service.backup"), "package");
 }
 
 /// Killed anywhere, it is made again; and what was there before is never lost.
