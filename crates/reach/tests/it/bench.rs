@@ -119,8 +119,9 @@ impl Server {
         std::fs::create_dir(folder.path().join("bin")).unwrap();
         let path =
             format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", folder.path().join("bin").display());
+        // A home of its own: what the person's shell does there at each login is not part of the tests.
         let config = format!(
-            "HostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
+            "SetEnv HOME={0}\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
              PermitRootLogin yes\nForceCommand exec env PATH={path} FARM={0} /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\nLogLevel ERROR\nPidFile none\n{more}\n",
             folder.path().display()
         );

@@ -47,7 +47,7 @@ async fn s2_22_twenty_hosts_wide_with_lines_and_exit_codes_of_each() {
     servers.iter().for_each(|server| person.knows(server));
     let servers: Vec<&Server> = servers.iter().collect();
     let options = RunOptions { concurrency: 20, ..RunOptions::default() };
-    let (ends, news) = run(&person.access(), &servers, "echo one; echo two >&2; printf $FARM; exit 7", options).await;
+    let (ends, news) = run(&person.access(), &servers, "echo one; echo two >&2; printf $HOME; exit 7", options).await;
     assert!(ends.iter().all(|end| matches!(end, RunEnd::Exit(7))), "{ends:?}");
     for (host, server) in servers.iter().enumerate() {
         let farm = server.folder.path().display().to_string();
