@@ -1,4 +1,4 @@
-//! This very machine: what a host without an agent is given, without a connection, and without a shell in between. Nothing is lost
+//! This very machine: what a host without an agent is given, without a connection, and for looks without a shell. Nothing is lost
 //! when this process is killed: what was begun goes on to its limit, and is waited for, as behind a connection that ended.
 
 use std::process::Stdio;
