@@ -6,10 +6,14 @@ use driver::{Append, Batch, Loaded, Store, StoreError};
 use engine::{Fact, FleetEntry, JOURNAL_VERSION, JournalId, View};
 use model::{OrchestrationId, TargetId, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::codec::{self, Head, Row};
 use super::open::{Database, store_error};
+
+/// Rows that are inserted by one statement, at most: each statement is a way to the database's thread and back, and takes a
+/// limited number of values.
+pub(super) const ROWS: usize = 500;
 
 /// An orchestration as it stands after a commit.
 #[derive(Clone, Debug)]
@@ -164,18 +168,24 @@ async fn append_records(connection: &mut SqliteConnection, append: &Append) -> R
     }
     let version = u64::from(JOURNAL_VERSION);
     let mut position = records;
-    for fact in &append.facts {
-        let record = match fact {
-            Fact::Fleet(record) => codec::encode(record),
-            Fact::Orchestration(_, record) => codec::encode(record),
-        };
-        let record = record.map_err(|error| StoreError::Other(format!("an entry cannot be written as JSON: {error}")))?;
-        checksum = codec::chain(&checksum, version, &record).to_vec();
-        let insert =
-            sqlx::query("INSERT INTO journal (journal, position, version, record, checksum) VALUES ($1, $2, $3, $4, $5)");
-        let insert = insert.bind(&name).bind(signed(position)).bind(signed(version)).bind(record).bind(&checksum);
-        insert.execute(&mut *connection).await.map_err(store_error)?;
-        position += 1;
+    for facts in append.facts.chunks(ROWS) {
+        let mut rows = Vec::with_capacity(facts.len());
+        for fact in facts {
+            let record = match fact {
+                Fact::Fleet(record) => codec::encode(record),
+                Fact::Orchestration(_, record) => codec::encode(record),
+            };
+            let record = record.map_err(|error| StoreError::Other(format!("an entry cannot be written as JSON: {error}")))?;
+            checksum = codec::chain(&checksum, version, &record).to_vec();
+            rows.push((position, record, checksum.clone()));
+            position += 1;
+        }
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO journal (journal, position, version, record, checksum) ");
+        insert.push_values(rows, |mut row, (position, record, checksum)| {
+            row.push_bind(&name).push_bind(signed(position)).push_bind(signed(version));
+            row.push_bind(record).push_bind(checksum);
+        });
+        insert.build().execute(&mut *connection).await.map_err(store_error)?;
     }
     let upsert = sqlx::query(
         "INSERT INTO journal_head (journal, records, checksum) VALUES ($1, $2, $3) \
@@ -186,25 +196,24 @@ async fn append_records(connection: &mut SqliteConnection, append: &Append) -> R
     Ok(())
 }
 
+/// Returns how many records its journal holds.
 async fn put_view(connection: &mut SqliteConnection, view: &View) -> Result<u64, StoreError> {
-    let id = view.id.to_string();
-    let sequence = read_head(connection, &id).await?.map_or(0, |head| head.records);
     let json =
         serde_json::to_string(view).map_err(|error| StoreError::Other(format!("a view cannot be written as JSON: {error}")))?;
-    let upsert = sqlx::query(
-        "INSERT INTO orchestration (id, host, open, records, initiated_at, ended_at, view) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-         ON CONFLICT (id) DO UPDATE SET open = excluded.open, records = excluded.records, ended_at = excluded.ended_at, view = excluded.view",
+    let upsert = sqlx::query_scalar::<Sqlite, i64>(
+        "INSERT INTO orchestration (id, host, open, records, initiated_at, ended_at, view) \
+         VALUES ($1, $2, $3, COALESCE((SELECT records FROM journal_head WHERE journal = $1), 0), $4, $5, $6) \
+         ON CONFLICT (id) DO UPDATE SET open = excluded.open, records = excluded.records, ended_at = excluded.ended_at, \
+         view = excluded.view RETURNING records",
     );
     let upsert = upsert
-        .bind(id)
+        .bind(view.id.to_string())
         .bind(view.host.to_string())
         .bind(i64::from(view.outcome.is_none()))
-        .bind(signed(sequence))
         .bind(view.initiated_at.millis())
         .bind(view.ended_at.map(model::Timestamp::millis))
         .bind(json);
-    upsert.execute(&mut *connection).await.map_err(store_error)?;
-    Ok(sequence)
+    upsert.fetch_one(&mut *connection).await.map(unsigned).map_err(store_error)
 }
 
 /// The rows of a journal from a position on, and where it should end.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
+use super::append::ROWS;
 use super::open::{Database, store_error};
 use super::page_size;
 use super::read::Page;
@@ -55,19 +56,15 @@ pub struct AuditLine {
 }
 
 pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[AuditRow]) -> Result<(), StoreError> {
-    for row in rows {
-        let insert = sqlx::query(
-            "INSERT INTO audit (at, actor, action, target, orchestration, success, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        );
-        let insert = insert
-            .bind(row.at.millis())
-            .bind(row.actor.clone())
-            .bind(row.action.clone())
-            .bind(row.target.map(|id| id.to_string()))
-            .bind(row.orchestration.map(|id| id.to_string()))
-            .bind(i64::from(row.success))
-            .bind(row.detail.clone());
-        insert.execute(&mut *connection).await.map_err(store_error)?;
+    for rows in rows.chunks(ROWS) {
+        let mut insert =
+            QueryBuilder::<Sqlite>::new("INSERT INTO audit (at, actor, action, target, orchestration, success, detail) ");
+        insert.push_values(rows, |mut values, row| {
+            values.push_bind(row.at.millis()).push_bind(&row.actor).push_bind(&row.action);
+            values.push_bind(row.target.map(|id| id.to_string())).push_bind(row.orchestration.map(|id| id.to_string()));
+            values.push_bind(i64::from(row.success)).push_bind(&row.detail);
+        });
+        insert.build().execute(&mut *connection).await.map_err(store_error)?;
     }
     Ok(())
 }

@@ -156,6 +156,7 @@ fn load_sees_a_careless_reboot(world: &World) -> anyhow::Result<()> {
         ask_for_reboot(host)?;
         host.wait_new_boot(&boot, PATIENCE)?;
         web::wait_up(host, PATIENCE)?;
+        balancer.wait_drained(host.name(), PATIENCE)?;
         balancer.say(&format!("set server web/{} state ready", host.name()))?;
         wait::until_true("its server to be up", PATIENCE, || Ok(balancer.word(host.name())? == "UP"))?;
         std::thread::sleep(Duration::from_secs(1));

@@ -19,6 +19,9 @@ use crate::world::World;
 /// How often its servers are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// A check of a server is made each 200 ms and has as long; after this, none is under way that was begun before.
+const STALE: Duration = Duration::from_secs(1);
+
 /// No answer of its runtime API takes longer.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -108,6 +111,17 @@ impl Balancer {
     /// When it does not answer or has no such server.
     pub fn word(&self, server: &str) -> anyhow::Result<String> {
         Ok(look(&self.admin)?.word(server).context("no such server")?.to_owned())
+    }
+
+    /// Waits until it finds a drained server well by checks that were begun from now on. One that was begun before may fail still:
+    /// made ready in the middle of that, a server would go down once more.
+    ///
+    /// # Errors
+    ///
+    /// When it does not within `patience`.
+    pub fn wait_drained(&self, server: &str, patience: Duration) -> anyhow::Result<()> {
+        std::thread::sleep(STALE);
+        wait::until_true("the balancer to find a drained server well", patience, || Ok(self.word(server)? == "DRAIN"))
     }
 
     /// Ends the watch over its servers and tells what was seen.

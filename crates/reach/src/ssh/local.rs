@@ -1,6 +1,7 @@
 //! This very machine: what a host without an agent is given, without a connection, and for looks without a shell. Nothing is lost
 //! when this process is killed: what was begun goes on to its limit, and is waited for, as behind a connection that ended.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use model::BootIdentity;
@@ -28,24 +29,24 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     let lost = |why: String| SshError::Lost { host: NAME.to_owned(), why };
     // A look with our own rights needs neither a shell nor the mark of one: what is run is what answers.
     let is_plain = rights == Rights::Own && guard.is_none();
-    let (words, path) = if is_plain {
-        let (words, path) = recipe::far::here(invocation, std::env::var("PATH").ok().as_deref());
-        (words, Some(path))
-    } else {
-        (line.words, None)
-    };
+    let path = recipe::far::path_here(std::env::var("PATH").ok().as_deref());
+    let words = if is_plain { &invocation.argv } else { &line.words };
     let (tool, words) = words.split_first().ok_or_else(|| lost("nothing to run".to_owned()))?;
-    let mut command = Command::new(tool);
+    let told = |output: Output| if is_plain { Ok(Collected { output, lost: None }) } else { answer(output, rights) };
+    // As a shell says it: without sudo there is an advice.
+    let missing = || Output { exit: Some(127), stderr: format!("{tool}: not found"), ..Output::default() };
+    // By its path a process is spawned without a copy of this one being made first.
+    let Some(program) = found(tool, &path) else { return told(missing()) };
+    let mut command = Command::new(program);
+    if is_plain {
+        command.env("PATH", &path).envs(invocation.env.iter().map(|(name, value)| (name, value)));
+    }
     // A process group of its own: Ctrl-C is for us, and not for what is under way.
-    command.args(words).envs(path.map(|path| ("PATH", path))).process_group(0).kill_on_drop(false);
+    command.args(words).process_group(0).kill_on_drop(false);
     command.stdin(if is_plain { Stdio::null() } else { Stdio::piped() }).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
-        // As a shell says it: without sudo there is an advice.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let output = Output { exit: Some(127), stderr: format!("{tool}: not found"), ..Output::default() };
-            return answer(output, rights);
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return told(missing()),
         Err(error) => return Err(lost(format!("no {tool}: {error}"))),
     };
     if let Some(mut input) = child.stdin.take() {
@@ -65,10 +66,15 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
             Output { timed_out: true, ..Output::default() }
         }
     };
-    if is_plain {
-        return Ok(Collected { output, lost: None });
-    }
-    answer(output, rights)
+    told(output)
+}
+
+/// Where a tool is, by this `PATH`.
+fn found(tool: &str, path: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let is_program = |file: &PathBuf| file.metadata().is_ok_and(|seen| seen.is_file() && seen.permissions().mode() & 0o111 != 0);
+    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    folders.map(|folder| folder.join(tool)).find(is_program)
 }
 
 fn answer(output: Output, rights: Rights) -> Result<Collected, SshError> {

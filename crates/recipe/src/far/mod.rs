@@ -80,11 +80,10 @@ fn for_env(invocation: &Invocation) -> impl Iterator<Item = String> {
     env.chain(invocation.argv.iter().cloned())
 }
 
-/// What is run on this machine, with the rights of this process and without a shell: the argument list, and the `PATH` for it. What it
-/// says is its own answer, without the mark. `path` is the `PATH` of this process.
-pub fn here(invocation: &Invocation, path: Option<&str>) -> (Vec<String>, String) {
+/// The `PATH` for what is run on this machine without a shell; `path` is the one of this process.
+pub fn path_here(path: Option<&str>) -> String {
     let path = path.filter(|path| !path.is_empty()).unwrap_or("/usr/bin:/bin");
-    (std::iter::once("env".to_owned()).chain(for_env(invocation)).collect(), format!("{path}:{MORE_PATH}"))
+    format!("{path}:{MORE_PATH}")
 }
 
 /// The far end did not let it begin: nothing was run.

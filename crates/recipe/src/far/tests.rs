@@ -124,9 +124,9 @@ fn the_words_of_a_line_are_the_line() {
         let line = line(&invocation, rights);
         assert_eq!(line.words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "), line.text);
     }
-    let (words, path) = here(&invocation, None);
-    assert_eq!(words, ["env", "WORD=it's", "echo", "a b"]);
-    assert_eq!(path, "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/snap/bin");
+    for (path, bins) in [(None, "/usr/bin:/bin"), (Some(""), "/usr/bin:/bin"), (Some("/own"), "/own")] {
+        assert_eq!(path_here(path), format!("{bins}:/usr/local/sbin:/usr/sbin:/sbin:/snap/bin"));
+    }
     assert!(WRAPPER.contains(MORE_PATH), "the same as behind a login");
 }
 

@@ -8,43 +8,53 @@ key=$1 unit=$2 from=$3 units=$4 copied=$3
 b=$units/$unit.backup d=$units/$unit.d.backup
 of=$b.of
 end() { printf 'REVEILLE backup=%s .\n' "$1"; exit 0; }
+# What a killed run has left half made.
 clean() {
-  rm -rf -- "$b.new" "$d.new" "$of.new" "$of.new.part" "$of.making" "$of.making.part" "$b.previous.new" "$d.previous.new" \
-    "$of.previous.new"
+  set --
+  for half in "$b.new" "$d.new" "$of.new" "$of.making" "$b.previous.new" "$d.previous.new" "$of.previous.new"; do
+    if is "$half"; then set -- "$@" "$half"; fi
+  done
+  [ $# -eq 0 ] || rm -rf -- "$@"
 }
 fail() { clean; printf '%s\n' "$why" >&2; end failed; }
 damaged() { printf '%s\n' "$b is not what was copied there any more" >&2; end damaged; }
 if load "$of" && [ "$k" = "$key" ]; then
-  [ "$(sum "$b")" = "$u" ] && [ "$(sum "$d")" = "$s" ] || damaged
+  holds "$b" "$u" && holds "$d" "$s" || damaged
   printf 'note %s\n' "$b was there already"
   end same
 fi
 if is "$5"; then copied=$5; fi
 is "$copied" || { why="$copied: no such file"; fail; }
-why=$(clean 2>&1) || fail
+clean 2> /dev/null || why=$(clean 2>&1) || fail
 run cp -a -- "$copied" "$b.new"
 if is "$units/$unit.d"; then run cp -a -- "$units/$unit.d" "$d.new"; fi
-one=$(sum "$b.new") two=$(sum "$d.new") there=no
+sum "$b.new"
+one=$sum
+sum "$d.new"
+two=$sum there=no
 [ ${#one} -eq 64 ] && [ -n "$two" ] || { why="$b.new cannot be read"; fail; }
 if is "$units/$unit"; then there=yes; fi
-put "$of.new" "key $key
+keep "$of.new" "key $key
 from $from
 unit $one
 drop-ins $two
 there $there
 whole"
-put "$of.making" "key $key"
-durable "$b.new"
+if is "$d.new"; then run find "$d.new" -type f -exec sync -- {} +; fi
+durable "$b.new" "$of.new"
 # What lies here from an earlier run, or from a person, is not lost. Without its own sidecar it is half of ours.
 if is "$b"; then
-  keep=no
-  if load "$of"; then
-    whose="the backup of $k" keep=yes
-    if cmp -s -- "$of" "$of.previous" && [ "$(sum "$b.previous")" = "$u" ] && [ "$(sum "$d.previous")" = "$s" ]; then keep=kept; fi
-  elif ! is "$of"; then
-    whose="a backup of somebody else" keep=yes
+  whose=
+  if ! load "$of"; then
+    is "$of" || whose="a backup of somebody else"
+  elif [ "$u$s" = "$one$two" ] && holds "$b" "$u" && holds "$d" "$s"; then
+    : # The same as ours.
+  elif ! cmp -s -- "$of" "$of.previous" || ! holds "$b.previous" "$u" || ! holds "$d.previous" "$s"; then
+    whose="the backup of $k"
+  else
+    printf 'note %s\n' "the backup of $k is kept as $b.previous"
   fi
-  if [ $keep = yes ]; then
+  if [ -n "$whose" ]; then
     run cp -a -- "$b" "$b.previous.new"
     if is "$d"; then run cp -a -- "$d" "$d.previous.new"; fi
     if is "$of"; then run cp -a -- "$of" "$of.previous.new"; fi
@@ -53,13 +63,19 @@ if is "$b"; then
     run rm -rf -- "$d.previous"
     if is "$d.previous.new"; then run mv -T -- "$d.previous.new" "$d.previous"; fi
     if is "$of.previous.new"; then run mv -fT -- "$of.previous.new" "$of.previous"; fi
+    printf 'note %s\n' "$whose is kept as $b.previous"
   fi
-  [ $keep = no ] || printf 'note %s\n' "$whose is kept as $b.previous"
 fi
-run mv -fT -- "$of.making" "$of"
-run rm -f -- "$b.restored"
+# From here on its own sidecar is not whole, whatever comes between.
+if is "$of"; then
+  keep "$of.making" "key $key"
+  run mv -fT -- "$of.making" "$of"
+else
+  keep "$of" "key $key"
+fi
+if is "$b.restored"; then run rm -f -- "$b.restored"; fi
 run mv -fT -- "$b.new" "$b"
-run rm -rf -- "$d"
+if is "$d"; then run rm -rf -- "$d"; fi
 if is "$d.new"; then run mv -T -- "$d.new" "$d"; fi
 run mv -fT -- "$of.new" "$of"
 durable "$units"

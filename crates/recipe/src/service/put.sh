@@ -2,23 +2,36 @@
 # A file, or a link, even one that leads nowhere.
 is() { [ -e "$1" ] || [ -L "$1" ]; }
 run() { why=$("$@" 2>&1) || fail; }
+# keep FILE TEXT: whole, or it fails; not on disk yet. A tool tells why it cannot be written, the shell does not.
+keep() {
+  { printf '%s\n' "$2" > "$1"; } 2> /dev/null && keeps "$@" && return 0
+  why=$({ printf '%s\n' "$2" | cat > "$1"; } 2>&1) && keeps "$@" && return 0
+  rm -f -- "$1"
+  why="$1: ${why:-it does not keep what is written}"
+  fail
+}
+keeps() {
+  held=
+  while IFS= read -r line; do
+    held="$held${held:+
+}$line"
+  done < "$1"
+  [ "$held" = "$2" ]
+}
 # put FILE TEXT: whole or not at all, and on disk.
 put() {
-  why=$({ printf '%s\n' "$2" | cat > "$1.part"; } 2>&1) && [ "$(cat "$1.part" 2>&1)" = "$2" ] || {
-    rm -f -- "$1.part"
-    why="$1: ${why:-it does not keep what is written}"
-    fail
-  }
+  keep "$1.part" "$2"
   durable "$1.part"
   run mv -fT -- "$1.part" "$1"
 }
 durable() { sync -- "$@" 2> /dev/null || sync; }
-# What a file, a link or a folder holds, in one word.
+# sum NAME: what a file, a link or a folder holds, as the one word $sum.
 sum() {
+  sum=none
   if [ -L "$1" ]; then
-    readlink -- "$1" | sha256sum | cut -c1-64
+    sum=$(readlink -- "$1" | sha256sum)
   elif [ -d "$1" ]; then
-    (cd -- "$1" && find . | LC_ALL=C sort | while IFS= read -r one; do
+    sum=$(cd -- "$1" && find . | LC_ALL=C sort | while IFS= read -r one; do
       if [ -L "$one" ]; then
         printf '%s -> %s\n' "$one" "$(readlink -- "$one")"
       elif [ -d "$one" ]; then
@@ -27,12 +40,16 @@ sum() {
         printf '%s ' "$one"
         sha256sum < "$one"
       fi
-    done) | sha256sum | cut -c1-64
+    done | sha256sum)
   elif [ -e "$1" ]; then
-    sha256sum < "$1" | cut -c1-64
-  else
-    echo none
+    sum=$(sha256sum < "$1")
   fi
+  sum=${sum%% *}
+}
+# holds NAME SUM: whether that is what it holds.
+holds() {
+  sum "$1"
+  [ "$sum" = "$2" ]
 }
 # Which backup a sidecar tells of; no when it is not whole.
 load() {

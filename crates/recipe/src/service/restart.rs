@@ -20,7 +20,6 @@ enum At {
     Start,
     /// Asking whether another run is our own work.
     Asking,
-    Claiming,
     Rereading,
     Reloading,
     Restarting,
@@ -45,6 +44,8 @@ pub(super) struct Restart {
     reload: bool,
     grace: Millis,
     at: At,
+    /// It is known to be claimed.
+    claimed: bool,
     seen: UnitSeen,
     /// It was done by an earlier copy.
     already: bool,
@@ -70,6 +71,7 @@ impl Restart {
             reload,
             grace,
             at: At::Start,
+            claimed: false,
             seen,
             already: false,
             reloaded: false,
@@ -80,13 +82,35 @@ impl Restart {
         }
     }
 
-    fn claim(&self, verb: &str, run: &str) -> Invocation {
+    fn claim(&self, verb: &str, run: &str, tool: &[&str], limit: Millis) -> Invocation {
         let expect = self.expect.map_or_else(|| "none".to_owned(), |expect| expect.to_string());
-        sh(CLAIM, [verb, &self.claims, &format!("{}.{expect}", self.name), run], LOOK)
+        let name = format!("{}.{expect}", self.name);
+        sh(CLAIM, [verb, &self.claims, &name, run].into_iter().chain(tool.iter().copied()), limit)
     }
 
+    /// The first one goes with the claim: it is what the script that claims goes on as.
     fn systemctl(&self, words: &[&str], elapsed: Millis) -> Next<Verdict> {
-        Next::Run(Invocation::new(["systemctl"].iter().chain(words).copied(), left(self.grace, elapsed)))
+        let (words, limit) = ([&["systemctl"], words].concat(), left(self.grace, elapsed));
+        Next::Run(if self.claimed { Invocation::new(words, limit) } else { self.claim("claim", "-", &words, limit) })
+    }
+
+    /// What systemctl itself gave. One whose claim was not heard of may have done its work: what is seen decides, and what
+    /// comes next claims again.
+    fn of_systemctl(&mut self, output: &Output) -> Result<Output, Next<Verdict>> {
+        if self.claimed {
+            return Ok(output.clone());
+        }
+        match Said::first("claim", output) {
+            Some((said, rest)) if said.word == "made" => {
+                self.claimed = true;
+                Ok(rest)
+            }
+            Some(_) => {
+                let why = format!("the claim on this restart cannot be written; nothing was done: {}", output.words());
+                Err(over(Trouble::new(ErrorCode::LedgerFailed, why)))
+            }
+            None => Ok(output.clone()),
+        }
     }
 
     /// It is the run that is to end, or it does not run, as it was expected.
@@ -97,13 +121,24 @@ impl Restart {
         }
     }
 
-    fn start(&mut self) -> Next<Verdict> {
-        if self.is_expected() {
-            self.at = At::Claiming;
-            return Next::Run(self.claim("claim", "-"));
+    fn start(&mut self, elapsed: Millis) -> Next<Verdict> {
+        if !self.is_expected() {
+            self.at = At::Asking;
+            return Next::Run(self.claim("look", "-", &[], LOOK));
         }
-        self.at = At::Asking;
-        Next::Run(self.claim("look", "-"))
+        if self.seen.needs_daemon_reload {
+            // A reload would run by the old file what the new one describes.
+            if self.reload {
+                self.notes.push("it was restarted, as its unit file has changed".to_owned());
+            }
+            self.at = At::Rereading;
+            return self.systemctl(&["daemon-reload"], elapsed);
+        }
+        if self.reload && self.seen.can_reload && self.seen.is_up() {
+            self.at = At::Reloading;
+            return self.systemctl(&["reload", "--", &self.name], elapsed);
+        }
+        self.restart(elapsed)
     }
 
     fn asked(&mut self, output: &Output, elapsed: Millis) -> Next<Verdict> {
@@ -133,39 +168,28 @@ impl Restart {
         }
     }
 
-    fn claimed(&mut self, output: &Output, elapsed: Millis) -> Next<Verdict> {
-        match Said::read("claim", output) {
-            Ok(said) if said.word == "made" => {}
-            Ok(_) => {
-                let why = format!("the claim on this restart cannot be written; nothing was done: {}", output.words());
-                return over(Trouble::new(ErrorCode::LedgerFailed, why));
-            }
-            Err(trouble) => return over(trouble),
-        }
-        if self.seen.needs_daemon_reload {
-            // A reload would run by the old file what the new one describes.
-            if self.reload {
-                self.notes.push("it was restarted, as its unit file has changed".to_owned());
-            }
-            self.at = At::Rereading;
-            return self.systemctl(&["daemon-reload"], elapsed);
-        }
-        if self.reload && self.seen.can_reload && self.seen.is_up() {
-            self.at = At::Reloading;
-            return self.systemctl(&["reload", "--", &self.name.clone()], elapsed);
-        }
-        self.restart(elapsed)
-    }
-
     fn restart(&mut self, elapsed: Millis) -> Next<Verdict> {
         self.reloaded = false;
         self.at = At::Restarting;
-        self.systemctl(&["restart", "--", &self.name.clone()], elapsed)
+        self.systemctl(&["restart", "--", &self.name], elapsed)
     }
 
-    fn ran(&mut self, output: &Output) {
+    fn done_by_systemctl(&mut self, output: &Output, elapsed: Millis) -> Next<Verdict> {
+        match self.at {
+            At::Rereading if !output.succeeded() => {
+                return over(Trouble::new(ErrorCode::ToolFailed, format!("systemctl daemon-reload: {}", output.words())));
+            }
+            At::Rereading => return self.restart(elapsed),
+            At::Reloading if !output.succeeded() => {
+                self.notes.push(format!("it could not be reloaded: {}", output.words()));
+                return self.restart(elapsed);
+            }
+            At::Reloading => self.reloaded = true,
+            _ => {}
+        }
         self.words = (!output.succeeded()).then(|| output.words());
         self.refused = output.exit.is_some_and(|code| code != 0) && !output.timed_out;
+        self.look()
     }
 
     fn look(&mut self) -> Next<Verdict> {
@@ -202,7 +226,7 @@ impl Restart {
             if self.expect.is_none() && !self.already {
                 self.at = At::Noting;
                 let run = self.seen.invocation.map_or_else(|| "-".to_owned(), |run| run.to_string());
-                return Next::Run(self.claim("end", &run));
+                return Next::Run(self.claim("end", &run, &[], LOOK));
             }
             return self.done();
         }
@@ -249,29 +273,12 @@ impl Restart {
 impl Steps<Verdict> for Restart {
     fn next(&mut self, last: Option<&Output>, elapsed: Millis) -> Next<Verdict> {
         match (self.at, last) {
-            (At::Start, _) => self.start(),
+            (At::Start, _) => self.start(elapsed),
             (At::Asking, Some(output)) => self.asked(output, elapsed),
-            (At::Claiming, Some(output)) => self.claimed(output, elapsed),
-            (At::Rereading, Some(output)) => {
-                if !output.succeeded() {
-                    let why = format!("systemctl daemon-reload: {}", output.words());
-                    return over(Trouble::new(ErrorCode::ToolFailed, why));
-                }
-                self.restart(elapsed)
-            }
-            (At::Reloading, Some(output)) => {
-                self.ran(output);
-                if !output.succeeded() {
-                    self.notes.push(format!("it could not be reloaded: {}", output.words()));
-                    return self.restart(elapsed);
-                }
-                self.reloaded = true;
-                self.look()
-            }
-            (At::Restarting, Some(output)) => {
-                self.ran(output);
-                self.look()
-            }
+            (At::Rereading | At::Reloading | At::Restarting, Some(output)) => match self.of_systemctl(output) {
+                Ok(output) => self.done_by_systemctl(&output, elapsed),
+                Err(next) => next,
+            },
             (At::Looking, Some(output)) => match look::read(&self.name, output) {
                 Ok(looked) => {
                     (self.seen, self.unread) = (looked.unit, None);

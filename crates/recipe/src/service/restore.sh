@@ -8,7 +8,7 @@ of=$b.of drops=$units/$unit.d changed=no
 end() { printf 'REVEILLE restore=%s changed=%s .\n' "$1" "$changed"; exit 0; }
 fail() { rm -rf -- "$target.reveille" "$drops.reveille"; printf '%s\n' "$why" >&2; end failed; }
 load "$of" && [ "$k" = "$key" ] || end none
-[ "$(sum "$b")" = "$u" ] && [ "$(sum "$d")" = "$s" ] || {
+holds "$b" "$u" && holds "$d" "$s" || {
   printf '%s\n' "$b is not what was copied there any more" >&2
   end damaged
 }
@@ -18,7 +18,7 @@ target=$f
 # Noted before it begins, so that a repeat knows that something was changed.
 mark() { [ $changed = yes ] || put "$b.restored" "$key"; changed=yes; }
 if [ "$target" = "$f" ]; then
-  if [ "$(sum "$target")" != "$u" ]; then
+  if ! holds "$target" "$u"; then
     mark
     run rm -rf -- "$target.reveille"
     run cp -a -- "$b" "$target.reveille"
@@ -31,7 +31,7 @@ elif [ "$t" = no ] && is "$target"; then
   run rm -f -- "$target"
   printf 'note %s\n' "$target was taken away: $f counts again"
 fi
-if [ "$(sum "$drops")" != "$s" ]; then
+if ! holds "$drops" "$s"; then
   mark
   run rm -rf -- "$drops.reveille" "$drops.reveille-old"
   if is "$d"; then run cp -a -- "$d" "$drops.reveille"; fi

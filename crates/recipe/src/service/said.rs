@@ -39,6 +39,14 @@ impl Said {
         Ok(Self { word, fields, notes })
     }
 
+    /// Of a script that goes on as another tool: its own answer, which is the first line, and what the tool gave. `None` when there
+    /// is no such line: it never came so far, or that was not heard.
+    pub(super) fn first(what: &str, output: &Output) -> Option<(Self, Output)> {
+        let (line, rest) = output.stdout.split_once('\n')?;
+        let said = Self::read(what, &Output { exit: Some(0), stdout: format!("{line}\n"), ..Output::default() }).ok()?;
+        Some((said, Output { stdout: rest.to_owned(), ..output.clone() }))
+    }
+
     /// A field that says yes or no.
     pub(super) fn yes(&self, name: &str) -> Result<bool, Trouble> {
         match self.fields.get(name).map(String::as_str) {
@@ -70,6 +78,12 @@ mod tests {
         }
         for bad in broken(good) {
             assert!(Said::read("backup", &bad).is_err(), "{bad:?}");
+        }
+        let tool = Output { exit: Some(5), stdout: "REVEILLE claim=made run=- .\nmore".into(), ..Output::default() };
+        let (first, rest) = Said::first("claim", &tool).unwrap();
+        assert_eq!((first.word.as_str(), rest.exit, rest.stdout.as_str()), ("made", Some(5), "more"));
+        for bad in ["", "more\n", "REVEILLE claim=made run=- .", "REVEILLE claim=made run=-\n"] {
+            assert_eq!(Said::first("claim", &said(bad)), None, "{bad:?}");
         }
         for bad in ["odd\nREVEILLE backup=done .\n", "REVEILLE deploy=done .\n", "REVEILLE backup=done changed .\n"] {
             assert!(Said::read("backup", &said(bad)).is_err(), "{bad:?}");
