@@ -40,8 +40,8 @@ pub async fn run(invocation: &Invocation) -> Output {
         Ok(spawned) => spawned,
         Err((exit, stderr)) => return Output { exit: Some(exit), stderr, ..Output::default() },
     };
-    let stdout = tokio::spawn(said(stdout));
-    let stderr = tokio::spawn(said(stderr));
+    let stdout = tokio::spawn(said(stdout, invocation.first));
+    let stderr = tokio::spawn(said(stderr, None));
     let (exit, timed_out) = end(&mut child, invocation.limit).await;
     let (stdout, stderr) = (collect(stdout).await, collect(stderr).await);
     match (stdout, stderr) {
@@ -141,10 +141,11 @@ async fn keep(stream: Option<impl AsyncRead + Unpin>, tail: Tail) {
     }
 }
 
-async fn said(stream: Option<impl AsyncRead + Unpin>) -> Result<String, String> {
+/// All that it says, or so many bytes of it; then the stream is closed to it.
+async fn said(stream: Option<impl AsyncRead + Unpin>, first: Option<u32>) -> Result<String, String> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        let read = stream.take(MOST_SAID + 1).read_to_end(&mut bytes).await;
+        let read = stream.take(first.map_or(MOST_SAID + 1, u64::from)).read_to_end(&mut bytes).await;
         read.map_err(|e| format!("its output cannot be read: {e}"))?;
     }
     if bytes.len() as u64 > MOST_SAID {
@@ -170,7 +171,7 @@ mod tests {
 
     fn sh(script: &str, limit: Millis) -> Invocation {
         let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Invocation { argv, env: vec![("WORD".to_owned(), "yes".to_owned())], limit }
+        Invocation { argv, env: vec![("WORD".to_owned(), "yes".to_owned())], limit, first: None }
     }
 
     #[tokio::test]
@@ -182,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_127() {
         let argv = vec!["/nonexistent/tool".to_owned()];
-        let output = run(&Invocation { argv, env: Vec::new(), limit: Millis::secs(60) }).await;
+        let output = run(&Invocation { argv, env: Vec::new(), limit: Millis::secs(60), first: None }).await;
         assert_eq!(output.exit, Some(127));
         assert!(output.stderr.contains("no such program"));
     }
@@ -230,12 +231,16 @@ mod tests {
         // What it leaves behind holds its output open: its exit code is known all the same.
         let ran = kept("sleep 20 & echo done; exit 4", Millis::secs(600)).await;
         assert_eq!((ran.exit, ran.out.tail.as_str()), (Some(4), "done\n"));
-        let nothing = Invocation { argv: vec!["/nonexistent/command".to_owned()], env: Vec::new(), limit: Millis::secs(1) };
+        let nothing =
+            Invocation { argv: vec!["/nonexistent/command".to_owned()], env: Vec::new(), limit: Millis::secs(1), first: None };
         assert!(matches!(run_kept(&nothing).await, Verdict::Failed { .. }));
     }
 
     #[tokio::test]
-    async fn endless_output_is_no_answer() {
+    async fn endless_output_is_no_answer_unless_only_its_first_part_is_wanted() {
+        let argv = ["sh", "-c", "trap '' PIPE; while echo more; do :; done 2> /dev/null; exit 23"].map(str::to_owned).into();
+        let output = run(&Invocation { argv, env: Vec::new(), limit: Millis::secs(60), first: Some(5) }).await;
+        assert_eq!((output.stdout.as_str(), output.exit), ("more\n", Some(23)));
         let output = run(&sh("yes", Millis::secs(2))).await;
         assert_eq!(output.exit, None);
         assert!(output.stderr.contains("more than"), "{}", output.stderr);

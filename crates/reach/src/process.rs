@@ -16,6 +16,19 @@ pub(crate) fn kill(group: Option<Pid>) {
     }
 }
 
+/// The first that a program says, at most so many bytes; then the stream is closed to it.
+///
+/// # Errors
+/// In words: it cannot be heard.
+pub(crate) async fn first(stream: Option<impl AsyncRead + Unpin>, bytes: u32) -> Result<String, String> {
+    let mut said = Vec::new();
+    if let Some(stream) = stream {
+        let read = stream.take(bytes.into()).read_to_end(&mut said).await;
+        read.map_err(|error| format!("its output cannot be read: {error}"))?;
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
 /// All that a program says, of at most `most` bytes.
 ///
 /// # Errors

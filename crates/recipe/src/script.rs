@@ -11,6 +11,8 @@ pub struct Invocation {
     pub env: Vec<(String, String)>,
     /// The performer ends the tool after so long and answers [`Output::timed_out`].
     pub limit: Millis,
+    /// Of standard output so many bytes are read, and then it is closed to the tool, whose end counts all the same; all if `None`.
+    pub first: Option<u32>,
 }
 
 impl Invocation {
@@ -20,7 +22,12 @@ impl Invocation {
         S: Into<String>,
     {
         let argv = argv.into_iter().map(Into::into).collect();
-        Self { argv, env: vec![("LC_ALL".into(), "C".into())], limit }
+        Self { argv, env: vec![("LC_ALL".into(), "C".into())], limit, first: None }
+    }
+
+    /// The same of which only so many bytes of standard output are wanted.
+    pub(crate) fn first(self, bytes: u32) -> Self {
+        Self { first: Some(bytes), ..self }
     }
 
     /// It changes nothing on its host: nothing has to wait for one that was left behind.

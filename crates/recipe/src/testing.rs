@@ -99,10 +99,11 @@ pub(crate) fn run(invocation: &crate::Invocation, shell: &[String], path: &str) 
     let path = format!("{path}:{}", std::env::var("PATH").unwrap());
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).env("PATH", path).envs(invocation.env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
+    let most = |length: usize| invocation.first.map_or(length, |first| length.min(first as usize));
     match command.output() {
         Ok(output) => Output {
             exit: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stdout: String::from_utf8_lossy(output.stdout.get(..most(output.stdout.len())).unwrap_or_default()).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             timed_out: false,
         },

@@ -249,7 +249,7 @@ impl Session {
     async fn run(&self, invocation: &Invocation, sudo: &Sudo, guard: Option<&Guard>) -> Result<Collected, SshError> {
         let (rights, line, stdin) = said(invocation, self.settings.user == "root", sudo, guard);
         let Collected { output, lost } = self.collect(&line.text, stdin, invocation.limit.duration()).await?;
-        let answer = recipe::far::answer(output, rights).map_err(|denial| {
+        let answer = line.answer(output, rights).map_err(|denial| {
             let (host, user) = (self.settings.name.clone(), self.settings.user.clone());
             SshError::NothingRun { host, user, denial }
         });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use model::BootIdentity;
-use recipe::far::{Guard, Rights};
+use recipe::far::{Guard, Line, Rights};
 use recipe::{Invocation, Output};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -32,7 +32,7 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     let path = recipe::far::path_here(std::env::var("PATH").ok().as_deref());
     let words = if is_plain { &invocation.argv } else { &line.words };
     let (tool, words) = words.split_first().ok_or_else(|| lost("nothing to run".to_owned()))?;
-    let told = |output: Output| if is_plain { Ok(Collected { output, lost: None }) } else { answer(output, rights) };
+    let told = |output: Output| if is_plain { Ok(Collected { output, lost: None }) } else { answer(&line, output, rights) };
     // As a shell says it: without sudo there is an advice.
     let missing = || Output { exit: Some(127), stderr: format!("{tool}: not found"), ..Output::default() };
     // By its path a process is spawned without a copy of this one being made first.
@@ -54,7 +54,13 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
         drop(input.write_all(stdin.as_bytes()).await);
     }
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let all = async { tokio::join!(process::said(stdout, MOST_SAID), process::said(stderr, MOST_SAID), child.wait()) };
+    let out = async {
+        match invocation.first.filter(|_| is_plain) {
+            Some(bytes) => process::first(stdout, bytes).await,
+            None => process::said(stdout, MOST_SAID).await,
+        }
+    };
+    let all = async { tokio::join!(out, process::said(stderr, MOST_SAID), child.wait()) };
     let output = match timeout(invocation.limit.duration(), all).await {
         Ok((stdout, stderr, ended)) => {
             let exit = ended.map_err(|error| lost(error.to_string()))?.code();
@@ -77,8 +83,8 @@ fn found(tool: &str, path: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(tool)).find(is_program)
 }
 
-fn answer(output: Output, rights: Rights) -> Result<Collected, SshError> {
-    let output = recipe::far::answer(output, rights).map_err(|denial| {
+fn answer(line: &Line, output: Output, rights: Rights) -> Result<Collected, SshError> {
+    let output = line.answer(output, rights).map_err(|denial| {
         let user = std::env::var("USER").unwrap_or_default();
         SshError::NothingRun { host: NAME.to_owned(), user, denial }
     })?;
@@ -112,7 +118,7 @@ mod tests {
 
     fn tool(script: &str, limit: Millis) -> Invocation {
         let argv = ["sh", "-c", script].map(str::to_owned).into();
-        Invocation { argv, env: vec![("WORD".to_owned(), "it's".to_owned())], limit }
+        Invocation { argv, env: vec![("WORD".to_owned(), "it's".to_owned())], limit, first: None }
     }
 
     fn guard(folder: &std::path::Path) -> Guard {
@@ -129,6 +135,12 @@ mod tests {
             let output = run(&tool("echo \"$WORD\"; cat; echo no >&2; exit 3", Millis::secs(60))).await;
             let said = (output.exit, output.stdout.as_str(), output.stderr.as_str(), output.timed_out);
             assert_eq!(said, (Some(3), "it's\n", "no\n", false), "{guard:?}");
+            let first = Invocation {
+                first: Some(5),
+                ..tool("trap '' PIPE; while echo more; do :; done 2> /dev/null; exit 23", Millis::secs(60))
+            };
+            let output = run(&first).await;
+            assert_eq!((output.stdout.as_str(), output.exit), ("more\n", Some(23)), "{guard:?}");
             // Where a login does not look.
             let output = run(&tool("printf %s \"$PATH\"", Millis::secs(60))).await;
             assert!(output.stdout.ends_with(":/usr/local/sbin:/usr/sbin:/sbin:/snap/bin"), "{output:?}");
@@ -142,7 +154,11 @@ mod tests {
     #[test]
     fn without_sudo_the_answer_says_so() {
         let missing = Output { exit: Some(127), stderr: "sudo: not found".to_owned(), ..Output::default() };
-        assert!(matches!(answer(missing, Rights::Sudo), Err(SshError::NothingRun { denial: recipe::far::Denial::NoSudo, .. })));
+        let line = recipe::far::line(&tool("", Millis(1)), Rights::Sudo);
+        assert!(matches!(
+            answer(&line, missing, Rights::Sudo),
+            Err(SshError::NothingRun { denial: recipe::far::Denial::NoSudo, .. })
+        ));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::bench::{Agent, PATIENCE, Person, Server, keygen};
 
 fn sh(script: &str) -> Invocation {
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    Invocation { argv, env: vec![("WORD".to_owned(), "it's".to_owned())], limit: Millis::secs(60) }
+    Invocation { argv, env: vec![("WORD".to_owned(), "it's".to_owned())], limit: Millis::secs(60), first: None }
 }
 
 async fn run(far: &mut Far, script: &str) -> Result<Output, SshError> {
@@ -188,7 +188,7 @@ async fn a_tool_that_does_not_end_is_ended_at_its_limit() {
     person.knows(&server);
     let mut far = person.access().far(server.destination());
     let argv = ["sh", "-c", "echo begun; exec sleep 600"].map(str::to_owned).to_vec();
-    let slow = Invocation { argv, env: Vec::new(), limit: Millis::secs(5) };
+    let slow = Invocation { argv, env: Vec::new(), limit: Millis::secs(5), first: None };
     let output = tokio::time::timeout(PATIENCE, far.run(&slow)).await.unwrap().unwrap();
     assert!(output.timed_out && output.exit.is_none() && output.stdout == "begun\n", "{output:?}");
     // What it left behind holds its output open; that is not waited for.

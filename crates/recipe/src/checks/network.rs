@@ -7,11 +7,12 @@ use super::{Step, holds};
 use crate::drain::Trouble;
 use crate::{Invocation, Output};
 
-const HTTP: &str = include_str!("http.sh");
 /// bash opens the connection by itself: no host has a tool for that alone.
 const TCP: &str = r#"exec 3<>"/dev/tcp/$0/$1""#;
 /// Of a body so much is read.
-const BODY: usize = 64 * 1024;
+const BODY: u32 = 64 * 1024;
+/// How curl tells the status, on the stream that is not the body's.
+const STATUS: &str = "%{stderr}REVEILLE status=%{http_code} .\n";
 
 /// A step of such a check; nothing for one of another kind.
 pub(super) fn step(kind: &CheckKind, said: &[Output], left: Millis) -> Option<Result<Step, Trouble>> {
@@ -55,21 +56,20 @@ fn http(url: &str, status: u16, contains: Option<&str>, said: Option<&Output>, l
         return Err(Trouble::new(ErrorCode::Malformed, format!("{url:?} is no http:// or https:// address")));
     }
     let Some(output) = said else {
-        let words = ["sh", "-c", HTTP, "reveille", &secs(left), url];
-        return Ok(Step::Run(Invocation::new(words, Millis(left.0.saturating_add(1000)))));
+        let words = ["curl", "--silent", "--show-error", "--globoff", "--max-time", &secs(left), "--max-redirs", "0"];
+        let more = ["--noproxy", "*", "--proto", "=http,https", "--output", "-", "--write-out", STATUS, "--url", url];
+        let words = words.into_iter().chain(more);
+        return Ok(Step::Run(Invocation::new(words, Millis(left.0.saturating_add(1000))).first(BODY)));
     };
-    let told = |name: &str| {
-        let start = format!("REVEILLE {name}=");
-        output.stderr.lines().rev().find_map(|line| line.strip_prefix(&start)?.strip_suffix(" .")?.parse::<u16>().ok())
-    };
+    let told = output.stderr.lines().rev().find_map(|line| line.strip_prefix("REVEILLE status=")?.strip_suffix(" ."));
     let words = || {
         let own = output.stderr.lines().filter(|line| !line.starts_with("REVEILLE ")).collect::<Vec<_>>().join("\n");
         Output { stdout: String::new(), stderr: own, exit: Some(0), timed_out: false }.words()
     };
-    let (Some(exit), true) = (told("exit"), output.succeeded()) else {
+    let (Some(exit), false) = (output.exit, output.timed_out) else {
         return Ok(Step::Fails(format!("{url}: {}", output.words())));
     };
-    let found = match (exit, told("status")) {
+    let found = match (exit, told.and_then(|status| status.parse::<u16>().ok())) {
         (127, _) => return Ok(Step::Fails("the host has no curl: install curl".to_owned())),
         (28, _) => return Ok(Step::Fails(format!("{url}: no whole answer in time"))),
         // 23: what is behind the first part of the body was not read.
@@ -85,7 +85,7 @@ fn http(url: &str, status: u16, contains: Option<&str>, said: Option<&Output>, l
 }
 
 fn cut(body: &str) -> &str {
-    let mut end = body.len().min(BODY);
+    let mut end = body.len().min(BODY as usize);
     while !body.is_char_boundary(end) {
         end -= 1;
     }

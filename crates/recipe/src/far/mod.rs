@@ -36,6 +36,27 @@ pub struct Line {
     /// The password and a line end are written to standard input, and then it is closed: sudo would ask again. Otherwise it is
     /// closed at once. What is run never reads it: its own standard input is `/dev/null`.
     pub wants_password: bool,
+    /// How the tool ended is told on its other stream, since not all that it says is read.
+    tells_end: bool,
+}
+
+impl Line {
+    /// As [`answer`], of what this line gave.
+    ///
+    /// # Errors
+    /// As [`answer`].
+    pub fn answer(&self, output: Output, rights: Rights) -> Result<Output, Denial> {
+        let output = answer(output, rights)?;
+        if !self.tells_end {
+            return Ok(output);
+        }
+        let told = output.stderr.strip_suffix(" .\n").and_then(|text| text.rsplit_once("REVEILLE end="));
+        let (stderr, exit) = match told.map(|(before, end)| (before, end.parse::<i32>().ok())) {
+            Some((before, exit)) => (before.to_owned(), exit),
+            None => (output.stderr.clone(), None),
+        };
+        Ok(Output { exit, stderr, ..output })
+    }
 }
 
 /// The mark before everything that the tool itself says.
@@ -68,10 +89,14 @@ fn wrapped(invocation: &Invocation, rights: Rights, wrapper: &str, first: &[Stri
         Rights::Sudo => &["sudo", "-n", "-H", "--"],
         Rights::SudoPassword => &["sudo", "-S", "-p", "", "-H", "--"],
     };
-    let words = sudo.iter().copied().chain(["sh", "-c", wrapper, "reveille"]).map(str::to_owned);
+    let wrapper = match invocation.first {
+        Some(bytes) => format!("{{ ({wrapper}); echo \"REVEILLE end=$? .\" >&2; }} | head -c {}", MARK.len() + bytes as usize),
+        None => wrapper.to_owned(),
+    };
+    let words = sudo.iter().copied().chain(["sh", "-c", &wrapper, "reveille"]).map(str::to_owned);
     let words: Vec<String> = words.chain(first.iter().cloned()).chain(for_env(invocation)).collect();
     let text = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-    Line { text, words, wants_password: rights == Rights::SudoPassword }
+    Line { text, words, wants_password: rights == Rights::SudoPassword, tells_end: invocation.first.is_some() }
 }
 
 /// What `env` takes: leading `NAME=value`, and the tool.

@@ -56,6 +56,30 @@ fn a_tool_that_is_not_there_is_127_and_standard_input_is_empty() {
     }
 }
 
+/// The end of the tool is told, whether it was cut off or not; its last words are its own.
+#[test]
+fn of_what_a_tool_says_only_the_first_bytes_may_be_wanted() {
+    for shell in shells() {
+        let run = |script: &str| {
+            let invocation = Invocation::new(["sh", "-c", script], Millis(1)).first(5);
+            let line = line(&invocation, Rights::Own);
+            line.answer(run_line(&shell, &line, ""), Rights::Own).unwrap()
+        };
+        let output = run("printf 123456789; echo 'no REVEILLE end=7 .' >&2; exit 3");
+        let said = (output.exit, output.stdout.as_str(), output.stderr.as_str());
+        assert_eq!(said, (Some(3), "12345", "no REVEILLE end=7 .\n"), "{shell:?}");
+        assert_eq!(run("printf 123").stdout, "123");
+        let endless = run("trap '' PIPE; while echo more; do :; done 2> /dev/null; exit 23");
+        assert_eq!((endless.stdout.as_str(), endless.exit), ("more\n", Some(23)), "{shell:?}");
+    }
+    let line = line(&Invocation::new(["true"], Millis(1)).first(5), Rights::Own);
+    for stderr in ["", "REVEILLE end=0", "REVEILLE end= .\n", "end=0 .\n"] {
+        let output = Output { exit: Some(0), stdout: MARK.into(), stderr: format!("{MARK}{stderr}"), timed_out: false };
+        let answer = line.answer(output, Rights::Own).unwrap();
+        assert!(answer.exit.is_none() && !answer.succeeded(), "its end was not told: {stderr}");
+    }
+}
+
 /// A `sudo` that keeps the rules of the real one for `-n`, `-S` and `-p`.
 const SUDO: &str = r#"#!/bin/sh
 while [ "$1" != -- ]; do

@@ -102,18 +102,21 @@ fn a_tool_that_is_missing_is_named_and_rollouts_make_these_checks_elsewhere() {
     let none = Output { exit: Some(127), stderr: "bash: not found".into(), ..Output::default() };
     let result = with(none)(tcp.clone());
     assert!(!result.passed && result.detail.contains("install bash"), "{result:?}");
-    let none = Output { exit: Some(0), stderr: "curl: not found\nREVEILLE exit=127 .\n".into(), ..Output::default() };
+    let none = Output { exit: Some(127), stderr: "curl: not found\n".into(), ..Output::default() };
     let result = with(none)(http.clone());
     assert!(!result.passed && result.detail.contains("install curl"), "{result:?}");
-    for odd in [
-        "",
-        "REVEILLE exit=0 .",
-        "REVEILLE status=200 .",
-        "REVEILLE status=000 .\nREVEILLE exit=0 .",
-        "REVEILLE status=200 .\nREVEILLE exit=18 .",
+    let good = "REVEILLE status=200 .\n";
+    for (exit, stderr, passes) in [
+        (Some(0), good, true),
+        (Some(23), good, true),
+        (Some(0), "", false),
+        (None, good, false),
+        (Some(0), "REVEILLE status=000 .", false),
+        (Some(0), "REVEILLE status=200", false),
+        (Some(18), good, false),
     ] {
-        let result = with(Output { exit: Some(0), stderr: odd.into(), ..Output::default() })(http.clone());
-        assert!(!result.passed, "{odd}: {result:?}");
+        let result = with(Output { exit, stderr: stderr.into(), ..Output::default() })(http.clone());
+        assert_eq!(result.passed, passes, "{exit:?} {stderr}: {result:?}");
     }
     for kind in [http, tcp] {
         let result = drive(checks(HOOKS_DIR, &check(kind)), |line, _| panic!("{line}")).1[0].clone();

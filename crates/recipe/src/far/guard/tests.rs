@@ -64,6 +64,13 @@ fn a_guarded_tool_says_and_ends_as_a_plain_one() {
             (Some(3), "it's a b\n$HOME|C|", "no\n"),
             "{shell:?}"
         );
+        let first = sh("printf 123456789; exit 3", Millis::secs(60)).first(5);
+        let line = guarded(&first, Rights::Own, &guard(folder.path()));
+        let output = begin(&shell, &line).wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let (exit, stdout, stderr) = (output.status.code(), text(output.stdout), text(output.stderr));
+        let output = line.answer(Output { exit, stdout, stderr, timed_out: false }, Rights::Own).unwrap();
+        assert_eq!((output.exit, output.stdout.as_str()), (Some(3), "12345"), "{shell:?}");
         assert_eq!(run(&Invocation::new(["no-such-tool"], Millis::secs(60))).exit, Some(127));
         assert_eq!(really(guard(folder.path()).is_free(), &shell, ""), Ok(true), "nothing is left at work");
     }
