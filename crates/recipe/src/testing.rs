@@ -1,6 +1,7 @@
 //! Driving scripts in tests: recorded outputs in, a transcript out.
 
 use std::fmt::Debug;
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use model::Millis;
@@ -99,11 +100,19 @@ pub(crate) fn run(invocation: &crate::Invocation, shell: &[String], path: &str) 
     let path = format!("{path}:{}", std::env::var("PATH").unwrap());
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).env("PATH", path).envs(invocation.env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
-    let most = |length: usize| invocation.first.map_or(length, |first| length.min(first as usize));
-    match command.output() {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = command.spawn().and_then(|mut child| {
+        let mut first = Vec::new();
+        if let (Some(bytes), Some(stdout)) = (invocation.first, child.stdout.take_if(|_| invocation.first.is_some())) {
+            stdout.take(bytes.into()).read_to_end(&mut first)?;
+        }
+        let output = child.wait_with_output()?;
+        Ok(if invocation.first.is_some() { std::process::Output { stdout: first, ..output } } else { output })
+    });
+    match ended {
         Ok(output) => Output {
             exit: output.status.code(),
-            stdout: String::from_utf8_lossy(output.stdout.get(..most(output.stdout.len())).unwrap_or_default()).into_owned(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             timed_out: false,
         },

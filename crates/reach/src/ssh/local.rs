@@ -1,12 +1,13 @@
 //! This very machine: what a host without an agent is given, without a connection, and for looks without a shell. Nothing is lost
 //! when this process is killed: what was begun goes on to its limit, and is waited for, as behind a connection that ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use model::BootIdentity;
 use recipe::far::{Guard, Line, Rights};
 use recipe::{Invocation, Output};
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -34,20 +35,29 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     let (tool, words) = words.split_first().ok_or_else(|| lost("nothing to run".to_owned()))?;
     let told = |output: Output| if is_plain { Ok(Collected { output, lost: None }) } else { answer(&line, output, rights) };
     // As a shell says it: without sudo there is an advice.
-    let missing = || Output { exit: Some(127), stderr: format!("{tool}: not found"), ..Output::default() };
+    let not_begun = |exit: i32, why: String| Output { exit: Some(exit), stderr: format!("{tool}: {why}"), ..Output::default() };
     // By its path a process is spawned without a copy of this one being made first.
-    let Some(program) = found(tool, &path) else { return told(missing()) };
-    let mut command = Command::new(program);
-    if is_plain {
-        command.env("PATH", &path).envs(invocation.env.iter().map(|(name, value)| (name, value)));
-    }
-    // A process group of its own: Ctrl-C is for us, and not for what is under way.
-    command.args(words).process_group(0).kill_on_drop(false);
-    command.stdin(if is_plain { Stdio::null() } else { Stdio::piped() }).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match command.spawn() {
+    let Some(program) = found(tool, &path) else { return told(not_begun(127, "not found".to_owned())) };
+    let spawn = |program: &Path, script: Option<&Path>| {
+        let mut command = Command::new(program);
+        command.arg0(if script.is_some() { "sh" } else { tool }).args(script).args(words);
+        if is_plain {
+            command.env("PATH", &path).envs(invocation.env.iter().map(|(name, value)| (name, value)));
+        }
+        // A process group of its own: Ctrl-C is for us, and not for what is under way.
+        command.process_group(0).kill_on_drop(false);
+        command.stdin(if is_plain { Stdio::null() } else { Stdio::piped() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let spawned = match (spawn(&program, None), found("sh", &path)) {
+        // A script that does not say by what it is run, as a shell takes it.
+        (Err(error), Some(sh)) if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => spawn(&sh, Some(&program)),
+        (spawned, _) => spawned,
+    };
+    let mut child = match spawned {
         Ok(child) => child,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return told(missing()),
-        Err(error) => return Err(lost(format!("no {tool}: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return told(not_begun(127, "not found".to_owned())),
+        Err(error) => return told(not_begun(126, error.to_string())),
     };
     if let Some(mut input) = child.stdin.take() {
         // One that does not read it has ended already.
@@ -75,12 +85,18 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     told(output)
 }
 
-/// Where a tool is, by this `PATH`.
+/// Where a tool is, by this `PATH`; one that may not be run only where there is no other.
 fn found(tool: &str, path: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
-    let is_program = |file: &PathBuf| file.metadata().is_ok_and(|seen| seen.is_file() && seen.permissions().mode() & 0o111 != 0);
-    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-    folders.map(|folder| folder.join(tool)).find(is_program)
+    let (mut others, is_run) = (None, |mode: u32| mode & 0o111 != 0);
+    for file in std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(tool)) {
+        match file.metadata() {
+            Ok(seen) if seen.is_file() && is_run(seen.permissions().mode()) => return Some(file),
+            Ok(_) => others = others.or(Some(file)),
+            Err(_) => {}
+        }
+    }
+    others
 }
 
 fn answer(line: &Line, output: Output, rights: Rights) -> Result<Collected, SshError> {
@@ -111,6 +127,8 @@ pub(super) fn boot() -> Result<BootIdentity, SshError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use model::{Millis, TargetId};
     use uuid::Uuid;
 
@@ -144,6 +162,15 @@ mod tests {
             // Where a login does not look.
             let output = run(&tool("printf %s \"$PATH\"", Millis::secs(60))).await;
             assert!(output.stdout.ends_with(":/usr/local/sbin:/usr/sbin:/sbin:/snap/bin"), "{output:?}");
+            let script = folder.path().join("script");
+            std::fs::write(&script, "echo \"run: $1\"\n").unwrap();
+            let by_path =
+                Invocation { argv: vec![script.display().to_string(), "word".to_owned()], ..tool("", Millis::secs(60)) };
+            std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o644)).unwrap();
+            let output = run(&by_path).await;
+            assert!(output.exit == Some(126) && output.stderr.contains("ermission denied"), "{guard:?}: {output:?}");
+            std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(run(&by_path).await.stdout, "run: word\n", "{guard:?}: it does not say by what it is run");
             let missing = Invocation { argv: vec!["no-such-tool".to_owned()], ..tool("", Millis::secs(60)) };
             assert_eq!(run(&missing).await.exit, Some(127));
             let hangs = run(&tool("sleep 1000 & wait", Millis(200))).await;

@@ -10,7 +10,7 @@ if [ -n "$until" ]; then
   # Who may not write there is watched all the same.
   (
     umask 077
-    # Written over, at one stroke and always as long: it is at no time empty, or somebody else's half.
+    # Written over at one stroke, and always as long: it is empty only at its very first.
     { [ -d "$run" ] || mkdir -p "$run"; } && printf '%-70s\n' "$$ $start $until $g" 1<> "$file"
     # Nobody's child, so that no tool waits for it; it ends a second after the tool.
     (

@@ -1,6 +1,6 @@
 //! What a host without an agent runs: argument lists as one line for a shell, and the scripts for which no tool exists.
 //!
-//! The far end needs nothing but a POSIX shell (as login shell, too) with the usual `cat`, `env`, `ln`, `mkdir` and `rm`; dash and
+//! The far end needs nothing but a POSIX shell (as login shell, too) with the usual `cat`, `env`, `head`, `ln`, `mkdir` and `rm`; dash and
 //! busybox are tried. Everything here is an [`Invocation`], so whoever can run one over its connection can do all of it.
 
 mod boot;
@@ -52,7 +52,7 @@ impl Line {
         }
         let told = output.stderr.strip_suffix(" .\n").and_then(|text| text.rsplit_once("REVEILLE end="));
         let (stderr, exit) = match told.map(|(before, end)| (before, end.parse::<i32>().ok())) {
-            Some((before, exit)) => (before.to_owned(), exit),
+            Some((before, exit)) => (before.to_owned(), output.exit.and(exit)),
             None => (output.stderr.clone(), None),
         };
         Ok(Output { exit, stderr, ..output })
@@ -99,7 +99,7 @@ fn wrapped(invocation: &Invocation, rights: Rights, wrapper: &str, first: &[Stri
     Line { text, words, wants_password: rights == Rights::SudoPassword, tells_end: invocation.first.is_some() }
 }
 
-/// What `env` takes: leading `NAME=value`, and the tool.
+/// What `env` takes, and the guard as well: leading `NAME=value`, and the tool.
 fn for_env(invocation: &Invocation) -> impl Iterator<Item = String> {
     let env = invocation.env.iter().map(|(name, value)| format!("{name}={value}"));
     env.chain(invocation.argv.iter().cloned())

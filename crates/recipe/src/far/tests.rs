@@ -73,8 +73,11 @@ fn of_what_a_tool_says_only_the_first_bytes_may_be_wanted() {
         assert_eq!((endless.stdout.as_str(), endless.exit), ("more\n", Some(23)), "{shell:?}");
     }
     let line = line(&Invocation::new(["true"], Millis(1)).first(5), Rights::Own);
-    for stderr in ["", "REVEILLE end=0", "REVEILLE end= .\n", "end=0 .\n"] {
-        let output = Output { exit: Some(0), stdout: MARK.into(), stderr: format!("{MARK}{stderr}"), timed_out: false };
+    let whole = "REVEILLE end=0 .\n";
+    for (exit, stderr) in
+        [(Some(0), ""), (Some(0), &whole[..14]), (Some(0), "REVEILLE end= .\n"), (Some(0), "end=0 .\n"), (None, whole)]
+    {
+        let output = Output { exit, stdout: MARK.into(), stderr: format!("{MARK}{stderr}"), timed_out: false };
         let answer = line.answer(output, Rights::Own).unwrap();
         assert!(answer.exit.is_none() && !answer.succeeded(), "its end was not told: {stderr}");
     }
@@ -107,13 +110,13 @@ fn sudo_is_asked_without_a_terminal_and_its_no_is_told_from_the_tools() {
     let path = folder.path().join("sudo");
     std::fs::write(&path, SUDO).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    for shell in shells() {
+    for (shell, first) in shells().into_iter().flat_map(|shell| [None, Some(64)].map(|first| (shell.clone(), first))) {
         let ask = |mode: &str, rights: Rights, input: &str, argv: &[&str]| {
-            let mut line = line(&Invocation::new(argv.iter().copied(), Millis(1)), rights);
+            let mut line = line(&Invocation { first, ..Invocation::new(argv.iter().copied(), Millis(1)) }, rights);
             assert_eq!(line.wants_password, rights == Rights::SudoPassword);
             assert!(!line.text.contains("right"), "the password is in no argument");
             line.text = format!("export MODE={mode} PATH={}:$PATH; {}", folder.path().display(), line.text);
-            answer(run_line(&shell, &line, input), rights)
+            line.answer(run_line(&shell, &line, input), rights)
         };
         let (sudo, with) = (Rights::Sudo, Rights::SudoPassword);
         assert_eq!(ask("open", sudo, "", &["echo", "yes"]).unwrap().stdout, "yes\n");

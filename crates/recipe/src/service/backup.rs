@@ -1,7 +1,7 @@
 //! The unit file and its drop-ins, copied beside them (S3-12, S3-13).
 //!
 //! `UNIT.backup` is the copy of the unit file, `UNIT.d.backup` that of its drop-ins, and `UNIT.backup.of` says whose it is. What
-//! an earlier run left there is kept as `….previous`. Where the unit file was replaced and the unit was not started since, the
+//! an earlier run or a person left there is kept as `….previous`, unless it holds the same. Where the unit file was replaced and the unit was not started since, the
 //! copy is that of the file before: see [`replaced_unit`].
 
 use model::{ErrorCode, InvocationId, Millis, OrchestrationId, ServiceSeen};

@@ -40,26 +40,32 @@ unit $one
 drop-ins $two
 there $there
 whole"
-if is "$d.new"; then run find "$d.new" -type f -exec sync -- {} +; fi
+tree_durable "$d.new"
 durable "$b.new" "$of.new"
 # What lies here from an earlier run, or from a person, is not lost. Without its own sidecar it is half of ours.
-if is "$b"; then
+same=no
+if is "$b" || is "$d"; then
   whose=
   if ! load "$of"; then
     is "$of" || whose="a backup of somebody else"
-  elif [ "$u$s" = "$one$two" ] && holds "$b" "$u" && holds "$d" "$s"; then
-    : # The same as ours.
+  elif [ "$s$two" = nonenone ] && [ "$u" = "$one" ] && holds "$b" "$u" && ! is "$d"; then
+    # It is what ours is: its sidecar is true until ours takes its place.
+    same=yes
   elif ! cmp -s -- "$of" "$of.previous" || ! holds "$b.previous" "$u" || ! holds "$d.previous" "$s"; then
     whose="the backup of $k"
   else
     printf 'note %s\n' "the backup of $k is kept as $b.previous"
   fi
   if [ -n "$whose" ]; then
-    run cp -a -- "$b" "$b.previous.new"
-    if is "$d"; then run cp -a -- "$d" "$d.previous.new"; fi
-    if is "$of"; then run cp -a -- "$of" "$of.previous.new"; fi
-    run rm -f -- "$of.previous"
-    run mv -fT -- "$b.previous.new" "$b.previous"
+    for one in "$b" "$d" "$of"; do
+      if is "$one"; then run cp -a -- "$one" "$one.previous.new"; fi
+    done
+    tree_durable "$d.previous.new"
+    for one in "$b" "$of"; do
+      if is "$one"; then durable "$one.previous.new"; fi
+    done
+    run rm -f -- "$of.previous" "$b.previous"
+    if is "$b.previous.new"; then run mv -fT -- "$b.previous.new" "$b.previous"; fi
     run rm -rf -- "$d.previous"
     if is "$d.previous.new"; then run mv -T -- "$d.previous.new" "$d.previous"; fi
     if is "$of.previous.new"; then run mv -fT -- "$of.previous.new" "$of.previous"; fi
@@ -67,7 +73,9 @@ if is "$b"; then
   fi
 fi
 # From here on its own sidecar is not whole, whatever comes between.
-if is "$of"; then
+if [ $same = yes ]; then
+  :
+elif is "$of"; then
   keep "$of.making" "key $key"
   run mv -fT -- "$of.making" "$of"
 else

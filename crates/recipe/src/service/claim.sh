@@ -5,13 +5,20 @@ umask 077
 verb=$1 claims=$2 claim=$2/$3
 end() { printf 'REVEILLE claim=%s run=%s .\n' "$1" "${run:--}"; exit 0; }
 fail() { printf '%s\n' "$why" >&2; end failed; }
-run=
+run= there=no
+[ -e "$claim" ] && there=yes
 if [ "$verb" != look ]; then
   [ -d "$claims" ] || why=$(mkdir -p -- "$claims" 2>&1) || fail
 fi
 case $verb in
   # What is not whole yet says the same. A tool tells why it cannot be written, the shell does not.
-  claim) { printf '%s\n' - > "$claim"; } 2> /dev/null || why=$({ printf '%s\n' - | cat > "$claim"; } 2>&1) || fail ;;
+  claim)
+    { printf '%s\n' - > "$claim"; } 2> /dev/null || why=$({ printf '%s\n' - | cat > "$claim"; } 2>&1) || {
+      # One that was there may be of what was done.
+      [ $there = yes ] || rm -f -- "$claim"
+      fail
+    }
+    ;;
   end)
     why=$({ printf '%s\n' "$4" | cat > "$claim.$$"; } 2>&1) && why=$(mv -f -- "$claim.$$" "$claim" 2>&1) || {
       rm -f -- "$claim.$$"

@@ -25,6 +25,11 @@ put() {
   run mv -fT -- "$1.part" "$1"
 }
 durable() { sync -- "$@" 2> /dev/null || sync; }
+# Every file of a folder, if there is one.
+tree_durable() {
+  [ -d "$1" ] || return 0
+  find "$1" -type f -exec sync -- {} + > /dev/null 2>&1 || sync
+}
 # sum NAME: what a file, a link or a folder holds, as the one word $sum.
 sum() {
   sum=none

@@ -46,6 +46,8 @@ pub(super) struct Restart {
     at: At,
     /// It is known to be claimed.
     claimed: bool,
+    /// Something was begun of which neither the claim nor the end was heard.
+    unheard: bool,
     seen: UnitSeen,
     /// It was done by an earlier copy.
     already: bool,
@@ -72,6 +74,7 @@ impl Restart {
             grace,
             at: At::Start,
             claimed: false,
+            unheard: false,
             seen,
             already: false,
             reloaded: false,
@@ -105,11 +108,18 @@ impl Restart {
                 self.claimed = true;
                 Ok(rest)
             }
+            Some(_) if self.unheard => {
+                let why = format!("the claim on this restart cannot be written any more: {}", output.words());
+                Err(over(Trouble::new(ErrorCode::ToolFailed, why)))
+            }
             Some(_) => {
                 let why = format!("the claim on this restart cannot be written; nothing was done: {}", output.words());
                 Err(over(Trouble::new(ErrorCode::LedgerFailed, why)))
             }
-            None => Ok(output.clone()),
+            None => {
+                self.unheard = true;
+                Ok(output.clone())
+            }
         }
     }
 

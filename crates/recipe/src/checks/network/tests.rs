@@ -69,6 +69,16 @@ fn of_a_long_body_the_first_part_is_read() {
     };
     assert!(get(serve(body(60_000)), 200, Some("MARK")).0);
     assert!(!get(serve(body(70_000)), 200, Some("MARK")).0);
+    // It has an end for whoever closes it alone.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        drop(stream.read(&mut [0; 4096]));
+        drop(stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nMARK"));
+        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    assert!(get(port, 200, Some("MARK")).0, "it is closed to curl, which says so");
 }
 
 #[test]

@@ -140,6 +140,50 @@ fn a_backup_that_was_killed_anywhere_is_made_anew() {
     assert!(faults > 15, "{faults}");
 }
 
+/// Whatever it was: an earlier backup of the same content, a person's, or a copy of drop-ins alone. One earlier backup is kept.
+#[test]
+fn what_lay_there_before_a_backup_that_was_killed_anywhere_is_kept() {
+    const OLD: &str = "[Service]\nExecStart=/old\n";
+    let before = |what: &str, host: &Host| match what {
+        "the same" => drop(host.seen(&back_up(1))),
+        "a person's" => host.write("units/web.service.backup", "by hand"),
+        "drop-ins" => host.write("units/web.service.d.backup/a.conf", "by hand"),
+        _ => {}
+    };
+    for what in ["nothing", "the same", "a person's", "drop-ins"] {
+        let (mut faults, mut made) = (0, 0);
+        for stop in 1..100 {
+            let host = Host::new();
+            before(what, &host);
+            let struck = host.killed(&back_up(2), stop);
+            faults += u32::from(struck);
+            let of = host.read("units/web.service.backup.of");
+            let is_made = of.contains(&key(2).to_string()) && of.contains("whole");
+            made += u32::from(is_made);
+            // Another one comes when the unit file is another.
+            host.write("units/web.service", "third");
+            host.seen(&back_up(3));
+            assert_eq!(host.read("units/web.service.backup"), "third", "{what} {stop}");
+            let kept = match what {
+                "a person's" | "nothing" if is_made => Some(("web.service.backup.previous", OLD)),
+                "the same" => Some(("web.service.backup.previous", OLD)),
+                "a person's" => Some(("web.service.backup.previous", "by hand")),
+                "drop-ins" if !is_made => Some(("web.service.d.backup.previous/a.conf", "by hand")),
+                _ => None,
+            };
+            if let Some((name, text)) = kept {
+                assert_eq!(host.read(&format!("units/{name}")), text, "{what} {stop} {is_made}");
+            }
+            let left = host.tree("units");
+            assert!(!left.contains(".new") && !left.contains(".making"), "{what} {stop}: {left}");
+            if !struck {
+                break;
+            }
+        }
+        assert!(faults > 4 && made > 1, "{what}: {faults} {made}");
+    }
+}
+
 #[test]
 fn a_disk_that_is_full_or_may_not_be_written_leaves_nothing_half_made() {
     let host = Host::new();

@@ -1,6 +1,6 @@
 use model::ServiceVerb;
 
-use super::super::tests::{Host, RUN_1, key, seen, why};
+use super::super::tests::{Host, Mounted, RUN_1, key, seen, why};
 use super::*;
 
 const RUN_2: &str = "4f9c0a6f3a1d4a3f8a52d0f0b1c2d302";
@@ -165,6 +165,71 @@ fn without_a_claim_nothing_is_restarted() {
     host.write("run", "");
     assert_eq!(why(&host.perform(&restart(Some(RUN_1), false))).0, ErrorCode::LedgerFailed);
     assert!(host.asked().is_empty());
+}
+
+/// On a full disk it is not there afterwards either, or another run would be taken for its work.
+#[test]
+fn a_claim_that_could_not_be_written_is_none() {
+    let host = Host::new();
+    let Some(mounted) = Mounted::at(host.at("run"), "size=16k") else { return };
+    std::fs::create_dir_all(host.at(&format!("run/restarts/{}", key(1)))).unwrap();
+    host.write("run/dust", &"x".repeat(16 * 1024));
+    let (code, words) = why(&host.perform(&restart(Some(RUN_1), false)));
+    assert!(code == ErrorCode::LedgerFailed && words.contains("No space left"), "{words}");
+    assert!(host.asked().is_empty());
+    host.state("run", RUN_2);
+    assert_eq!(why(&host.perform(&restart(Some(RUN_1), false))).0, ErrorCode::InvocationDiffers);
+    drop(mounted);
+}
+
+/// The claim and what is claimed are one script: killed at each of its tools, or its answer lost, a repeat ends in one new run.
+#[test]
+fn killed_while_it_claims_and_restarts_it_is_its_own_work_all_the_same() {
+    let mut faults = 0;
+    for stop in 1..10 {
+        let host = Host::new();
+        let struck = host.killed(&restart(Some(RUN_1), false), stop);
+        faults += u32::from(struck);
+        // Each start is another run: the second one means that there was one.
+        assert_eq!(host.seen(&restart(Some(RUN_1), false)).unit.invocation, RUN_2.parse().ok(), "{stop}");
+        if !struck {
+            break;
+        }
+    }
+    assert!(faults > 2, "{faults}");
+}
+
+#[test]
+fn an_answer_that_is_lost_is_judged_by_what_is_seen_and_what_follows_claims_again() {
+    let lost = |reload: bool, before: &dyn Fn(&Host)| {
+        let host = Host::new();
+        let mut script = host.script(&restart(Some(RUN_1), reload));
+        let (mut last, mut lost, mut elapsed) = (None, false, Millis(0));
+        let verdict = loop {
+            match script.next(last.take().as_ref(), elapsed) {
+                Next::Run(run) if !lost && run.argv[0] == "sh" => {
+                    drop(host.run(&run));
+                    before(&host);
+                    (lost, last) = (true, Some(Output::default()));
+                }
+                Next::Run(run) => last = Some(host.run(&run)),
+                Next::Wait(time) => elapsed = Millis(elapsed.0 + time.0),
+                Next::Done(verdict) => break verdict,
+            }
+        };
+        (verdict, host.asked())
+    };
+    let (verdict, asked) = lost(false, &|_| {});
+    assert_eq!((seen(&verdict).unit.invocation, asked.len()), (RUN_2.parse().ok(), 1));
+    let (verdict, asked) = lost(true, &|_| {});
+    assert_eq!(seen(&verdict).unit.invocation, RUN_2.parse().ok(), "a reload of which nothing is known is no end");
+    assert_eq!(asked, ["systemctl reload -- web.service", "systemctl restart -- web.service"]);
+    // It may have been reloaded: that nothing was done cannot be said.
+    let (verdict, asked) = lost(true, &|host| {
+        std::fs::remove_dir_all(host.at("run")).unwrap();
+        host.write("run", "");
+    });
+    assert_eq!((why(&verdict).0, asked.len()), (ErrorCode::ToolFailed, 1));
 }
 
 /// Killed at any step, a repeat ends in exactly one new run.
