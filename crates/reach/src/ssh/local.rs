@@ -7,6 +7,7 @@ use std::process::Stdio;
 use model::BootIdentity;
 use recipe::far::{Guard, Line, Rights};
 use recipe::{Invocation, Output};
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -57,7 +58,8 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return told(not_begun(127, "not found".to_owned())),
-        Err(error) => return told(not_begun(126, error.to_string())),
+        Err(error) if is_of_program(&error) => return told(not_begun(126, error.to_string())),
+        Err(error) => return Err(lost(format!("no {tool}: {error}"))),
     };
     if let Some(mut input) = child.stdin.take() {
         // One that does not read it has ended already.
@@ -85,16 +87,21 @@ pub(super) async fn run(invocation: &Invocation, sudo: &Sudo, guard: Option<&Gua
     told(output)
 }
 
-/// Where a tool is, by this `PATH`; one that may not be run only where there is no other.
+/// Whether it is the program that cannot be run; anything else may pass.
+fn is_of_program(error: &std::io::Error) -> bool {
+    let errors =
+        [Errno::ACCESS, Errno::PERM, Errno::NOEXEC, Errno::TOOBIG, Errno::LOOP, Errno::NOTDIR, Errno::ISDIR, Errno::TXTBSY];
+    errors.iter().any(|of_program| error.raw_os_error() == Some(of_program.raw_os_error()))
+}
+
+/// Where a tool is, by this `PATH`; one that this user may not run only where there is no other.
 fn found(tool: &str, path: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let (mut others, is_run) = (None, |mode: u32| mode & 0o111 != 0);
+    let mut others = None;
     for file in std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(tool)) {
-        match file.metadata() {
-            Ok(seen) if seen.is_file() && is_run(seen.permissions().mode()) => return Some(file),
-            Ok(_) => others = others.or(Some(file)),
-            Err(_) => {}
+        if file.is_file() && access(&file, Access::EXEC_OK).is_ok() {
+            return Some(file);
         }
+        others = others.or(file.exists().then_some(file));
     }
     others
 }

@@ -48,7 +48,7 @@ if is "$b" || is "$d"; then
   whose=
   if ! load "$of"; then
     is "$of" || whose="a backup of somebody else"
-  elif [ "$s$two" = nonenone ] && [ "$u" = "$one" ] && holds "$b" "$u" && ! is "$d"; then
+  elif [ "$u $s" = "$one $two" ] && holds "$b" "$u" && holds "$d" "$s"; then
     # It is what ours is: its sidecar is true until ours takes its place.
     same=yes
   elif ! cmp -s -- "$of" "$of.previous" || ! holds "$b.previous" "$u" || ! holds "$d.previous" "$s"; then
@@ -57,19 +57,20 @@ if is "$b" || is "$d"; then
     printf 'note %s\n' "the backup of $k is kept as $b.previous"
   fi
   if [ -n "$whose" ]; then
-    for one in "$b" "$d" "$of"; do
-      if is "$one"; then run cp -a -- "$one" "$one.previous.new"; fi
+    for part in "$b" "$d" "$of"; do
+      if is "$part"; then run cp -a -- "$part" "$part.previous.new"; fi
     done
     tree_durable "$d.previous.new"
-    for one in "$b" "$of"; do
-      if is "$one"; then durable "$one.previous.new"; fi
+    for part in "$b" "$of"; do
+      if is "$part"; then durable "$part.previous.new"; fi
     done
-    run rm -f -- "$of.previous" "$b.previous"
-    if is "$b.previous.new"; then run mv -fT -- "$b.previous.new" "$b.previous"; fi
+    run rm -f -- "$of.previous"
+    kept=$d.previous
+    if is "$b.previous.new"; then run mv -fT -- "$b.previous.new" "$b.previous" && kept=$b.previous; fi
     run rm -rf -- "$d.previous"
     if is "$d.previous.new"; then run mv -T -- "$d.previous.new" "$d.previous"; fi
     if is "$of.previous.new"; then run mv -fT -- "$of.previous.new" "$of.previous"; fi
-    printf 'note %s\n' "$whose is kept as $b.previous"
+    printf 'note %s\n' "$whose is kept as $kept"
   fi
 fi
 # From here on its own sidecar is not whole, whatever comes between.
@@ -83,8 +84,12 @@ else
 fi
 if is "$b.restored"; then run rm -f -- "$b.restored"; fi
 run mv -fT -- "$b.new" "$b"
-if is "$d"; then run rm -rf -- "$d"; fi
-if is "$d.new"; then run mv -T -- "$d.new" "$d"; fi
+if [ $same = yes ]; then
+  run rm -rf -- "$d.new"
+else
+  if is "$d"; then run rm -rf -- "$d"; fi
+  if is "$d.new"; then run mv -T -- "$d.new" "$d"; fi
+fi
 run mv -fT -- "$of.new" "$of"
 durable "$units"
 printf 'note %s\n' "$copied was copied to $b"

@@ -15,7 +15,8 @@ case $verb in
   claim)
     { printf '%s\n' - > "$claim"; } 2> /dev/null || why=$({ printf '%s\n' - | cat > "$claim"; } 2>&1) || {
       # One that was there may be of what was done.
-      [ $there = yes ] || rm -f -- "$claim"
+      if [ $there = yes ]; then printf '%s\n' "$why" >&2; end before; fi
+      rm -f -- "$claim"
       fail
     }
     ;;

@@ -46,7 +46,8 @@ pub(super) struct Restart {
     at: At,
     /// It is known to be claimed.
     claimed: bool,
-    /// Something was begun of which neither the claim nor the end was heard.
+    /// Something was begun of which neither the claim nor the end was heard. What an earlier copy began the script tells: there is
+    /// a claim from before.
     unheard: bool,
     seen: UnitSeen,
     /// It was done by an earlier copy.
@@ -108,7 +109,7 @@ impl Restart {
                 self.claimed = true;
                 Ok(rest)
             }
-            Some(_) if self.unheard => {
+            Some((said, _)) if self.unheard || said.word == "before" => {
                 let why = format!("the claim on this restart cannot be written any more: {}", output.words());
                 Err(over(Trouble::new(ErrorCode::ToolFailed, why)))
             }

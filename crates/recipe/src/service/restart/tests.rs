@@ -179,7 +179,19 @@ fn a_claim_that_could_not_be_written_is_none() {
     assert!(host.asked().is_empty());
     host.state("run", RUN_2);
     assert_eq!(why(&host.perform(&restart(Some(RUN_1), false))).0, ErrorCode::InvocationDiffers);
-    drop(mounted);
+    // One that was there stays, and may be of something that was done.
+    host.state("run", RUN_1);
+    host.write("run/dust", "");
+    drop(host.run(&{
+        let mut script = host.script(&restart(Some(RUN_1), true));
+        let Next::Run(look) = script.next(None, Millis(0)) else { panic!("it looks") };
+        let Next::Run(claim) = script.next(Some(&host.run(&look)), Millis(0)) else { panic!("it claims") };
+        claim
+    }));
+    assert_eq!(host.asked(), ["systemctl reload -- web.service"]);
+    mounted.remount("remount,ro");
+    let (code, words) = why(&host.perform(&restart(Some(RUN_1), true)));
+    assert!(code == ErrorCode::ToolFailed && words.contains("Read-only"), "{words}");
 }
 
 /// The claim and what is claimed are one script: killed at each of its tools, or its answer lost, a repeat ends in one new run.
