@@ -166,6 +166,8 @@ fn what_lay_there_before_a_backup_that_was_killed_anywhere_is_kept() {
             let of = host.read("units/web.service.backup.of");
             let is_made = of.contains(&key(2).to_string()) && of.contains("whole");
             made += u32::from(is_made);
+            let left = host.tree("units");
+            assert!(struck || !left.contains(".new"), "{what} {stop}: {left}");
             if what.starts_with("the same") && is_made {
                 assert_eq!(host.read("units/web.service.backup.previous"), "by hand", "{what} {stop}: not twice the same");
             }
