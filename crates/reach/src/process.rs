@@ -21,12 +21,7 @@ pub(crate) fn kill(group: Option<Pid>) {
 /// # Errors
 /// In words: it cannot be heard.
 pub(crate) async fn first(stream: Option<impl AsyncRead + Unpin>, bytes: u32) -> Result<String, String> {
-    let mut said = Vec::new();
-    if let Some(stream) = stream {
-        let read = stream.take(bytes.into()).read_to_end(&mut said).await;
-        read.map_err(|error| format!("its output cannot be read: {error}"))?;
-    }
-    Ok(String::from_utf8_lossy(&said).into_owned())
+    read(stream, bytes.into()).await.map(text)
 }
 
 /// All that a program says, of at most `most` bytes.
@@ -34,13 +29,22 @@ pub(crate) async fn first(stream: Option<impl AsyncRead + Unpin>, bytes: u32) ->
 /// # Errors
 /// In words: it says more, or cannot be heard.
 pub(crate) async fn said(stream: Option<impl AsyncRead + Unpin>, most: u64) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        let read = stream.take(most + 1).read_to_end(&mut bytes).await;
-        read.map_err(|error| format!("its output cannot be read: {error}"))?;
-    }
+    let bytes = read(stream, most + 1).await?;
     if bytes.len() as u64 > most {
         return Err(format!("it said more than {most} bytes"));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(text(bytes))
+}
+
+async fn read(stream: Option<impl AsyncRead + Unpin>, most: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        let read = stream.take(most).read_to_end(&mut bytes).await;
+        read.map_err(|error| format!("its output cannot be read: {error}"))?;
+    }
+    Ok(bytes)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }

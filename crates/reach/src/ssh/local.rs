@@ -186,6 +186,29 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_that_may_not_be_run_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).join("tool");
+        let path = ["none", "data", "program"].map(|name| folder.path().join(name).display().to_string()).join(":");
+        assert_eq!(found("tool", &path), None);
+        for (name, mode) in [("data", 0o644), ("program", 0o755)] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::write(file(name), "").unwrap();
+            std::fs::set_permissions(file(name), std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(found("tool", &path), Some(file(name)), "the one that may be run, else any");
+        }
+        assert_eq!(found(&file("data").display().to_string(), &path), Some(file("data")), "by its own path");
+    }
+
+    /// What may pass is no answer of the tool: it is looked at again.
+    #[test]
+    fn only_errors_of_the_program_say_that_it_cannot_be_run() {
+        let is = |errno: Errno| is_of_program(&std::io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert!([Errno::ACCESS, Errno::NOEXEC, Errno::TOOBIG].into_iter().all(is));
+        assert!(![Errno::AGAIN, Errno::NOMEM, Errno::MFILE].into_iter().any(is));
+    }
+
+    #[test]
     fn without_sudo_the_answer_says_so() {
         let missing = Output { exit: Some(127), stderr: "sudo: not found".to_owned(), ..Output::default() };
         let line = recipe::far::line(&tool("", Millis(1)), Rights::Sudo);

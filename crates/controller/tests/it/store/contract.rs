@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use driver::{Store as _, StoreError};
+use controller::store::AuditFilter;
+use driver::{AuditRow, Store as _, StoreError};
 use engine::{Fact, JournalId, Outcome};
 use proptest::prelude::*;
 
-use super::stage::{Stage, append, batch, fleet_fact, host, orchestration, own_fact, view};
+use super::stage::{NOW, Stage, append, batch, fleet_fact, host, orchestration, own_fact, view};
 
 #[tokio::test]
 async fn what_was_appended_is_loaded_again_after_a_restart() {
@@ -32,6 +33,42 @@ async fn what_was_appended_is_loaded_again_after_a_restart() {
     assert_eq!(open.database.journal(orchestration(2), 0).await.unwrap().unwrap().len(), 2);
     let (sequence, view) = open.database.orchestration(orchestration(2)).await.unwrap().unwrap();
     assert_eq!((sequence, view.outcome), (2, Some(Outcome::Completed)));
+}
+
+/// More rows than one statement takes, of journal and audit, in their order.
+#[tokio::test]
+async fn a_turn_of_many_facts_is_whole_and_in_order() {
+    const MANY: u32 = 1201;
+    let stage = Stage::new();
+    let mut open = stage.open().await;
+    let facts: Vec<Fact> = (0..MANY).map(fleet_fact).collect();
+    let row = |n: u32| AuditRow {
+        at: NOW,
+        actor: "ann".to_owned(),
+        action: "host_enrolled".to_owned(),
+        target: Some(host(n.into())),
+        orchestration: None,
+        success: n % 2 == 0,
+        detail: n.to_string(),
+    };
+    let mut turn = batch(open.lease, vec![append(JournalId::Fleet, 0, facts.clone())], vec![]);
+    turn.audit = (0..MANY).map(row).collect();
+    open.store.append(&turn).await.unwrap();
+    open.append(vec![append(JournalId::Fleet, MANY.into(), vec![fleet_fact(MANY)])], vec![]).await.unwrap();
+    let loaded = open.store.load().await.unwrap().fleet;
+    let loaded: Vec<Fact> = loaded.into_iter().map(Fact::Fleet).collect();
+    assert_eq!(loaded.len(), facts.len() + 1);
+    assert!(loaded.starts_with(&facts), "the checksums and positions go on from one statement to the next");
+    let (mut lines, mut before) = (Vec::new(), None);
+    loop {
+        let page = open.database.audit(&AuditFilter { before, limit: 500, ..AuditFilter::default() }, None).await.unwrap();
+        let Some(last) = page.items.last() else { break };
+        before = Some(last.id);
+        lines.extend(page.items);
+    }
+    let told: Vec<_> = lines.into_iter().rev().map(|line| (line.detail, line.target, line.success)).collect();
+    let expected: Vec<_> = (0..MANY).map(row).map(|row| (row.detail, row.target, row.success)).collect();
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]
