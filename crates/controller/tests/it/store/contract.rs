@@ -48,7 +48,7 @@ async fn a_turn_of_many_facts_is_whole_and_in_order() {
         action: "host_enrolled".to_owned(),
         target: Some(host(n.into())),
         orchestration: None,
-        success: n % 2 == 0,
+        success: n.is_multiple_of(2),
         detail: n.to_string(),
     };
     let mut turn = batch(open.lease, vec![append(JournalId::Fleet, 0, facts.clone())], vec![]);
